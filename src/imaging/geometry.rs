@@ -1,0 +1,182 @@
+//! Where a voxel lies: the affine from voxel indices to millimetres, and the grid of a volume.
+
+use serde::{Deserialize, Serialize};
+
+/// Voxel indices (i, j, k) to world millimetres in NIfTI's RAS+ frame: the upper three rows of the 4x4 matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Affine(pub [[f64; 4]; 3]);
+
+impl Affine {
+    /// Axes along the world's, `spacing_mm` apart, voxel (0, 0, 0) at the origin.
+    pub fn from_spacing(spacing_mm: [f64; 3]) -> Self {
+        let [x, y, z] = spacing_mm;
+        Affine([[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0]])
+    }
+
+    /// World position in mm of a voxel centre; indices may be fractional.
+    pub fn world_mm(&self, voxel: [f64; 3]) -> [f64; 3] {
+        self.0
+            .map(|row| row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2] + row[3])
+    }
+
+    /// Length in mm of one step along each voxel axis.
+    pub fn spacing_mm(&self) -> [f64; 3] {
+        std::array::from_fn(|axis| self.0.iter().map(|row| row[axis] * row[axis]).sum::<f64>().sqrt())
+    }
+
+    /// Determinant of the 3x3 part: the signed volume of a voxel in mm^3, 0 when the axes do not span space.
+    pub fn determinant(&self) -> f64 {
+        let m = &self.0;
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+            + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+    }
+
+    /// Whether every number is finite and the three axes span space.
+    pub fn is_sound(&self) -> bool {
+        let [x, y, z] = self.spacing_mm();
+        self.0.iter().flatten().all(|v| v.is_finite())
+            && x * y * z > 0.0
+            && (self.determinant() / (x * y * z)).abs() > 1e-6
+    }
+
+    /// The 3x3 part is the identity and the origin is zero: what a tool writes that dropped the header.
+    pub fn is_identity(&self) -> bool {
+        *self == Affine::from_spacing([1.0; 3])
+    }
+
+    /// The voxel axis that runs most nearly along world axis `world` (0 right, 1 anterior, 2 superior).
+    pub fn voxel_axis_along(&self, world: usize) -> usize {
+        let spacing = self.spacing_mm();
+        let cosine = |axis: usize| (self.0[world][axis] / spacing[axis]).abs();
+        (0..3)
+            .max_by(|&a, &b| cosine(a).total_cmp(&cosine(b)))
+            .expect("three axes to choose from")
+    }
+}
+
+/// The lattice of a volume: how many voxels along each axis, and where they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Grid {
+    /// Voxels along i, j, k.
+    pub shape: [usize; 3],
+    /// Voxel indices to mm.
+    pub affine: Affine,
+}
+
+impl Grid {
+    /// A grid with axes along the world's.
+    pub fn new(shape: [usize; 3], spacing_mm: [f64; 3]) -> Self {
+        Grid {
+            shape,
+            affine: Affine::from_spacing(spacing_mm),
+        }
+    }
+
+    /// Number of voxels.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the grid holds no voxel at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Edge lengths of a voxel in mm.
+    pub fn spacing_mm(&self) -> [f64; 3] {
+        self.affine.spacing_mm()
+    }
+
+    /// Volume of one voxel in ml.
+    pub fn voxel_ml(&self) -> f64 {
+        self.affine.determinant().abs() / 1000.0
+    }
+
+    /// The axis with the thickest spacing, along which volumes are cut unless told otherwise; the first of equals.
+    pub fn thickest_axis(&self) -> usize {
+        let spacing = self.spacing_mm();
+        (1..3).fold(0, |best, axis| {
+            if spacing[axis] > spacing[best] + 1e-6 {
+                axis
+            } else {
+                best
+            }
+        })
+    }
+
+    /// How far apart the two grids' corners lie, in voxels of `self`; `None` when the shapes differ.
+    ///
+    /// Each corner's distance in mm is divided by the smallest spacing, so a thin axis is held most strictly.
+    pub fn corner_distance_voxels(&self, other: &Grid) -> Option<f64> {
+        if self.shape != other.shape {
+            return None;
+        }
+        let smallest_mm = self.spacing_mm().into_iter().fold(f64::INFINITY, f64::min);
+        let corners = (0..8).map(|corner| {
+            let voxel: [f64; 3] = std::array::from_fn(|axis| {
+                if corner >> axis & 1 == 1 {
+                    self.shape[axis] as f64 - 1.0
+                } else {
+                    0.0
+                }
+            });
+            let (a, b) = (self.affine.world_mm(voxel), other.affine.world_mm(voxel));
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum::<f64>()
+                .sqrt()
+                / smallest_mm
+        });
+        Some(corners.fold(0.0, f64::max))
+    }
+
+    /// Whether two images lie on one grid: same shape, corners within 1e-3 voxel.
+    pub fn matches(&self, other: &Grid) -> bool {
+        self.corner_distance_voxels(other).is_some_and(|d| d <= 1e-3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thickest_axis_of_an_ibsr_like_grid_is_the_second() {
+        assert_eq!(
+            Grid::new([256, 128, 256], [0.9375, 1.5, 0.9375]).thickest_axis(),
+            1
+        );
+        assert_eq!(
+            Grid::new([4, 4, 4], [1.0, 1.0, 1.0]).thickest_axis(),
+            0,
+            "the first of equals"
+        );
+    }
+
+    #[test]
+    fn a_grid_moved_by_half_a_voxel_does_not_match() {
+        let here = Grid::new([4, 4, 4], [2.0, 2.0, 2.0]);
+        let mut moved = here;
+        moved.affine.0[0][3] = 1.0;
+        assert_eq!(here.corner_distance_voxels(&moved), Some(0.5));
+        assert!(!here.matches(&moved));
+        assert!(here.matches(&here));
+        assert_eq!(here.corner_distance_voxels(&Grid::new([4, 4, 5], [2.0; 3])), None);
+    }
+
+    #[test]
+    fn an_affine_whose_axes_do_not_span_space_is_unsound() {
+        assert!(Affine::from_spacing([1.0, 2.0, 3.0]).is_sound());
+        assert!(!Affine::from_spacing([1.0, 0.0, 3.0]).is_sound());
+        assert!(!Affine([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_sound());
+        assert!(!Affine::from_spacing([1.0, f64::NAN, 3.0]).is_sound());
+    }
+
+    #[test]
+    fn world_axes_are_found_through_permuted_voxel_axes() {
+        let coronal = Affine([[0.0, 0.0, -1.0, 9.0], [-1.5, 0.0, 0.0, 9.0], [0.0, 1.0, 0.0, 9.0]]);
+        assert_eq!([0, 1, 2].map(|world| coronal.voxel_axis_along(world)), [2, 0, 1]);
+        assert_eq!(coronal.spacing_mm(), [1.5, 1.0, 1.0]);
+    }
+}

@@ -1,0 +1,16 @@
+//! Voxels and millimetres: what a medical volume is before anybody has an opinion about it.
+//!
+//! The room holds [`Affine`] and [`Grid`] (where a voxel lies in the patient), [`Volume`] and [`LabelMap`]
+//! (what it holds), [`Plane`] (how a volume is cut into slices), NIfTI-1 in and out, and the phantoms that
+//! stand in for patients. Two images match when their grids do; nothing here knows of cases, models or
+//! projects. Imports nothing of overtrace.
+
+mod geometry;
+mod plane;
+mod rng;
+mod volume;
+
+pub use geometry::{Affine, Grid};
+pub use plane::{Plane, Slice};
+pub use rng::Rng;
+pub use volume::{LabelMap, Volume};

@@ -1,0 +1,52 @@
+//! Voxel arrays on a grid.
+
+use super::{Grid, Plane, Slice};
+
+/// An image: one intensity a voxel, i fastest, already scaled by the file's slope and intercept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Volume {
+    /// Shape and place.
+    pub grid: Grid,
+    /// `grid.len()` intensities.
+    pub voxels: Vec<f32>,
+}
+
+/// A segmentation: one class a voxel, i fastest; 0 is background.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelMap {
+    /// Shape and place.
+    pub grid: Grid,
+    /// `grid.len()` classes.
+    pub voxels: Vec<u8>,
+}
+
+impl Volume {
+    /// One slice.
+    pub fn slice(&self, plane: Plane, index: usize) -> Slice<f32> {
+        Slice::cut(&self.voxels, &self.grid, plane, index)
+    }
+}
+
+impl LabelMap {
+    /// A map that is all background.
+    pub fn empty(grid: Grid) -> LabelMap {
+        LabelMap {
+            grid,
+            voxels: vec![0; grid.len()],
+        }
+    }
+
+    /// One slice.
+    pub fn slice(&self, plane: Plane, index: usize) -> Slice<u8> {
+        Slice::cut(&self.voxels, &self.grid, plane, index)
+    }
+
+    /// How many voxels each of the first `classes` classes has.
+    pub fn class_voxels(&self, classes: usize) -> Vec<u64> {
+        let mut counts = [0u64; 256];
+        for &label in &self.voxels {
+            counts[label as usize] += 1;
+        }
+        counts[..classes].to_vec()
+    }
+}

@@ -1,0 +1,4 @@
+//! overtrace: which medical volume to annotate next, and how much of its contour nobody had to draw.
+pub mod imaging;
+pub mod records;
+pub mod settings;

@@ -1,0 +1,174 @@
+//! Cases, what was handed out, what came back, what waits for a decision.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CaseId, ClassEffort, CorrectionId, HandoutId, Hash, HeldId, ModelId, RoundId};
+use crate::imaging::Grid;
+
+/// Which pool a case is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// Has a mask and trains.
+    Labelled,
+    /// Waits to be asked for.
+    Unlabelled,
+    /// Has a mask and only measures; it never steers training.
+    HeldOut,
+}
+
+impl Pool {
+    /// The word people see and type.
+    pub fn word(self) -> &'static str {
+        match self {
+            Pool::Labelled => "labelled",
+            Pool::Unlabelled => "unlabelled",
+            Pool::HeldOut => "held-out",
+        }
+    }
+}
+
+/// One patient's images on one grid, and the mask that counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// Its name.
+    pub id: CaseId,
+    /// Where it is in the loop.
+    pub pool: Pool,
+    /// Why it is left out of ranking, training and measuring, if it is.
+    pub excluded: Option<String>,
+    /// Blobs of the images as imported (NIfTI, one a channel, in the order of the channels).
+    pub images: Vec<Hash>,
+    /// The grid all of them lie on.
+    pub grid: Grid,
+    /// Blob of the [`CaseSource`], which alone holds names and paths, so that they can be erased.
+    pub source: Hash,
+    /// The mask that trains or measures.
+    pub mask: Option<Mask>,
+    /// Mask versions there have been.
+    pub mask_versions: u32,
+    /// The open hand-out.
+    pub handout: Option<HandoutId>,
+    /// The open round that asks for it and has not got it back.
+    pub queried: Option<RoundId>,
+    /// When it was imported.
+    pub added_at: Timestamp,
+}
+
+/// Where a case came from; kept in a blob of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseSource {
+    /// The image files as named at import.
+    pub images: Vec<PathBuf>,
+    /// The mask file, if one came along.
+    pub mask: Option<PathBuf>,
+}
+
+/// One version of a case's mask.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Mask {
+    /// 1 for the first.
+    pub version: u32,
+    /// Blob of the label map (`.nii.gz` of classes, u8).
+    pub blob: Hash,
+    /// Where it came from.
+    pub origin: MaskOrigin,
+}
+
+/// Where a mask came from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum MaskOrigin {
+    /// Imported with the image.
+    Imported,
+    /// Handed in.
+    Correction(CorrectionId),
+}
+
+/// A case in somebody's hands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Handout {
+    /// Its number.
+    pub id: HandoutId,
+    /// What was handed out.
+    pub case: CaseId,
+    /// To whom.
+    pub owner: String,
+    /// When.
+    pub at: Timestamp,
+    /// The model that drew; `None` for an empty mask.
+    pub model: Option<ModelId>,
+    /// Blob of the label map that was drawn: saved effort is measured against this one.
+    pub pre_annotation: Hash,
+    /// The file name to send back.
+    pub reply_name: String,
+    /// How it ended; `None` while it is open.
+    pub end: Option<HandoutEnd>,
+}
+
+/// How a hand-out ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum HandoutEnd {
+    /// The mask came back.
+    Corrected(CorrectionId),
+    /// Taken back, with the reason.
+    Withdrawn(String),
+}
+
+/// A corrected mask that was accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Its number.
+    pub id: CorrectionId,
+    /// Of which case.
+    pub case: CaseId,
+    /// Which hand-out it answers.
+    pub handout: HandoutId,
+    /// The round it counts for: the one open when it came, if that round asked for the case.
+    pub round: Option<RoundId>,
+    /// Who had the case.
+    pub who: String,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Blob of the corrected label map.
+    pub mask: Hash,
+    /// BLAKE3 of the file as dropped.
+    pub file: Hash,
+    /// Blob of the pre-annotation it is measured against.
+    pub pre_annotation: Hash,
+    /// The model that drew the pre-annotation; `None` for an empty one, whose saved effort is n/a.
+    pub model: Option<ModelId>,
+    /// Per class (background left out), in the labels' order; empty when nothing was drawn beforehand.
+    pub effort: Vec<ClassEffort>,
+    /// Tolerance that `effort` was counted with.
+    pub tolerance_mm: f64,
+    /// Seconds from hand-out to hand-in.
+    pub turnaround_s: f64,
+    /// Minutes at work, where the person said so.
+    pub minutes: Option<f64>,
+    /// Codes and words of what the intake noticed.
+    pub notes: Vec<String>,
+}
+
+/// A dropped file that waits for a key press.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldFile {
+    /// Its number.
+    pub id: HeldId,
+    /// Name as dropped, control characters replaced.
+    pub name: String,
+    /// BLAKE3 of the bytes that were looked at; an accepted file has to have it still.
+    pub file: Hash,
+    /// The case it is for.
+    pub case: CaseId,
+    /// The check's code.
+    pub code: String,
+    /// What is odd about it, and what to do.
+    pub words: String,
+    /// When.
+    pub at: Timestamp,
+    /// `accepted` or `refused`, once decided.
+    pub decided: Option<String>,
+}

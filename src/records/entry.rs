@@ -1,0 +1,144 @@
+//! Rows, and the journal entries that put them there.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Case, CaseId, Correction, CorrectionId, Fixed, Handout, HandoutId, Hash, HeldFile, HeldId, Model,
+    ModelId, Prediction, Ranking, RankingId, Round, RoundId,
+};
+
+/// What is true of the project as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Project {
+    /// The format of the journal; this build writes 1.
+    pub format: u32,
+    /// The model that draws and ranks.
+    pub model: Option<ModelId>,
+    /// The ranking that the queue shows.
+    pub ranking: Option<RankingId>,
+    /// What the models depend on; `None` while there is no model.
+    pub fixed: Option<Fixed>,
+    /// Who declared the performance satisfactory, and why; `None` while the loop goes on.
+    pub satisfied: Option<String>,
+}
+
+/// One thing that is remembered, as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant)] // rows live in maps of their own kind; the enum only carries them there
+pub enum Row {
+    /// The project.
+    Project(Project),
+    /// A case.
+    Case(Case),
+    /// A model.
+    Model(Model),
+    /// A round.
+    Round(Round),
+    /// A hand-out.
+    Handout(Handout),
+    /// A correction.
+    Correction(Correction),
+    /// A ranking.
+    Ranking(Ranking),
+    /// A prediction.
+    Prediction(Prediction),
+    /// A held file.
+    Held(HeldFile),
+}
+
+/// What a row is found by: one row a key, the newest wins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowKey {
+    /// The project.
+    Project,
+    /// A case.
+    Case(CaseId),
+    /// A model.
+    Model(ModelId),
+    /// A round.
+    Round(RoundId),
+    /// A hand-out.
+    Handout(HandoutId),
+    /// A correction.
+    Correction(CorrectionId),
+    /// A ranking.
+    Ranking(RankingId),
+    /// A prediction of a case by a model.
+    Prediction(ModelId, CaseId),
+    /// A held file.
+    Held(HeldId),
+}
+
+impl Row {
+    /// What the row is found by.
+    pub fn key(&self) -> RowKey {
+        match self {
+            Row::Project(_) => RowKey::Project,
+            Row::Case(case) => RowKey::Case(case.id.clone()),
+            Row::Model(model) => RowKey::Model(model.id),
+            Row::Round(round) => RowKey::Round(round.id),
+            Row::Handout(handout) => RowKey::Handout(handout.id),
+            Row::Correction(correction) => RowKey::Correction(correction.id),
+            Row::Ranking(ranking) => RowKey::Ranking(ranking.id),
+            Row::Prediction(prediction) => RowKey::Prediction(prediction.model, prediction.case.clone()),
+            Row::Held(held) => RowKey::Held(held.id),
+        }
+    }
+}
+
+/// What somebody did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // the names are the words of the audit trail
+pub enum What {
+    ProjectCreated,
+    CaseImported,
+    CaseExcluded,
+    CaseIncluded,
+    RoundStarted,
+    CasesQueried,
+    TrainingStarted,
+    ModelTrained,
+    ModelImported,
+    CasesPredicted,
+    PoolRanked,
+    RoundClosed,
+    RoundAbandoned,
+    HandedOut,
+    HandoutWithdrawn,
+    FileHeld,
+    FileRefused,
+    CorrectionAccepted,
+    MinutesNoted,
+    DeclaredSatisfactory,
+    Reopened,
+}
+
+impl What {
+    /// The words of the audit trail: `correction accepted`.
+    pub fn words(self) -> String {
+        let kebab = serde_json::to_string(&self).expect("a unit variant is a JSON string");
+        kebab.trim_matches('"').replace('-', " ")
+    }
+}
+
+/// One line of the journal: who did what when and why, and the rows as they are afterwards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts up from 1.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The account it was done under.
+    pub who: String,
+    /// What was done.
+    pub what: What,
+    /// Why, where somebody said so.
+    pub why: Option<String>,
+    /// The rows that are new or changed, whole.
+    pub rows: Vec<Row>,
+    /// Hash of the entry before, [`Hash::ZERO`] for the first.
+    pub previous: Hash,
+}

@@ -1,0 +1,25 @@
+//! What is remembered: plain data with names, no behaviour beyond arithmetic on itself.
+//!
+//! A project is a set of [`Row`]s (cases, models, rounds, hand-outs, corrections, rankings, predictions, held
+//! files) and the chain of [`Entry`]s that put them there: each entry says who did what when and why, and
+//! holds the rows as they are afterwards. [`Task`] is what the compute worker is asked. The room knows no
+//! file, store or screen; it imports `imaging` for grids and `settings` for the choices a record repeats.
+
+mod case;
+mod effort;
+mod entry;
+mod ids;
+mod model;
+mod round;
+mod task;
+
+pub use case::{Case, CaseSource, Correction, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool};
+pub use effort::{ClassEffort, mean_of_known};
+pub use entry::{Entry, Project, Row, RowKey, What};
+pub use ids::{CaseId, CorrectionId, HandoutId, Hash, HeldId, IdError, ModelId, RankingId, RoundId};
+pub use model::{Architecture, Model, ModelOrigin, Prediction, Ranking, Scored, SliceSums, TrainedOn};
+pub use round::{Fixed, Round, RoundState};
+pub use task::{
+    EpochReport, PredictCase, PredictTask, Predicted, Progress, Task, TaskResult, TrainCase, TrainTask,
+    Trained,
+};

@@ -1,0 +1,150 @@
+//! Models, what they predicted, and the order they put the pool in.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CaseId, Hash, ModelId, RankingId, RoundId};
+use crate::settings::{Pixels, Strategy};
+
+/// The shape of a U-shape network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// Images on one grid.
+    pub channels: usize,
+    /// Classes, background included.
+    pub classes: usize,
+    /// Channels of the first level.
+    pub base_channels: usize,
+}
+
+/// A set of trained weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its number.
+    pub id: ModelId,
+    /// The model whose weights it started from.
+    pub parent: Option<ModelId>,
+    /// Who made it.
+    pub origin: ModelOrigin,
+    /// Its shape.
+    pub architecture: Architecture,
+    /// Blob of the safetensors checkpoint.
+    pub weights: Hash,
+    /// Blob of the frozen training set: JSON list of [`TrainedOn`].
+    pub trained_on: Option<Hash>,
+    /// Number of cases in it.
+    pub trained_cases: usize,
+    /// Blob of the learning curve: JSON list of `EpochReport`.
+    pub curve: Option<Hash>,
+    /// The epoch whose weights were kept, from 1.
+    pub best_epoch: usize,
+    /// Epochs trained.
+    pub epochs: usize,
+    /// Seconds trained.
+    pub seconds: f64,
+    /// Validation Dice per class at the best epoch, background left out.
+    pub validation_dice: Vec<Option<f64>>,
+    /// When it was finished.
+    pub at: Timestamp,
+}
+
+/// Who made a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelOrigin {
+    /// A training round of this project.
+    Round(RoundId),
+    /// `overtrace model import`: another project's weights.
+    Imported,
+}
+
+/// One case of a frozen training set, by the mask version it trained with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainedOn {
+    /// The case.
+    pub case: CaseId,
+    /// Blob of the mask.
+    pub mask: Hash,
+}
+
+/// Exact sums over the pixels of one slice (or, added up, of one volume); padding is in none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct SliceSums {
+    /// Pixels.
+    pub pixels: u64,
+    /// Sum of p(best) - p(second best).
+    pub margin: f64,
+    /// Sum of -sum p ln p, in nats.
+    pub entropy: f64,
+    /// Pixels whose best class is not background.
+    pub foreground_pixels: u64,
+    /// Their margins' sum.
+    pub foreground_margin: f64,
+    /// Their entropies' sum.
+    pub foreground_entropy: f64,
+}
+
+impl std::ops::AddAssign for SliceSums {
+    fn add_assign(&mut self, other: SliceSums) {
+        self.pixels += other.pixels;
+        self.margin += other.margin;
+        self.entropy += other.entropy;
+        self.foreground_pixels += other.foreground_pixels;
+        self.foreground_margin += other.foreground_margin;
+        self.foreground_entropy += other.foreground_entropy;
+    }
+}
+
+/// What one model says of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The case.
+    pub case: CaseId,
+    /// The model.
+    pub model: ModelId,
+    /// Blob of the label map (`.nii.gz` of classes, u8).
+    pub labels: Hash,
+    /// Blob of the margin map (`.nii.gz`, u8: 255 x (p(best) - p(second best)), rounded).
+    pub margins: Hash,
+    /// Blob of the per-slice sums: JSON list of [`SliceSums`].
+    pub slices: Hash,
+    /// Their total over the volume.
+    pub sums: SliceSums,
+    /// Voxels of each class, background first.
+    pub class_voxels: Vec<u64>,
+    /// Dice against the case's mask per class (background left out), where there was one; empty otherwise.
+    pub dice: Vec<Option<f64>>,
+    /// The mask that `dice` was measured against.
+    pub dice_mask: Option<Hash>,
+    /// Seconds to read and predict.
+    pub seconds: f64,
+}
+
+/// The order in which a pool would be asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// Its number.
+    pub id: RankingId,
+    /// How it was made.
+    pub strategy: Strategy,
+    /// Over which pixels.
+    pub pixels: Pixels,
+    /// The seed, where chance decided.
+    pub seed: Option<u64>,
+    /// The model that scored; `None` for a random order.
+    pub model: Option<ModelId>,
+    /// Blob of the order: JSON list of [`Scored`], first to ask first.
+    pub order: Hash,
+    /// Cases in it.
+    pub cases: usize,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One case of a ranking.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scored {
+    /// The case.
+    pub case: CaseId,
+    /// Its score; `None` where chance decided, or where the case has no foreground pixel.
+    pub score: Option<f64>,
+}

@@ -1,0 +1,189 @@
+//! Rounds: a state machine from asking to having learnt.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CaseId, ClassEffort, Hash, ModelId, RankingId, RoundId};
+use crate::settings::{Labels, PlaneChoice, Settings};
+
+/// Where a round is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoundState {
+    /// The pool is predicted and ranked.
+    Querying,
+    /// People have the queried cases.
+    Correcting,
+    /// The network learns from a frozen list of cases.
+    Training,
+    /// The new model is measured on the held-out pool and predicts the rest.
+    Evaluating,
+    /// Done.
+    Closed,
+    /// Ended early, with the reason.
+    Abandoned(String),
+}
+
+impl RoundState {
+    /// The word people see.
+    pub fn word(&self) -> &'static str {
+        match self {
+            RoundState::Querying => "querying",
+            RoundState::Correcting => "correcting",
+            RoundState::Training => "training",
+            RoundState::Evaluating => "evaluating",
+            RoundState::Closed => "closed",
+            RoundState::Abandoned(_) => "abandoned",
+        }
+    }
+
+    /// Whether the round is over.
+    pub fn is_over(&self) -> bool {
+        matches!(self, RoundState::Closed | RoundState::Abandoned(_))
+    }
+
+    /// Whether a round in this state may go on to `next`.
+    pub fn may_become(&self, next: &RoundState) -> bool {
+        use RoundState::*;
+        match (self, next) {
+            (Querying, Correcting)
+            | (Querying, Training)
+            | (Correcting, Training)
+            | (Training, Evaluating)
+            | (Evaluating, Closed) => true,
+            (from, Abandoned(_)) => !from.is_over(),
+            _ => false,
+        }
+    }
+}
+
+/// One turn of the loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Its number.
+    pub id: RoundId,
+    /// Where it is.
+    pub state: RoundState,
+    /// Blob of the [`Settings`] it ran with (JSON).
+    pub settings: Hash,
+    /// Weights are drawn anew instead of taken from the last model.
+    pub from_scratch: bool,
+    /// The ranking it asked by; `None` for a first training, which asks nothing.
+    pub ranking: Option<RankingId>,
+    /// The cases it asked for.
+    pub queried: Vec<CaseId>,
+    /// How many of them came back.
+    pub returned: usize,
+    /// The model it started from.
+    pub parent: Option<ModelId>,
+    /// Blob of the frozen training set: JSON list of `TrainedOn`.
+    pub training_set: Option<Hash>,
+    /// Labelled cases in it.
+    pub labelled: usize,
+    /// The model it made.
+    pub model: Option<ModelId>,
+    /// Saved effort of the corrections that came back, summed per class over the cases.
+    pub effort: Vec<ClassEffort>,
+    /// Mean Dice over the held-out cases per class, background left out; empty without held-out cases.
+    pub held_out_dice: Vec<Option<f64>>,
+    /// Held-out cases measured.
+    pub held_out: usize,
+    /// Seconds spent training and evaluating.
+    pub training_s: f64,
+    /// Seconds spent predicting.
+    pub predicting_s: f64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// What cannot change while a project has models: each network output and each slice depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fixed {
+    /// The classes.
+    pub labels: Labels,
+    /// The cut.
+    pub plane: PlaneChoice,
+    /// Images a case.
+    pub channels: usize,
+    /// Network width.
+    pub base_channels: usize,
+}
+
+impl Fixed {
+    /// The part of the settings that models depend on.
+    pub fn of(settings: &Settings) -> Fixed {
+        Fixed {
+            labels: settings.labels.clone(),
+            plane: settings.image.plane,
+            channels: settings.image.channels,
+            base_channels: settings.model.base_channels,
+        }
+    }
+
+    /// The first key in which two differ, with both values.
+    pub fn difference(&self, other: &Fixed) -> Option<(&'static str, String, String)> {
+        let differ = |key, a: String, b: String| (a != b).then_some((key, a, b));
+        let names = |f: &Fixed| f.labels.to_string();
+        differ("labels", names(self), names(other))
+            .or_else(|| {
+                differ(
+                    "image.plane",
+                    format!("{:?}", self.plane),
+                    format!("{:?}", other.plane),
+                )
+            })
+            .or_else(|| {
+                differ(
+                    "image.channels",
+                    self.channels.to_string(),
+                    other.channels.to_string(),
+                )
+            })
+            .or_else(|| {
+                differ(
+                    "model.base_channels",
+                    self.base_channels.to_string(),
+                    other.base_channels.to_string(),
+                )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_goes_forward_or_is_abandoned_and_never_comes_back() {
+        use RoundState::*;
+        let line = [Querying, Correcting, Training, Evaluating, Closed];
+        for (at, from) in line.iter().enumerate() {
+            for (to, next) in line.iter().enumerate() {
+                let first_training = at == 0 && to == 2;
+                assert_eq!(
+                    from.may_become(next),
+                    to == at + 1 || first_training,
+                    "{from:?} -> {next:?}"
+                );
+            }
+            assert_eq!(from.may_become(&Abandoned("why".into())), at < 4);
+        }
+        assert!(!Abandoned("why".into()).may_become(&Querying));
+    }
+
+    #[test]
+    fn colours_may_change_but_widths_may_not() {
+        let settings = Settings::default();
+        let mut other = settings.clone();
+        other.labels.0[0].color = "#000000".into();
+        assert_eq!(Fixed::of(&settings).difference(&Fixed::of(&other)), None);
+        other.model.base_channels = 8;
+        let (key, was, is) = Fixed::of(&settings).difference(&Fixed::of(&other)).unwrap();
+        assert_eq!(
+            (key, was.as_str(), is.as_str()),
+            ("model.base_channels", "16", "8")
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! What the compute worker is asked, what it says meanwhile, and what comes of it: paths and settings, no tensors.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, CaseId, SliceSums};
+use crate::imaging::Plane;
+use crate::settings::{Intensity, Training};
+
+/// One piece of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Task {
+    /// Learn.
+    Train(TrainTask),
+    /// Draw.
+    Predict(PredictTask),
+}
+
+/// Train a network on a frozen list of cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainTask {
+    /// The network's shape.
+    pub architecture: Architecture,
+    /// Weights to start from; drawn from the seed when `None`. A head of another number of classes is drawn anew.
+    pub start: Option<PathBuf>,
+    /// The cases.
+    pub cases: Vec<TrainCase>,
+    /// How.
+    pub training: Training,
+    /// How intensities become input.
+    pub intensity: Intensity,
+    /// Where the best weights go (safetensors, written by rename).
+    pub weights: PathBuf,
+}
+
+/// A labelled case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainCase {
+    /// Its name.
+    pub id: CaseId,
+    /// NIfTI files, one a channel.
+    pub images: Vec<PathBuf>,
+    /// NIfTI file of classes.
+    pub mask: PathBuf,
+    /// The cut.
+    pub plane: Plane,
+}
+
+/// Draw the label maps and margins of some cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictTask {
+    /// The network's shape.
+    pub architecture: Architecture,
+    /// Its weights (safetensors).
+    pub weights: PathBuf,
+    /// The cases.
+    pub cases: Vec<PredictCase>,
+    /// How intensities become input.
+    pub intensity: Intensity,
+    /// Tiles a batch.
+    pub batch: usize,
+    /// Threads; 0 takes every core.
+    pub threads: usize,
+    /// Folder for the files of the results.
+    pub folder: PathBuf,
+}
+
+/// A case to draw.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictCase {
+    /// Its name.
+    pub id: CaseId,
+    /// NIfTI files, one a channel.
+    pub images: Vec<PathBuf>,
+    /// NIfTI file of classes to measure Dice against.
+    pub mask: Option<PathBuf>,
+    /// The cut.
+    pub plane: Plane,
+}
+
+/// One epoch of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean loss over the epoch's steps.
+    pub loss: f64,
+    /// Validation Dice per class, background left out; `None` where a class is in neither map.
+    pub dice: Vec<Option<f64>>,
+    /// The best epoch so far, this one included.
+    pub best_epoch: usize,
+    /// Seconds this epoch took, validation included.
+    pub seconds: f64,
+}
+
+/// What a task says while it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Progress {
+    /// Steps done in the running epoch.
+    Step {
+        /// From 1.
+        epoch: usize,
+        /// Epochs at most.
+        max_epochs: usize,
+        /// Steps done.
+        step: usize,
+        /// Steps an epoch.
+        steps: usize,
+    },
+    /// An epoch ended.
+    Epoch(EpochReport),
+    /// A case was drawn.
+    Case {
+        /// Which.
+        id: CaseId,
+        /// Cases done.
+        done: usize,
+        /// Cases in all.
+        of: usize,
+    },
+}
+
+/// What came of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Every epoch.
+    pub curve: Vec<EpochReport>,
+    /// The epoch whose weights were kept, from 1.
+    pub best_epoch: usize,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+/// What came of drawing one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// The case.
+    pub case: CaseId,
+    /// File of the label map (`.nii.gz` of classes, u8).
+    pub labels: PathBuf,
+    /// File of the margin map (`.nii.gz`, u8).
+    pub margins: PathBuf,
+    /// One a slice.
+    pub slices: Vec<SliceSums>,
+    /// Voxels of each class, background first.
+    pub class_voxels: Vec<u64>,
+    /// Dice against the mask per class, background left out; empty without a mask.
+    pub dice: Vec<Option<f64>>,
+    /// Seconds to read, draw and write.
+    pub seconds: f64,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TaskResult {
+    /// Trained to the end.
+    Trained(Trained),
+    /// Drew every case.
+    Predicted(Vec<Predicted>),
+    /// Stopped because it was told to.
+    Cancelled,
+    /// Could not be done, and why.
+    Failed(String),
+}

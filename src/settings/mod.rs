@@ -1,0 +1,413 @@
+//! `overtrace.toml`: what a project's owner may decide, read, checked and explained.
+//!
+//! Every key has a default and every unknown or ill-typed key is an error that names it and its line. The
+//! structs here are plain data that other rooms take their part of; a round journals the [`Settings`] it
+//! ran with. The room knows no case, model or store, and imports nothing of overtrace.
+
+mod labels;
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use labels::{Label, Labels};
+pub use template::TEMPLATE;
+
+/// The file's name inside a project folder.
+pub const FILE: &str = "overtrace.toml";
+
+/// Everything `overtrace.toml` says.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The classes of a mask, background (always value 0) left out.
+    pub labels: Labels,
+    /// How images are read.
+    pub image: Image,
+    /// The network.
+    pub model: Model,
+    /// How a round trains.
+    pub training: Training,
+    /// Which case to ask for next, and when to stop asking.
+    pub query: Query,
+    /// How saved effort is measured.
+    pub effort: Effort,
+    /// The watched folder.
+    pub inbox: Inbox,
+}
+
+/// `[image]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Image {
+    /// How volumes are cut into slices.
+    pub plane: PlaneChoice,
+    /// How intensities become network input.
+    pub intensity: Intensity,
+    /// Images a case holds on one grid (T1, FLAIR, ..).
+    pub channels: usize,
+}
+
+/// How volumes are cut into slices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlaneChoice {
+    /// Across the axis with the thickest spacing.
+    Auto,
+    /// By anatomy: slices stacked left to right.
+    Sagittal,
+    /// By anatomy: slices stacked back to front.
+    Coronal,
+    /// By anatomy: slices stacked foot to head.
+    Axial,
+}
+
+/// How intensities become network input; background (exact zero) stays at exact zero in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Intensity {
+    /// Zero mean and unit variance over the non-zero voxels of each image, shifted above the background.
+    Zscore,
+    /// Divided by the 99th percentile of the non-zero voxels.
+    Percentile,
+    /// As stored.
+    None,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// Channels of the first level; the paper's 64 gives 31,030,788 parameters.
+    pub base_channels: usize,
+}
+
+/// `[training]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Training {
+    /// What is minimised.
+    pub loss: Loss,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// Tiles a step.
+    pub batch: usize,
+    /// Passes over the training tiles at most.
+    pub max_epochs: usize,
+    /// Epochs without a better validation Dice before training stops.
+    pub patience: usize,
+    /// Seed of weights and shuffles.
+    pub seed: u64,
+    /// Threads to compute with; 0 takes every core.
+    pub threads: usize,
+}
+
+/// What training minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Loss {
+    /// m - sum of the m classes' soft Dice over the batch (the paper's Eq. 1).
+    Dice,
+    /// Mean squared difference to the one-hot mask (the paper's alternative).
+    Mse,
+}
+
+/// `[query]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// How cases are ranked.
+    pub strategy: Strategy,
+    /// Which pixels Average BvSB and entropy average over.
+    pub pixels: Pixels,
+    /// Cases asked for in a round.
+    pub budget: usize,
+    /// Seed of random rankings.
+    pub seed: u64,
+    /// Mean held-out Dice of the classes at which the loop ends by itself; 0 leaves that to the expert.
+    pub target_dice: f64,
+    /// Whether training starts by itself when the last queried case is back.
+    pub train_when_complete: bool,
+}
+
+/// How cases are ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// Mean of p(best) - p(second best), lowest first (the paper's Eq. 2).
+    AverageBvsb,
+    /// Mean predictive entropy, highest first.
+    Entropy,
+    /// A seeded random order: the control.
+    Random,
+}
+
+/// Which pixels a score averages over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pixels {
+    /// Every pixel of the volume, as the paper does.
+    All,
+    /// Pixels whose best class is not background.
+    Foreground,
+}
+
+/// `[effort]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Effort {
+    /// How far, in mm in the slice, a predicted contour may lie from the corrected one and still count as shared.
+    pub tolerance_mm: f64,
+}
+
+/// `[inbox]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inbox {
+    /// The watched folder; relative to the project folder unless absolute.
+    pub folder: PathBuf,
+    /// Seconds a file must have kept its size and time before it is read.
+    pub stable_s: f64,
+    /// Seconds after which a file that is still incomplete is refused.
+    pub incomplete_after_s: f64,
+    /// Seconds between looks at the folder when no event says to look.
+    pub rescan_s: f64,
+}
+
+impl Default for Image {
+    fn default() -> Self {
+        Image {
+            plane: PlaneChoice::Auto,
+            intensity: Intensity::Zscore,
+            channels: 1,
+        }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Model { base_channels: 16 }
+    }
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Training {
+            loss: Loss::Dice,
+            learning_rate: 1e-3,
+            batch: 16,
+            max_epochs: 500,
+            patience: 30,
+            seed: 1,
+            threads: 0,
+        }
+    }
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Query {
+            strategy: Strategy::AverageBvsb,
+            pixels: Pixels::All,
+            budget: 1,
+            seed: 1,
+            target_dice: 0.0,
+            train_when_complete: true,
+        }
+    }
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Effort { tolerance_mm: 0.0 }
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Inbox {
+            folder: "inbox".into(),
+            stable_s: 3.0,
+            incomplete_after_s: 600.0,
+            rescan_s: 30.0,
+        }
+    }
+}
+
+/// Why `overtrace.toml` could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file could not be read.
+    #[error("reading {path}: {source}; run `overtrace init` to make a project there")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An unknown key, a value of the wrong type, or no TOML at all.
+    #[error("{path}: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words, with line, column and the line itself.
+        message: String,
+    },
+    /// A value of the right type that makes no sense.
+    #[error("{path}, {key} = {value}: {remedy}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its section.
+        key: &'static str,
+        /// The value given.
+        value: String,
+        /// What it has to be.
+        remedy: String,
+    },
+}
+
+impl Settings {
+    /// Reads and checks `overtrace.toml` in `project`.
+    ///
+    /// # Errors
+    /// [`SettingsError`], naming the key and its line.
+    pub fn load(project: &Path) -> Result<Settings, SettingsError> {
+        let path = project.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| SettingsError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        Settings::parse(&text, &path)
+    }
+
+    /// Reads and checks the text of a settings file; `path` is for the words of an error.
+    ///
+    /// # Errors
+    /// [`SettingsError::Parse`] and [`SettingsError::Value`].
+    pub fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
+        let settings: Settings = toml::from_str(text).map_err(|error| SettingsError::Parse {
+            path: path.to_path_buf(),
+            message: error.to_string().trim_end().to_string(),
+        })?;
+        settings.check(path)?;
+        Ok(settings)
+    }
+
+    /// Number of classes, background included.
+    pub fn classes(&self) -> usize {
+        self.labels.classes()
+    }
+
+    fn check(&self, path: &Path) -> Result<(), SettingsError> {
+        let value = |key, value: String, remedy: &str| {
+            Err(SettingsError::Value {
+                path: path.to_path_buf(),
+                key,
+                value,
+                remedy: remedy.to_string(),
+            })
+        };
+        if let Err(remedy) = self.labels.check() {
+            return value("labels", self.labels.to_string(), &remedy);
+        }
+        let training = &self.training;
+        let positive: [(&'static str, usize); 6] = [
+            ("image.channels", self.image.channels),
+            ("model.base_channels", self.model.base_channels),
+            ("training.batch", training.batch),
+            ("training.max_epochs", training.max_epochs),
+            ("training.patience", training.patience),
+            ("query.budget", self.query.budget),
+        ];
+        if let Some((key, n)) = positive.into_iter().find(|(_, n)| *n == 0) {
+            return value(key, n.to_string(), "has to be at least 1");
+        }
+        if self.model.base_channels > 512 {
+            return value(
+                "model.base_channels",
+                self.model.base_channels.to_string(),
+                "has to be at most 512",
+            );
+        }
+        let rate = training.learning_rate;
+        if !(rate > 0.0 && rate <= 1.0) {
+            return value(
+                "training.learning_rate",
+                rate.to_string(),
+                "has to be above 0 and at most 1",
+            );
+        }
+        if !(0.0..=1.0).contains(&self.query.target_dice) {
+            return value(
+                "query.target_dice",
+                self.query.target_dice.to_string(),
+                "has to lie in 0 to 1",
+            );
+        }
+        let amounts = [
+            ("effort.tolerance_mm", self.effort.tolerance_mm),
+            ("inbox.stable_s", self.inbox.stable_s),
+            ("inbox.incomplete_after_s", self.inbox.incomplete_after_s),
+        ];
+        if let Some((key, amount)) = amounts
+            .into_iter()
+            .find(|(_, v)| !(v.is_finite() && (0.0..=1e6).contains(v)))
+        {
+            return value(key, amount.to_string(), "has to lie in 0 to 1000000");
+        }
+        if !(self.inbox.rescan_s >= 0.1 && self.inbox.rescan_s <= 3600.0) {
+            return value(
+                "inbox.rescan_s",
+                self.inbox.rescan_s.to_string(),
+                "has to lie in 0.1 to 3600",
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(text, Path::new("overtrace.toml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_template_says_exactly_the_defaults() {
+        assert_eq!(parse(TEMPLATE), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("[training]\nbatch = 8\nepochs = 3\n").unwrap_err();
+        assert!(error.contains("line 3") && error.contains("epochs"), "{error}");
+    }
+
+    #[test]
+    fn an_ill_typed_key_is_named_with_its_line() {
+        let error = parse("\n[training]\nbatch = \"many\"\n").unwrap_err();
+        assert!(
+            error.contains("line 3") && error.contains("batch") && error.contains("string"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_names_its_remedy() {
+        let error = parse("[training]\nlearning_rate = -1.0\n").unwrap_err();
+        assert_eq!(
+            error,
+            "overtrace.toml, training.learning_rate = -1: has to be above 0 and at most 1"
+        );
+        assert!(parse("[query]\nbudget = 0\n").unwrap_err().contains("at least 1"));
+        assert!(
+            parse("[effort]\ntolerance_mm = nan\n")
+                .unwrap_err()
+                .contains("tolerance_mm")
+        );
+    }
+}

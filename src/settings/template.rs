@@ -1,0 +1,48 @@
+//! The commented settings file that `overtrace init` writes.
+
+/// Every key at its default, explained.
+pub const TEMPLATE: &str = r##"# overtrace.toml: what this project's owner decides. Every key may be left out; these are the defaults.
+# Labels, plane, channels and base_channels are fixed once there is a model
+# (`overtrace round start --from-scratch` begins anew); the rest may change between rounds.
+
+# The classes of a mask: the value in the file, a name, a colour. Background is always 0.
+labels = [
+  { value = 1, name = "CSF", color = "#4aa3ff" },
+  { value = 2, name = "GM", color = "#57c785" },
+  { value = 3, name = "WM", color = "#f2c14e" },
+]
+
+[image]
+plane = "auto"            # slices across the thickest axis; or "sagittal", "coronal", "axial"
+intensity = "zscore"      # over the non-zero voxels of each image; or "percentile", "none"
+channels = 1              # images a case holds on one grid (T1 alone: 1; T1 and FLAIR: 2)
+
+[model]
+base_channels = 16        # width of the U-shape network; the paper's 64 has 31,030,788 parameters
+
+[training]
+loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse"
+learning_rate = 0.001     # of Adam
+batch = 16                # 64x64 tiles a step
+max_epochs = 500
+patience = 30             # epochs without a better validation Dice before training stops
+seed = 1                  # of weights and shuffles
+threads = 0               # 0 takes every core
+
+[query]
+strategy = "average-bvsb" # lowest mean margin first (Eq. 2); or "entropy", "random"
+pixels = "all"            # or "foreground": pixels whose best class is not background
+budget = 1                # cases asked for in a round
+seed = 1                  # of random orders
+target_dice = 0.0         # mean held-out Dice that ends the loop; 0 leaves that to the expert
+train_when_complete = true # start training when the last queried case is back
+
+[effort]
+tolerance_mm = 0.0        # how far a predicted contour may lie from the corrected one and still be shared
+
+[inbox]
+folder = "inbox"          # where corrected masks are dropped
+stable_s = 3.0            # seconds a file must rest before it is read
+incomplete_after_s = 600.0 # seconds after which an incomplete file is refused
+rescan_s = 30.0           # seconds between looks when no event says to look
+"##;
