@@ -1,1 +1,95 @@
-fn main() {}
+//! The program: reads the command line, sets up the log, and hands verbs and screens the doors to the engine.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use overtrace::cli::{Args, Doors};
+use overtrace::engine::{self, Options};
+use overtrace::protocol::EngineHandle;
+use overtrace::records::printable;
+use tracing_appender::non_blocking::WorkerGuard;
+
+fn main() -> ExitCode {
+    // Patient data: what this process creates is nobody else's, whatever the login's umask says.
+    // SAFETY: umask only swaps a number of this process; no thread runs yet.
+    unsafe { libc::umask(0o077) };
+    let args = Args::parse();
+    let doors = Doors { create, open, app };
+    match overtrace::cli::run(&args, &doors) {
+        Ok(exit) => exit.into(),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("overtrace: {}", printable_lines(&format!("{error:#}")));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Escapes what a terminal would obey, but keeps the lines of a settings error apart.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// `overtrace .. | head` is no error.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The account that commands are journalled under.
+fn who() -> String {
+    let name = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    name.map(|name| printable(&name))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".into())
+}
+
+fn create(folder: &Path) -> Result<()> {
+    Ok(engine::create(folder, &who())?)
+}
+
+fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
+    if folder.join(overtrace::store::FOLDER).is_dir() {
+        log_to(&folder.join("logs"))?;
+    }
+    let (handle, notices) = engine::start(folder, who(), Options { watch: stays })?;
+    for notice in notices {
+        tracing::warn!(notice);
+        eprintln!("overtrace: {}", printable(&notice));
+    }
+    Ok(handle)
+}
+
+fn app(_handle: EngineHandle, _args: &Args) -> Result<()> {
+    bail!("the app is not built yet")
+}
+
+/// One file a day; the level comes from `OVERTRACE_LOG`, and is `info` without it.
+fn log_to(folder: &Path) -> Result<()> {
+    static GUARD: OnceLock<WorkerGuard> = OnceLock::new();
+    fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
+    let (writer, guard) =
+        tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, "overtrace.log"));
+    if GUARD.set(guard).is_ok() {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("OVERTRACE_LOG")
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        tracing_subscriber::fmt()
+            .with_writer(writer)
+            .with_ansi(false)
+            .with_env_filter(filter)
+            .init();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            tracing::error!(%info, "panic");
+            before(info);
+        }));
+    }
+    Ok(())
+}

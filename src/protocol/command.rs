@@ -95,6 +95,8 @@ pub enum Command {
         /// A safetensors checkpoint.
         file: PathBuf,
     },
+    /// The current model's checkpoint as bytes. Answered by `Answer::File`.
+    ExportModel,
     /// End the loop: the performance is satisfactory.
     DeclareSatisfactory {
         /// Why.

@@ -118,7 +118,7 @@ pub enum Answer {
     Curve(Vec<EpochReport>),
     /// To `Journal`.
     Journal(Vec<Entry>),
-    /// To `Export`.
+    /// To `Export` and `ExportModel`.
     File(Vec<u8>),
 }
 

@@ -8,6 +8,8 @@ use super::{
     ModelId, Prediction, Ranking, RankingId, Round, RoundId,
 };
 
+use crate::settings::Labels;
+
 /// What is true of the project as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Project {
@@ -19,6 +21,8 @@ pub struct Project {
     pub ranking: Option<RankingId>,
     /// What the models depend on; `None` while there is no model.
     pub fixed: Option<Fixed>,
+    /// The labels in force when the first mask was taken in: masks hold classes, which are places in this list.
+    pub mask_labels: Option<Labels>,
     /// Who declared the performance satisfactory, and why; `None` while the loop goes on.
     pub satisfied: Option<String>,
 }

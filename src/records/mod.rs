@@ -12,6 +12,7 @@ mod ids;
 mod model;
 mod round;
 mod task;
+mod text;
 
 pub use case::{Case, CaseSource, Correction, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool};
 pub use effort::{ClassEffort, mean_of_known};
@@ -23,3 +24,4 @@ pub use task::{
     EpochReport, PredictCase, PredictTask, Predicted, Progress, Task, TaskResult, TrainCase, TrainTask,
     Trained,
 };
+pub use text::printable;

@@ -331,6 +331,13 @@ impl Settings {
                 "has to be at most 512",
             );
         }
+        if self.query.budget > 1000 {
+            return value(
+                "query.budget",
+                self.query.budget.to_string(),
+                "has to be at most 1000",
+            );
+        }
         let rate = training.learning_rate;
         if !(rate > 0.0 && rate <= 1.0) {
             return value(

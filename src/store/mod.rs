@@ -229,6 +229,7 @@ mod tests {
             model: None,
             ranking: None,
             fixed: None,
+            mask_labels: None,
             satisfied,
         })
     }

@@ -1,0 +1,268 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::records::{CaseId, HeldId, Pool};
+use crate::settings::{Pixels, Strategy};
+
+/// Which volume to annotate next, drawn beforehand, and how much of its contour nobody had to draw.
+///
+/// Without a command the app opens on the project.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Args {
+    /// The project folder
+    #[arg(short, long, global = true, default_value = ".", value_name = "DIR")]
+    pub project: PathBuf,
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Keymap of the app: default or vim
+    #[arg(long, global = true, default_value = "default", value_name = "NAME")]
+    pub keymap: String,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a project folder with a commented overtrace.toml
+    Init {
+        /// The folder [default: that of --project]
+        folder: Option<PathBuf>,
+    },
+    /// Take images in, with or without masks
+    Import {
+        /// Image files, case folders (image.nii.gz, label.nii.gz), folders of case folders, or CSV lists
+        /// (case,image,mask,pool; image2.. for further channels)
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// The pool [default: labelled with a mask, otherwise unlabelled]
+        #[arg(long, value_enum)]
+        pool: Option<PoolName>,
+        /// The mask, when one image file is given
+        #[arg(long, value_name = "FILE")]
+        mask: Option<PathBuf>,
+        /// The case's name, when one image file is given
+        #[arg(long, value_name = "NAME")]
+        id: Option<CaseId>,
+    },
+    /// Show pools, models, the open round and what waits
+    Status,
+    /// Predict the unlabelled pool and show who would be asked next
+    Rank {
+        /// How to rank [default: the settings']
+        #[arg(long, value_enum)]
+        strategy: Option<StrategyName>,
+        /// Which pixels a score averages over [default: the settings']
+        #[arg(long, value_enum)]
+        pixels: Option<PixelsName>,
+    },
+    /// Write a case's image, pre-annotation and instructions for a person
+    Handout {
+        /// The case [default: the next one asked for]
+        case: Option<CaseId>,
+        /// Who gets it [default: you]
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+        /// Take it back instead, with the reason
+        #[arg(long, value_name = "WHY", requires = "case")]
+        withdraw: Option<String>,
+    },
+    /// Look into the inbox, take in what came back, and list what is held
+    Inbox {
+        /// Decide about one file, or note a time
+        #[command(subcommand)]
+        action: Option<InboxAction>,
+        /// Stay, take in what comes, and train when a round is complete
+        #[arg(long)]
+        watch: bool,
+    },
+    /// The rounds, or the next step of one
+    Round {
+        /// The step [default: list the rounds]
+        #[command(subcommand)]
+        action: Option<RoundAction>,
+    },
+    /// What was corrected, with saved effort; or the whole audit trail
+    History {
+        /// Every journal entry instead of the corrections
+        #[arg(long)]
+        journal: bool,
+    },
+    /// Write masks (without one: the newest predictions) as NIfTI with the labels' values
+    Export {
+        /// Folder for the files
+        folder: PathBuf,
+        /// The cases [default: all that have a mask or a prediction]
+        cases: Vec<CaseId>,
+    },
+    /// Leave a case out of ranking, training and measuring
+    Exclude {
+        /// The case
+        case: CaseId,
+        /// The reason
+        #[arg(long)]
+        why: String,
+    },
+    /// Bring an excluded case back
+    Include {
+        /// The case
+        case: CaseId,
+    },
+    /// The models
+    Model {
+        /// The step [default: list the models]
+        #[command(subcommand)]
+        action: Option<ModelAction>,
+    },
+    /// Make a project of phantoms, run the loop on it with a stand-in annotator, and open the app
+    Demo {
+        /// The folder; an earlier demo there is made anew
+        #[arg(default_value = "overtrace-demo")]
+        folder: PathBuf,
+        /// Print the tables even on a terminal
+        #[arg(long)]
+        no_app: bool,
+    },
+}
+
+/// What to do about the inbox.
+#[derive(Debug, Subcommand)]
+pub enum InboxAction {
+    /// Take a held file in after all
+    Accept {
+        /// Its number, f1
+        held: HeldId,
+    },
+    /// Move a held file to quarantine
+    Refuse {
+        /// Its number, f1
+        held: HeldId,
+        /// The reason
+        #[arg(long)]
+        why: String,
+    },
+    /// Note how long a person worked on a case's last correction
+    Minutes {
+        /// The case
+        case: CaseId,
+        /// Minutes at work
+        minutes: f64,
+    },
+}
+
+/// A step of a round.
+#[derive(Debug, Subcommand)]
+pub enum RoundAction {
+    /// List the rounds
+    List,
+    /// Ask for cases; without a model, train on the labels there are
+    Start {
+        /// Draw the weights anew; the way to other labels, plane, channels or width
+        #[arg(long)]
+        from_scratch: bool,
+        /// Cases to ask for [default: the settings']
+        #[arg(long, value_name = "N")]
+        budget: Option<usize>,
+        /// How to rank [default: the settings']
+        #[arg(long, value_enum)]
+        strategy: Option<StrategyName>,
+    },
+    /// Train now, without the cases that are not back; or take up an interrupted round
+    Train,
+    /// End the open round early
+    Abandon {
+        /// The reason
+        #[arg(long)]
+        why: String,
+    },
+    /// Declare the performance satisfactory: no further round starts
+    Satisfied {
+        /// The reason
+        #[arg(long)]
+        why: String,
+    },
+    /// Go on after all
+    Reopen {
+        /// The reason
+        #[arg(long)]
+        why: String,
+    },
+}
+
+/// A step about models.
+#[derive(Debug, Subcommand)]
+pub enum ModelAction {
+    /// List the models
+    List,
+    /// Start from another project's weights
+    Import {
+        /// A safetensors checkpoint
+        file: PathBuf,
+    },
+    /// Write a model's weights for another project
+    Export {
+        /// The file to write
+        file: PathBuf,
+    },
+}
+
+/// A pool by its name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs)]
+pub enum PoolName {
+    Labelled,
+    Unlabelled,
+    HeldOut,
+}
+
+impl From<PoolName> for Pool {
+    fn from(name: PoolName) -> Pool {
+        match name {
+            PoolName::Labelled => Pool::Labelled,
+            PoolName::Unlabelled => Pool::Unlabelled,
+            PoolName::HeldOut => Pool::HeldOut,
+        }
+    }
+}
+
+/// A strategy by its name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs)]
+pub enum StrategyName {
+    AverageBvsb,
+    Entropy,
+    Random,
+}
+
+impl From<StrategyName> for Strategy {
+    fn from(name: StrategyName) -> Strategy {
+        match name {
+            StrategyName::AverageBvsb => Strategy::AverageBvsb,
+            StrategyName::Entropy => Strategy::Entropy,
+            StrategyName::Random => Strategy::Random,
+        }
+    }
+}
+
+/// Pixels by their name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs)]
+pub enum PixelsName {
+    All,
+    Foreground,
+}
+
+impl From<PixelsName> for Pixels {
+    fn from(name: PixelsName) -> Pixels {
+        match name {
+            PixelsName::All => Pixels::All,
+            PixelsName::Foreground => Pixels::Foreground,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Headless verbs: every action as a command, tables for people, `--json` for programs.
+//!
+//! A verb sends [`Command`]s through an [`EngineHandle`] and prints what comes back; it cannot tell whether the
+//! engine is a thread or a process. Exit codes: 0 done, 1 nothing to do, 2 error. Without a terminal there is no
+//! colour and no bar. The room imports `protocol`, `records`, `settings` and `imaging` (the demo's phantoms),
+//! never the engine: `main` hands it the [`Doors`].
+
+mod args;
+mod demo;
+mod import;
+mod progress;
+mod tables;
+mod verbs;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+pub use args::{Args, Verb};
+
+use crate::protocol::{Answer, Command, EngineHandle, Snapshot};
+use progress::Bars;
+
+/// How a verb reaches what it must not know.
+#[derive(Debug, Clone, Copy)]
+pub struct Doors {
+    /// Makes a project folder.
+    pub create: fn(&Path) -> Result<()>,
+    /// Opens a project's engine; the flag says that the surface stays (watch the inbox, train by itself).
+    pub open: fn(&Path, bool) -> Result<EngineHandle>,
+    /// Opens the app on an engine.
+    pub app: fn(EngineHandle, &Args) -> Result<()>,
+}
+
+/// What a verb's exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0
+    Done,
+    /// 1
+    Nothing,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Nothing => 1,
+        })
+    }
+}
+
+/// Runs one verb.
+///
+/// # Errors
+/// Whatever stopped it, in words for a person; `main` prints them and exits with 2.
+pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
+    let open = |stays| Session::open(args, doors, stays);
+    match &args.verb {
+        None => {
+            (doors.app)((doors.open)(&args.project, true)?, args)?;
+            Ok(Exit::Done)
+        }
+        Some(Verb::Init { folder }) => {
+            let folder = folder.as_ref().unwrap_or(&args.project);
+            (doors.create)(folder)?;
+            say(
+                args.json,
+                &format!(
+                    "project made in {}; its settings are in overtrace.toml",
+                    folder.display()
+                ),
+            )
+        }
+        Some(Verb::Demo { folder, no_app }) => demo::run(args, doors, folder, *no_app),
+        Some(Verb::Inbox {
+            action: None,
+            watch: true,
+        }) => verbs::watch(&open(true)?),
+        Some(verb) => verbs::run(&open(false)?, verb),
+    }
+}
+
+/// Prints one sentence, or an object that holds it.
+fn say(json: bool, words: &str) -> Result<Exit> {
+    if json {
+        print_json(&serde_json::json!({ "done": words }))?
+    } else {
+        print(words)?
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints a line; a reader that has gone away is an end, not a panic.
+fn print(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// A verb's line to its engine.
+struct Session {
+    handle: EngineHandle,
+    json: bool,
+}
+
+impl Session {
+    fn open(args: &Args, doors: &Doors, stays: bool) -> Result<Session> {
+        Ok(Session {
+            handle: (doors.open)(&args.project, stays)?,
+            json: args.json,
+        })
+    }
+
+    /// Asks, shows progress, and returns the answer.
+    fn ask(&self, command: Command) -> Result<Answer> {
+        let mut bars = Bars::new();
+        let answer = self.handle.call(command, |event| bars.show(&event))?;
+        bars.finish();
+        answer.map_err(anyhow::Error::msg)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        match self.ask(Command::Attach)? {
+            Answer::Snapshot(snapshot) => Ok(*snapshot),
+            other => bail!("the engine answered {other:?} to an attach"),
+        }
+    }
+
+    /// Prints an answer that is words.
+    fn tell(&self, answer: Answer) -> Result<Exit> {
+        match answer {
+            Answer::Done(words) => say(self.json, &words),
+            Answer::Nothing(words) => {
+                if self.json {
+                    print_json(&serde_json::json!({ "nothing": words }))?;
+                } else {
+                    print(&words)?;
+                }
+                Ok(Exit::Nothing)
+            }
+            other => bail!("the engine answered {other:?}, which this verb does not know"),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The actor: one message at a time, each to its end.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::inbox::{Sight, Watch};
+use super::project::Project;
+use super::slices::SliceCache;
+use super::worker::{Worker, WorkerMessage};
+use super::{EngineError, Options};
+use crate::protocol::{Activity, Answer, Command, Event, Request, Stage};
+use crate::records::{CaseId, Progress, RoundId, Row, Task, What};
+use crate::settings::{Pixels, Strategy};
+
+/// What can happen to the engine.
+#[derive(Debug)]
+pub enum Message {
+    /// The surface wants something.
+    Request(Request),
+    /// The worker has something to say.
+    Worker(WorkerMessage),
+    /// Something changed in the inbox.
+    InboxHint,
+    /// The surface let go of its handle.
+    SurfaceGone,
+}
+
+/// What the running task is for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Goal {
+    /// Predict what is missing, then rank.
+    Rank(Strategy, Pixels),
+    /// Predict what is missing, rank, then ask for cases.
+    Query {
+        round: RoundId,
+        strategy: Strategy,
+        budget: usize,
+    },
+    /// Predict one case, then hand it out.
+    HandOut { case: CaseId, owner: String },
+    /// Learn.
+    Train(RoundId),
+    /// Measure and predict with the new model.
+    Evaluate(RoundId),
+}
+
+/// The running task, and who waits for it.
+#[derive(Debug)]
+pub struct Job {
+    /// What for.
+    pub goal: Goal,
+    /// The account it runs under.
+    pub who: String,
+    /// Numbers of the requests that are answered when it ends.
+    pub waiting: Vec<u64>,
+    /// When the stage began.
+    pub began: Instant,
+    /// Why it is being stopped, if it is.
+    pub abandon: Option<String>,
+}
+
+/// The engine's thread.
+pub struct Actor {
+    pub(super) project: Project,
+    pub(super) worker: Worker,
+    pub(super) job: Option<Job>,
+    pub(super) slices: SliceCache,
+    pub(super) sight: Sight,
+    watch: Option<Watch>,
+    options: Options,
+    surface: Sender<Event>,
+}
+
+/// What becomes of a request: an answer now, or one when the job ends.
+pub enum Reply {
+    /// Now.
+    Now(Answer),
+    /// When the job just begun ends.
+    Later,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Reply {
+        Reply::Now(answer)
+    }
+}
+
+impl Actor {
+    /// An actor with nothing to do.
+    pub fn new(
+        project: Project,
+        options: Options,
+        messages: Sender<Message>,
+        surface: Sender<Event>,
+    ) -> Actor {
+        let watch = options.watch.then(|| Watch::new(messages.clone()));
+        Actor {
+            project,
+            worker: Worker::start(messages),
+            job: None,
+            slices: SliceCache::default(),
+            sight: Sight::default(),
+            watch,
+            options,
+            surface,
+        }
+    }
+
+    /// Runs until the surface lets go.
+    pub fn run(&mut self, messages: &Receiver<Message>) {
+        let mut look_at = self.watch.is_some().then(Instant::now);
+        loop {
+            let message = match look_at {
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match message {
+                Ok(Message::Request(request)) => self.serve(request),
+                Ok(Message::Worker(message)) => self.hear(message),
+                Ok(Message::InboxHint) => look_at = self.hint(look_at),
+                Err(RecvTimeoutError::Timeout) => look_at = Some(self.look()),
+                Ok(Message::SurfaceGone) | Err(RecvTimeoutError::Disconnected) => {
+                    self.worker.cancel();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A hint brings the next look forward, to when a file just written can have come to rest.
+    fn hint(&self, look_at: Option<Instant>) -> Option<Instant> {
+        let soon = Instant::now() + Duration::from_millis(200);
+        look_at.map(|at| at.min(soon))
+    }
+
+    /// Looks into the inbox by itself, says what became of each file, and when to look again.
+    fn look(&mut self) -> Instant {
+        let inbox = self.project.inbox();
+        if let Some(watch) = &mut self.watch {
+            watch.keep_on(&inbox);
+        }
+        let mut wait_s = self.project.snapshot.settings.inbox.rescan_s;
+        match self.scan_inbox() {
+            Ok(reports) => {
+                for report in reports {
+                    self.tell(Event::Notice(format!(
+                        "{}: {} ({}) {}",
+                        report.file,
+                        report.outcome.word(),
+                        report.code,
+                        report.words
+                    )));
+                }
+                if self.sight.is_waiting() {
+                    wait_s = wait_s.min(self.project.snapshot.settings.inbox.stable_s.max(0.2));
+                }
+            }
+            Err(error) => self.tell(Event::Notice(format!(
+                "the inbox could not be looked at: {error}"
+            ))),
+        }
+        self.train_if_complete();
+        Instant::now() + Duration::from_secs_f64(wait_s)
+    }
+
+    fn train_if_complete(&mut self) {
+        let settings = &self.project.snapshot.settings;
+        if !self.options.watch
+            || !settings.query.train_when_complete
+            || self.job.is_some()
+            || !self.is_complete()
+        {
+            return;
+        }
+        if let Err(error) = self.train("overtrace") {
+            self.tell(Event::Notice(format!("training could not begin: {error}")));
+        }
+    }
+
+    fn serve(&mut self, request: Request) {
+        let Request { id, who, command } = request;
+        let reply = self.obey(&who, command);
+        match reply {
+            Ok(Reply::Now(answer)) => self.answer(id, Ok(answer)),
+            Ok(Reply::Later) => match &mut self.job {
+                Some(job) => job.waiting.push(id),
+                None => self.answer(id, Err("the work ended before it began; the log says why".into())),
+            },
+            Err(error) => self.answer(id, Err(error.to_string())),
+        }
+    }
+
+    fn obey(&mut self, who: &str, command: Command) -> Result<Reply, EngineError> {
+        let answer = match command {
+            Command::Attach => Answer::Snapshot(Box::new(self.project.snapshot.clone())),
+            Command::Import { items, pool } => self.import(who, items, pool)?,
+            Command::Exclude { case, why } => self.exclude(who, &case, why)?,
+            Command::Include { case } => self.include(who, &case)?,
+            Command::Rank { strategy, pixels } => return self.begin_rank(who, strategy, pixels),
+            Command::HandOut { case, owner } => return self.begin_hand_out(who, case, owner),
+            Command::Withdraw { case, why } => self.withdraw(who, &case, why)?,
+            Command::ScanInbox => {
+                let reports = self.scan_inbox()?;
+                self.train_if_complete();
+                Answer::Intake(reports)
+            }
+            Command::AcceptHeld { held } => {
+                let report = self.accept_held(held)?;
+                self.train_if_complete();
+                Answer::Intake(vec![report])
+            }
+            Command::RefuseHeld { held, why } => self.refuse_held(who, held, why)?,
+            Command::NoteMinutes { case, minutes } => self.note_minutes(who, &case, minutes)?,
+            Command::StartRound {
+                from_scratch,
+                budget,
+                strategy,
+            } => {
+                return self.start_round(who, from_scratch, budget, strategy);
+            }
+            Command::Train => return self.train(who),
+            Command::AbandonRound { why } => return self.abandon_round(who, why),
+            Command::ImportModel { file } => self.import_model(who, &file)?,
+            Command::ExportModel => self.export_model()?,
+            Command::DeclareSatisfactory { why } => self.declare_satisfactory(who, why)?,
+            Command::Reopen { why } => self.reopen(who, why)?,
+            Command::Slice(request) => self.slice(&request)?,
+            Command::Curve { model } => self.curve(model)?,
+            Command::Journal => Answer::Journal(self.project.store.entries()?),
+            Command::Export { case } => self.export(&case)?,
+        };
+        Ok(answer.into())
+    }
+
+    fn hear(&mut self, message: WorkerMessage) {
+        match message {
+            WorkerMessage::Progress(progress) => self.progress(progress),
+            WorkerMessage::Done(result) => {
+                let Some(job) = self.job.take() else { return };
+                let waiting = job.waiting.clone();
+                let curve = std::mem::take(&mut self.project.snapshot.activity.curve);
+                self.set_activity(Activity {
+                    curve,
+                    ..Activity::default()
+                });
+                let outcome = self.conclude(job, result);
+                match outcome {
+                    Ok(Reply::Now(answer)) => {
+                        waiting
+                            .into_iter()
+                            .for_each(|id| self.answer(id, Ok(answer.clone())));
+                    }
+                    Ok(Reply::Later) => {
+                        let next = self
+                            .job
+                            .as_mut()
+                            .expect("a goal that goes on has begun its next task");
+                        next.waiting.extend(waiting);
+                    }
+                    Err(error) => {
+                        self.tell(Event::Notice(error.to_string()));
+                        waiting
+                            .into_iter()
+                            .for_each(|id| self.answer(id, Err(error.to_string())));
+                    }
+                }
+            }
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        let mut activity = self.project.snapshot.activity.clone();
+        match progress {
+            Progress::Step {
+                epoch,
+                max_epochs,
+                step,
+                steps,
+            } => {
+                (activity.epoch, activity.max_epochs) = (epoch, max_epochs);
+                (activity.done, activity.of) = (step, steps);
+            }
+            Progress::Epoch(report) => activity.curve.push(report),
+            Progress::Case { done, of, .. } => (activity.done, activity.of) = (done, of),
+        }
+        self.set_activity(activity);
+    }
+
+    /// Hands a task to the worker; there is one at a time.
+    pub(super) fn begin(&mut self, goal: Goal, who: &str, stage: Stage, task: Task) -> Reply {
+        let curve = match stage {
+            Stage::Training => Vec::new(),
+            _ => std::mem::take(&mut self.project.snapshot.activity.curve),
+        };
+        let of = match &task {
+            Task::Predict(task) => task.cases.len(),
+            Task::Train(_) => 0,
+        };
+        self.set_activity(Activity {
+            stage,
+            of,
+            curve,
+            since: Some(Timestamp::now()),
+            ..Activity::default()
+        });
+        let who = who.to_string();
+        self.job = Some(Job {
+            goal,
+            who,
+            waiting: Vec::new(),
+            began: Instant::now(),
+            abandon: None,
+        });
+        self.worker.begin(task);
+        Reply::Later
+    }
+
+    /// Refuses a wish that needs the worker while it is at something else.
+    pub(super) fn need_idle(&self) -> Result<(), EngineError> {
+        match &self.job {
+            None => Ok(()),
+            Some(_) => EngineError::refused(format!(
+                "the worker is {} just now; wait until it is done, or abandon the round",
+                self.project.snapshot.activity.stage.word()
+            )),
+        }
+    }
+
+    /// Stores what was done, then tells the surface.
+    pub(super) fn commit(
+        &mut self,
+        who: &str,
+        what: What,
+        why: Option<String>,
+        rows: Vec<Row>,
+    ) -> Result<(), EngineError> {
+        let change = self.project.commit(who, what, why, rows)?;
+        self.tell(Event::Changed(Box::new(change)));
+        Ok(())
+    }
+
+    pub(super) fn set_activity(&mut self, activity: Activity) {
+        self.project.snapshot.activity = activity.clone();
+        self.tell(Event::Activity(activity));
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        // A surface that let go hears nothing; the actor learns of it by `SurfaceGone`.
+        let _ = self.surface.send(event);
+    }
+
+    fn answer(&self, request: u64, result: Result<Answer, String>) {
+        self.tell(Event::Answer { request, result });
+    }
+}

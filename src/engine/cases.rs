@@ -1,0 +1,237 @@
+//! Cases: taking them in, leaving them out, giving their masks back.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::actor::Actor;
+use super::{EngineError, masks};
+use crate::imaging::{Grid, decode_scan, encode_labels, single_file};
+use crate::protocol::{Activity, Answer, ImportItem, Stage};
+use crate::records::{Case, CaseId, CaseSource, Hash, Mask, MaskOrigin, Pool, Row, What};
+
+/// Most bytes that an imported volume may unpack to.
+const MAX_IMPORT_BYTES: u64 = 4 << 30;
+
+enum Taken {
+    New,
+    Known(CaseId),
+}
+
+impl Actor {
+    /// Takes cases in, one journal entry each: what was taken stays taken when a later item is refused.
+    pub(super) fn import(
+        &mut self,
+        who: &str,
+        items: Vec<ImportItem>,
+        pool: Option<Pool>,
+    ) -> Result<Answer, EngineError> {
+        self.project.reload_settings()?;
+        self.project.check_fixed(false)?;
+        let mut by_images: HashMap<Vec<Hash>, CaseId> = self
+            .project
+            .snapshot
+            .cases
+            .values()
+            .map(|case| (case.images.clone(), case.id.clone()))
+            .collect();
+        let (mut cases, mut known, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let (of, since) = (items.len(), Some(Timestamp::now()));
+        for (done, item) in items.into_iter().enumerate() {
+            self.set_activity(Activity {
+                stage: Stage::Importing,
+                done,
+                of,
+                since,
+                ..Activity::default()
+            });
+            let id = item.id.clone();
+            match self.import_one(who, item, pool, &mut by_images) {
+                Ok(Taken::New) => cases.push(id),
+                Ok(Taken::Known(case)) => known.push((id, case)),
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                Err(error) => refused.push((id, error.to_string())),
+            }
+        }
+        self.set_activity(Activity::default());
+        Ok(Answer::Imported {
+            cases,
+            known,
+            refused,
+        })
+    }
+
+    fn import_one(
+        &mut self,
+        who: &str,
+        item: ImportItem,
+        pool: Option<Pool>,
+        by_images: &mut HashMap<Vec<Hash>, CaseId>,
+    ) -> Result<Taken, EngineError> {
+        let channels = self.project.snapshot.settings.image.channels;
+        if item.images.len() != channels {
+            return EngineError::refused(format!(
+                "it has {} images, but image.channels is {channels}",
+                item.images.len()
+            ));
+        }
+        let mut images = Vec::new();
+        let mut grid: Option<Grid> = None;
+        for path in &item.images {
+            let volume = |source| EngineError::Volume {
+                file: path.display().to_string(),
+                source,
+            };
+            let bytes = single_file(path, MAX_IMPORT_BYTES).map_err(volume)?;
+            let scan = decode_scan(&bytes, MAX_IMPORT_BYTES).map_err(volume)?;
+            let this = scan.volume.grid;
+            if !this.matches(grid.get_or_insert(this)) {
+                return EngineError::refused(format!(
+                    "{} lies on another grid than the case's first image; resample it to that one",
+                    path.display()
+                ));
+            }
+            if let Some(at) = scan.volume.voxels.iter().position(|v| !v.is_finite()) {
+                return EngineError::refused(format!(
+                    "{}: voxel {at} is not a finite number; replace such voxels before importing",
+                    path.display()
+                ));
+            }
+            images.push(self.project.store.blobs().put(&bytes)?);
+        }
+        if let Some(known) = by_images.get(&images) {
+            return Ok(Taken::Known(known.clone()));
+        }
+        if self.project.snapshot.cases.contains_key(&item.id) {
+            return EngineError::refused(format!(
+                "case {} is there already with other images; give this one another name",
+                item.id
+            ));
+        }
+        let grid = grid.expect("at least one image was read");
+        let mask = match &item.mask {
+            Some(path) => Some(self.import_mask(path, &grid)?),
+            None => None,
+        };
+        let pool = item.pool.or(pool).unwrap_or(if mask.is_some() {
+            Pool::Labelled
+        } else {
+            Pool::Unlabelled
+        });
+        let mask = match (pool, mask) {
+            (Pool::Unlabelled, _) => None,
+            (_, Some(blob)) => Some(Mask {
+                version: 1,
+                blob,
+                origin: MaskOrigin::Imported,
+            }),
+            (_, None) => {
+                return EngineError::refused(format!(
+                    "the {} pool needs a mask, and none came along",
+                    pool.word()
+                ));
+            }
+        };
+        let source = CaseSource {
+            images: item.images,
+            mask: item.mask,
+        };
+        let source = self.project.store.blobs().put_json(&source)?;
+        let case = Case {
+            id: item.id.clone(),
+            pool,
+            excluded: None,
+            images: images.clone(),
+            grid,
+            source,
+            mask,
+            mask_versions: u32::from(mask.is_some()),
+            handout: None,
+            queried: None,
+            added_at: Timestamp::now(),
+        };
+        let mut rows = vec![Row::Case(case)];
+        if mask.is_some() {
+            rows.extend(self.note_mask_labels());
+        }
+        self.commit(who, What::CaseImported, None, rows)?;
+        by_images.insert(images, item.id);
+        Ok(Taken::New)
+    }
+
+    fn import_mask(&self, path: &std::path::Path, grid: &Grid) -> Result<Hash, EngineError> {
+        let volume = |source| EngineError::Volume {
+            file: path.display().to_string(),
+            source,
+        };
+        let bytes = single_file(path, MAX_IMPORT_BYTES).map_err(volume)?;
+        let scan = decode_scan(&bytes, MAX_IMPORT_BYTES).map_err(volume)?;
+        let refuse = |words: String| EngineError::Refused(format!("{}: {words}", path.display()));
+        if !scan.volume.grid.matches(grid) {
+            return Err(refuse("the mask lies on another grid than the image".into()));
+        }
+        let (mut map, _) = masks::classes(&scan, &self.project.snapshot.settings.labels)
+            .map_err(|problem| refuse(problem.words))?;
+        map.grid = *grid;
+        Ok(self.project.store.blobs().put(&encode_labels(&map, u16::from))?)
+    }
+
+    /// The project's row with the labels that masks hold, for the first mask that comes in.
+    pub(super) fn note_mask_labels(&self) -> Option<Row> {
+        let mut project = self.project.snapshot.project.clone();
+        let labels = &self.project.snapshot.settings.labels;
+        let longer = project
+            .mask_labels
+            .as_ref()
+            .is_none_or(|old| old.0.len() < labels.0.len());
+        longer.then(|| {
+            project.mask_labels = Some(labels.clone());
+            Row::Project(project)
+        })
+    }
+
+    /// Leaves a case out, with the reason.
+    pub(super) fn exclude(&mut self, who: &str, id: &CaseId, why: String) -> Result<Answer, EngineError> {
+        let mut case = self.project.case(id)?.clone();
+        if let Some(why) = &case.excluded {
+            return Ok(Answer::Nothing(format!("{id} is excluded already: {why}")));
+        }
+        case.excluded = Some(why.clone());
+        case.queried = None;
+        self.commit(who, What::CaseExcluded, Some(why), vec![Row::Case(case)])?;
+        Ok(Answer::Done(format!(
+            "{id} is left out of ranking, training and measuring"
+        )))
+    }
+
+    /// Brings an excluded case back.
+    pub(super) fn include(&mut self, who: &str, id: &CaseId) -> Result<Answer, EngineError> {
+        let mut case = self.project.case(id)?.clone();
+        let Some(why) = case.excluded.take() else {
+            return Ok(Answer::Nothing(format!("{id} is not excluded")));
+        };
+        let words = format!("{id} is back in the {} pool", case.pool.word());
+        self.commit(
+            who,
+            What::CaseIncluded,
+            Some(format!("was excluded: {why}")),
+            vec![Row::Case(case)],
+        )?;
+        Ok(Answer::Done(words))
+    }
+
+    /// A case's mask (or, without one, its newest prediction) in the values of the labels.
+    pub(super) fn export(&self, id: &CaseId) -> Result<Answer, EngineError> {
+        let case = self.project.case(id)?;
+        let blob = match (case.mask, self.project.snapshot.predictions.get(id)) {
+            (Some(mask), _) => mask.blob,
+            (None, Some(prediction)) => prediction.labels,
+            (None, None) => {
+                return EngineError::refused(format!("{id} has neither a mask nor a prediction yet"));
+            }
+        };
+        let map = self.project.label_map(blob, "the label map")?;
+        let labels = &self.project.snapshot.settings.labels;
+        Ok(Answer::File(encode_labels(&map, |class| labels.value_of(class))))
+    }
+}

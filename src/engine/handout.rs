@@ -1,0 +1,229 @@
+//! Hand-outs: the files a person corrects, and the record of what they were given.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::EngineError;
+use super::actor::{Actor, Goal, Reply};
+use super::project::write_private;
+use crate::imaging::{LabelMap, encode_labels};
+use crate::protocol::{Answer, HandedOut, Stage};
+use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Hash, ModelId, Pool, Row, What};
+use crate::settings::Labels;
+use crate::store::private_folder;
+
+impl Actor {
+    /// Hands a case out, having it drawn first where nothing has drawn it yet.
+    pub(super) fn begin_hand_out(
+        &mut self,
+        who: &str,
+        id: CaseId,
+        owner: String,
+    ) -> Result<Reply, EngineError> {
+        let case = self.project.case(&id)?;
+        if let Some(why) = &case.excluded {
+            return EngineError::refused(format!(
+                "{id} is excluded ({why}); `overtrace include {id}` first"
+            ));
+        }
+        if case.pool == Pool::HeldOut {
+            return EngineError::refused(format!(
+                "{id} is held out: it measures models and is not corrected"
+            ));
+        }
+        let open = case
+            .handout
+            .and_then(|handout| self.project.snapshot.handouts.get(&handout));
+        if let Some(open) = open {
+            return EngineError::refused(format!(
+                "{id} is out with {} since {}; `overtrace handout {id} --withdraw` takes it back",
+                open.owner, open.at
+            ));
+        }
+        if owner.trim().is_empty() || owner.chars().any(char::is_control) || owner.len() > 100 {
+            return EngineError::refused(format!("{owner:?} names nobody; give a printable name"));
+        }
+        let drawn = case.mask.is_some() || self.project.snapshot.predictions.contains_key(&id);
+        if drawn || self.project.drawing_model().is_none() {
+            return self.hand_out(who, &id, owner).map(Reply::Now);
+        }
+        self.need_idle()?;
+        let goal = Goal::HandOut {
+            case: id.clone(),
+            owner,
+        };
+        self.predict_then(goal, who, Stage::Predicting, &|case| case.id == id)
+    }
+
+    /// Writes the files and journals the hand-out.
+    ///
+    /// A labelled case is handed out with its own mask, which no model drew, so its saved effort is n/a.
+    pub(super) fn hand_out(&mut self, who: &str, id: &CaseId, owner: String) -> Result<Answer, EngineError> {
+        let case = self.project.case(id)?.clone();
+        let (pre_annotation, model) = self.pre_annotation(&case)?;
+        let number = HandoutId(
+            self.project
+                .snapshot
+                .handouts
+                .last_key_value()
+                .map_or(1, |(id, _)| id.0 + 1),
+        );
+        let settings = &self.project.snapshot.settings;
+        let folder = self.project.folder("handouts").join(format!("{id}-{number}"));
+        private_folder(&folder)?;
+        let blobs = self.project.store.blobs();
+        let mut image_names = Vec::new();
+        for (at, &image) in case.images.iter().enumerate() {
+            let bytes = blobs.get(image)?;
+            let gzip = if bytes.starts_with(&[0x1f, 0x8b]) {
+                ".gz"
+            } else {
+                ""
+            };
+            let channel = if case.images.len() > 1 {
+                format!("{}", at + 1)
+            } else {
+                String::new()
+            };
+            let name = format!("{id}_image{channel}.nii{gzip}");
+            write_private(&folder.join(&name), &bytes)?;
+            image_names.push(name);
+        }
+        let mut map = self.project.label_map(pre_annotation, "the pre-annotation")?;
+        map.grid = case.grid;
+        let mask = folder.join(format!("{id}_seg.nii.gz"));
+        write_private(
+            &mask,
+            &encode_labels(&map, |class| settings.labels.value_of(class)),
+        )?;
+        write_private(
+            &folder.join("labels.txt"),
+            itk_snap_labels(&settings.labels).as_bytes(),
+        )?;
+        let reply_name = format!("{id}_corrected.nii.gz");
+        let inbox = self.project.inbox();
+        let drawn = match model {
+            Some(model) => format!("drawn by model {model}"),
+            None if case.mask.is_some() => "the mask this case has so far".to_string(),
+            None => "empty: there is no model yet".to_string(),
+        };
+        let text = format!(
+            "Case {id}, handed out to {owner}.\n\n\
+             1. Open {images} and the segmentation {id}_seg.nii.gz ({drawn})\n   \
+                in ITK-SNAP (load labels.txt by Segmentation > Import Label Descriptions) or 3D Slicer.\n\
+             2. Correct what is wrong in the segmentation. Keep its grid; use only these labels: {labels}.\n\
+             3. Save it as exactly\n\n       {reply_name}\n\n   and copy that file to\n\n       {inbox}\n\n   \
+             overtrace takes it in and measures what the pre-annotation saved you.\n",
+            images = image_names.join(", "),
+            labels = settings.labels,
+            inbox = inbox.display(),
+        );
+        write_private(&folder.join("README.txt"), text.as_bytes())?;
+        let handout = Handout {
+            id: number,
+            case: id.clone(),
+            owner,
+            at: Timestamp::now(),
+            model,
+            pre_annotation,
+            reply_name: reply_name.clone(),
+            end: None,
+        };
+        let rows = vec![
+            Row::Handout(handout),
+            Row::Case(Case {
+                handout: Some(number),
+                ..case
+            }),
+        ];
+        self.commit(who, What::HandedOut, None, rows)?;
+        Ok(Answer::HandedOut(HandedOut {
+            id: number,
+            case: id.clone(),
+            folder,
+            mask,
+            reply_name,
+            inbox,
+            model,
+        }))
+    }
+
+    fn pre_annotation(&self, case: &Case) -> Result<(Hash, Option<ModelId>), EngineError> {
+        if let Some(mask) = case.mask {
+            return Ok((mask.blob, None));
+        }
+        if let Some(prediction) = self.project.snapshot.predictions.get(&case.id) {
+            return Ok((prediction.labels, Some(prediction.model)));
+        }
+        let empty = encode_labels(&LabelMap::empty(case.grid), u16::from);
+        Ok((self.project.store.blobs().put(&empty)?, None))
+    }
+
+    /// Takes a hand-out back; a mask that comes for it later is held.
+    pub(super) fn withdraw(&mut self, who: &str, id: &CaseId, why: String) -> Result<Answer, EngineError> {
+        let case = self.project.case(id)?.clone();
+        let open = case
+            .handout
+            .and_then(|handout| self.project.snapshot.handouts.get(&handout))
+            .cloned();
+        let Some(mut handout) = open else {
+            return Ok(Answer::Nothing(format!("{id} is not handed out")));
+        };
+        let words = format!("{id} is taken back from {}", handout.owner);
+        handout.end = Some(HandoutEnd::Withdrawn(why.clone()));
+        let rows = vec![
+            Row::Handout(handout),
+            Row::Case(Case {
+                handout: None,
+                ..case
+            }),
+        ];
+        self.commit(who, What::HandoutWithdrawn, Some(why), rows)?;
+        Ok(Answer::Done(words))
+    }
+
+    /// Notes how long a person worked on the case's last correction.
+    pub(super) fn note_minutes(
+        &mut self,
+        who: &str,
+        id: &CaseId,
+        minutes: f64,
+    ) -> Result<Answer, EngineError> {
+        if !(minutes.is_finite() && (0.0..=10_000.0).contains(&minutes)) {
+            return EngineError::refused(format!("{minutes} minutes; it has to lie in 0 to 10000"));
+        }
+        let Some(mut correction) = self.project.snapshot.correction_of(id).cloned() else {
+            return EngineError::refused(format!("{id} has no correction whose time could be noted"));
+        };
+        correction.minutes = Some(minutes);
+        let words = format!("{minutes} minutes noted for {} of {id}", correction.id);
+        self.commit(who, What::MinutesNoted, None, vec![Row::Correction(correction)])?;
+        Ok(Answer::Done(words))
+    }
+}
+
+/// A label description file as ITK-SNAP reads it: index, red, green, blue, opacity, visibility, mesh, name.
+fn itk_snap_labels(labels: &Labels) -> String {
+    let mut text = String::from("# ITK-SNAP label description file\n0 0 0 0 0 0 0 \"Clear Label\"\n");
+    for label in &labels.0 {
+        let [r, g, b] = label
+            .rgb()
+            .expect("colours were checked when the settings were read");
+        let name = label.name.replace('"', "'");
+        writeln!(text, "{} {r} {g} {b} 1 1 1 \"{name}\"", label.value).expect("a String takes every write");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn itk_snap_gets_every_label_with_its_colour() {
+        let text = itk_snap_labels(&Labels::default());
+        assert!(text.contains("\n1 74 163 255 1 1 1 \"CSF\"\n"), "{text}");
+        assert_eq!(text.lines().count(), 5);
+    }
+}

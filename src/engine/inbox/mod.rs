@@ -1,0 +1,289 @@
+//! The inbox: a dropped file is looked at in a fixed order, and has one of six outcomes.
+//!
+//! [`checks::CHECKS`] is the list of what a file must pass, in order, each with its code; `take` is what
+//! happens to one that does. File events only make it quick: the look into the folder is the mechanism.
+//! Nothing is deleted: what is refused moves to `quarantine/` beside a `.reason.json`, what waits for a person
+//! to `held/`, what was taken in to `done/`, all inside the inbox so that a move is a rename.
+
+mod checks;
+mod take;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::EngineError;
+use super::actor::Actor;
+use super::project::write_private;
+use crate::protocol::{Answer, IntakeReport, Outcome};
+use crate::records::{CaseId, HeldFile, HeldId, Row, What, printable};
+use crate::store::{Blobs, private_folder};
+use checks::{Candidate, Finding};
+pub use watch::Watch;
+
+/// Folders inside the inbox that are not looked into.
+const DONE: &str = "done";
+const HELD: &str = "held";
+const QUARANTINE: &str = "quarantine";
+
+/// Which files are being waited for, since when: so that each is told of once, and given up in time.
+#[derive(Debug, Default)]
+pub struct Sight(BTreeMap<PathBuf, (Timestamp, String)>);
+
+impl Sight {
+    /// Whether some file may be ready at the next look.
+    pub fn is_waiting(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+/// Why a file was refused, as written beside it.
+#[derive(Debug, Serialize)]
+struct Reason<'a> {
+    file: &'a str,
+    code: &'a str,
+    reason: &'a str,
+    at: Timestamp,
+}
+
+/// A file's name as it may be shown.
+fn shown(path: &Path) -> String {
+    printable(&path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+impl Actor {
+    /// Looks at every file in the inbox. Files that are ignored, or waited for as before, are not reported.
+    pub(super) fn scan_inbox(&mut self) -> Result<Vec<IntakeReport>, EngineError> {
+        let inbox = self.project.inbox();
+        private_folder(&inbox)?;
+        let listing = fs::read_dir(&inbox).map_err(EngineError::io("looking into", &inbox))?;
+        let mut paths = Vec::new();
+        for item in listing {
+            let item = item.map_err(EngineError::io("looking into", &inbox))?;
+            let is_own = [DONE, HELD, QUARANTINE]
+                .iter()
+                .any(|own| item.file_name() == **own);
+            if !is_own {
+                paths.push(item.path());
+            }
+        }
+        paths.sort();
+        self.sight.0.retain(|path, _| paths.contains(path));
+        let mut reports = Vec::new();
+        for path in paths {
+            let before = self.sight.0.get(&path).map(|(_, words)| words.clone());
+            let report = self.intake(&path, None)?;
+            let is_news = match report.outcome {
+                Outcome::Ignore => false,
+                Outcome::Wait => before.as_ref() != Some(&report.words),
+                _ => true,
+            };
+            if is_news {
+                reports.push(report);
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Takes one file through the checks; `held` names the decision that lets a held file through.
+    fn intake(&mut self, path: &Path, held: Option<&HeldFile>) -> Result<IntakeReport, EngineError> {
+        let seen = self
+            .sight
+            .0
+            .get(path)
+            .map_or_else(Timestamp::now, |(since, _)| *since);
+        let mut candidate = Candidate::new(path, seen, held.is_some());
+        let mut notes: Vec<(String, String)> = Vec::new();
+        let mut stop = None;
+        for check in checks::CHECKS {
+            match check(&mut candidate, &self.project)? {
+                Finding::Pass => {}
+                Finding::Warn(code, words) => notes.push((code.to_string(), words)),
+                Finding::Hold(code, words) if held.is_some() => notes.push((code.to_string(), words)),
+                other => {
+                    stop = Some(other);
+                    break;
+                }
+            }
+        }
+        let mut report = IntakeReport {
+            file: shown(path),
+            outcome: Outcome::Accept,
+            code: "K1".into(),
+            words: String::new(),
+            case: candidate.case.clone(),
+            correction: None,
+            held: held.map(|held| held.id),
+            effort: Vec::new(),
+        };
+        match stop {
+            None => {
+                self.take(candidate, &notes, &mut report)?;
+                self.sight.0.remove(path);
+            }
+            Some(Finding::Ignore(code)) => (report.outcome, report.code) = (Outcome::Ignore, code.into()),
+            Some(Finding::Wait(code, words)) => {
+                self.sight.0.insert(path.to_path_buf(), (seen, words.clone()));
+                (report.outcome, report.code, report.words) = (Outcome::Wait, code.into(), words);
+            }
+            Some(Finding::Known(words)) => {
+                self.put_away(path, DONE)?;
+                self.sight.0.remove(path);
+                (report.outcome, report.code, report.words) = (Outcome::Warn, "P4".into(), words);
+            }
+            Some(Finding::Hold(code, words)) => {
+                let case = candidate.case.expect("only a file whose case is known is held");
+                report.held = Some(self.hold(path, case, code, &words)?);
+                self.sight.0.remove(path);
+                (report.outcome, report.code, report.words) = (Outcome::Hold, code.into(), words);
+            }
+            Some(Finding::Reject(code, words)) => {
+                self.refuse(path, code, &words)?;
+                self.sight.0.remove(path);
+                (report.outcome, report.code, report.words) = (Outcome::Reject, code.into(), words);
+            }
+            Some(Finding::Pass | Finding::Warn(..)) => unreachable!("these do not stop the checks"),
+        }
+        Ok(report)
+    }
+
+    fn hold(&mut self, path: &Path, case: CaseId, code: &str, words: &str) -> Result<HeldId, EngineError> {
+        let id = HeldId(
+            self.project
+                .snapshot
+                .held
+                .last_key_value()
+                .map_or(1, |(id, _)| id.0 + 1),
+        );
+        let bytes = fs::read(path).map_err(EngineError::io("reading", path))?;
+        let held = HeldFile {
+            id,
+            name: shown(path),
+            file: Blobs::hash(&bytes),
+            case,
+            code: code.into(),
+            words: words.into(),
+            at: Timestamp::now(),
+            decided: None,
+        };
+        let place = self.held_path(&held);
+        private_folder(place.parent().expect("held files lie in a folder"))?;
+        fs::rename(path, &place).map_err(EngineError::io("moving", path))?;
+        self.commit(
+            "overtrace",
+            What::FileHeld,
+            Some(words.into()),
+            vec![Row::Held(held)],
+        )?;
+        Ok(id)
+    }
+
+    /// Where a held file lies; its extension stays, so that it reads as what it is.
+    fn held_path(&self, held: &HeldFile) -> PathBuf {
+        let name = held.name.to_lowercase();
+        let extension = if name.ends_with(".gz") { "nii.gz" } else { "nii" };
+        self.project
+            .inbox()
+            .join(HELD)
+            .join(format!("{}-{}.{extension}", held.id, held.case))
+    }
+
+    fn waiting(&self, id: HeldId) -> Result<HeldFile, EngineError> {
+        match self.project.snapshot.held.get(&id) {
+            None => EngineError::refused(format!(
+                "there is no held file {id}; `overtrace inbox` lists them"
+            )),
+            Some(held) => match &held.decided {
+                None => Ok(held.clone()),
+                Some(decided) => EngineError::refused(format!("{id} was {decided} already")),
+            },
+        }
+    }
+
+    /// Takes a held file in after all; what was odd about it becomes a note.
+    pub(super) fn accept_held(&mut self, id: HeldId) -> Result<IntakeReport, EngineError> {
+        let mut held = self.waiting(id)?;
+        let path = self.held_path(&held);
+        let bytes = fs::read(&path).map_err(EngineError::io("reading", &path))?;
+        if Blobs::hash(&bytes) != held.file {
+            return EngineError::refused(format!(
+                "{} is not the file that was held any more; refuse it and drop the right one into the inbox",
+                path.display()
+            ));
+        }
+        let report = self.intake(&path, Some(&held))?;
+        let decided = match report.outcome {
+            Outcome::Accept | Outcome::Warn => "accepted",
+            Outcome::Reject => "refused",
+            Outcome::Hold | Outcome::Wait | Outcome::Ignore => return Ok(report),
+        };
+        held.decided = Some(decided.into());
+        self.commit(
+            "overtrace",
+            What::FileHeld,
+            Some(decided.into()),
+            vec![Row::Held(held)],
+        )?;
+        Ok(report)
+    }
+
+    /// Moves a held file to quarantine.
+    pub(super) fn refuse_held(&mut self, who: &str, id: HeldId, why: String) -> Result<Answer, EngineError> {
+        let mut held = self.waiting(id)?;
+        let path = self.held_path(&held);
+        self.quarantine(&path, &held.code.clone(), &why)?;
+        let words = format!("{id} ({}) is refused and in quarantine", held.name);
+        held.decided = Some("refused".into());
+        self.commit(who, What::FileRefused, Some(why), vec![Row::Held(held)])?;
+        Ok(Answer::Done(words))
+    }
+
+    fn refuse(&mut self, path: &Path, code: &str, words: &str) -> Result<(), EngineError> {
+        self.quarantine(path, code, words)?;
+        let why = format!("{}: {code} {words}", shown(path));
+        self.commit("overtrace", What::FileRefused, Some(why), Vec::new())
+    }
+
+    fn quarantine(&self, path: &Path, code: &str, words: &str) -> Result<(), EngineError> {
+        let place = self.put_away(path, QUARANTINE)?;
+        let file = shown(path);
+        let reason = Reason {
+            file: &file,
+            code,
+            reason: words,
+            at: Timestamp::now(),
+        };
+        let json = serde_json::to_vec_pretty(&reason).expect("four plain fields");
+        let mut beside = place.into_os_string();
+        beside.push(".reason.json");
+        write_private(Path::new(&beside), &json)
+    }
+
+    /// Moves a file into a folder of the inbox under a name that is free there; a `.hdr`/`.img` pair moves
+    /// together.
+    fn put_away(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
+        let folder = self.project.inbox().join(folder);
+        private_folder(&folder)?;
+        let name = path.file_name().unwrap_or_default().to_os_string();
+        let place = (1..)
+            .map(|n| {
+                let mut numbered = name.clone();
+                if n > 1 {
+                    numbered = format!("{n}-{}", name.to_string_lossy()).into();
+                }
+                folder.join(numbered)
+            })
+            .find(|place| fs::symlink_metadata(place).is_err())
+            .expect("some number is free");
+        fs::rename(path, &place).map_err(EngineError::io("moving", path))?;
+        if let Some(other) = checks::other_half(path) {
+            let place = folder.join(other.file_name().unwrap_or_default());
+            fs::rename(&other, &place).map_err(EngineError::io("moving", &other))?;
+        }
+        Ok(place)
+    }
+}

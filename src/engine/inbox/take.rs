@@ -1,0 +1,153 @@
+//! Taking a mask in: stored, journalled, measured; only then acknowledged.
+
+use jiff::Timestamp;
+
+use super::DONE;
+use super::checks::Candidate;
+use crate::effort::saved_effort;
+use crate::engine::EngineError;
+use crate::engine::actor::Actor;
+use crate::imaging::encode_labels;
+use crate::protocol::{IntakeReport, Outcome};
+use crate::records::{
+    Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Mask, MaskOrigin, Pool, Round,
+    RoundState, Row, What, mean_of_known,
+};
+
+impl Actor {
+    /// Takes in a mask that passed every check, or that a person accepted.
+    pub(super) fn take(
+        &mut self,
+        candidate: Candidate,
+        notes: &[(String, String)],
+        report: &mut IntakeReport,
+    ) -> Result<(), EngineError> {
+        let id = candidate.case.expect("a file that passed the checks has a case");
+        let mask = candidate.mask.expect("a file that passed the checks has classes");
+        let file = candidate.file.expect("a file that passed the checks was read");
+        let case = self.project.case(&id)?.clone();
+        let now = Timestamp::now();
+        let number = CorrectionId(
+            self.project
+                .snapshot
+                .corrections
+                .last_key_value()
+                .map_or(1, |(id, _)| id.0 + 1),
+        );
+        let blob = self.project.store.blobs().put(&encode_labels(&mask, u16::from))?;
+        let handout = match case
+            .handout
+            .and_then(|open| self.project.snapshot.handouts.get(&open))
+        {
+            Some(open) => open.clone(),
+            None => self.unasked(&case, blob, now),
+        };
+        let settings = &self.project.snapshot.settings;
+        let (classes, tolerance_mm) = (settings.classes(), settings.effort.tolerance_mm);
+        let effort = match handout.model {
+            None => Vec::new(),
+            Some(_) => {
+                let drawn = self
+                    .project
+                    .label_map(handout.pre_annotation, "the pre-annotation")?;
+                let plane = self.project.plane(&case.grid);
+                saved_effort(&drawn, &mask, plane, classes, tolerance_mm)
+                    .map_err(|error| EngineError::Refused(error.to_string()))?
+            }
+        };
+        let round = self
+            .project
+            .snapshot
+            .open_round()
+            .filter(|round| round.queried.contains(&id))
+            .cloned();
+        let correction = Correction {
+            id: number,
+            case: id.clone(),
+            handout: handout.id,
+            round: round.as_ref().map(|round| round.id),
+            who: handout.owner.clone(),
+            at: now,
+            mask: blob,
+            file,
+            pre_annotation: handout.pre_annotation,
+            model: handout.model,
+            effort: effort.clone(),
+            tolerance_mm,
+            turnaround_s: now.duration_since(handout.at).as_secs_f64(),
+            minutes: None,
+            notes: notes
+                .iter()
+                .map(|(code, words)| format!("{code}: {words}"))
+                .collect(),
+        };
+        let version = case.mask_versions + 1;
+        let mut rows = vec![
+            Row::Handout(Handout {
+                end: Some(HandoutEnd::Corrected(number)),
+                ..handout
+            }),
+            Row::Case(Case {
+                pool: Pool::Labelled,
+                mask: Some(Mask {
+                    version,
+                    blob,
+                    origin: MaskOrigin::Correction(number),
+                }),
+                mask_versions: version,
+                handout: None,
+                queried: None,
+                ..case
+            }),
+        ];
+        rows.extend(self.note_mask_labels());
+        if let Some(round) = round {
+            let first_return = case.queried == Some(round.id);
+            let round = self.with_effort(round, &correction);
+            // What comes while the round trains is accepted, and learnt from in the next one.
+            let counts = first_return && round.state == RoundState::Correcting;
+            rows.push(Row::Round(Round {
+                returned: round.returned + usize::from(counts),
+                ..round
+            }));
+        }
+        let who = correction.who.clone();
+        rows.push(Row::Correction(correction));
+        self.commit(&who, What::CorrectionAccepted, None, rows)?;
+        // Acknowledged only now; if the machine stops before the move, the next look finds it known.
+        self.put_away(candidate.path, DONE)?;
+        if !notes.is_empty() {
+            report.outcome = Outcome::Warn;
+            report.code = notes[0].0.clone();
+        }
+        let saved = mean_of_known(effort.iter().map(|class| class.saved()));
+        let mut words = vec![match saved {
+            Some(saved) => format!(
+                "{number}: saved effort {:.2} %, mean of the classes",
+                saved * 100.0
+            ),
+            None => format!("{number}: saved effort n/a"),
+        }];
+        words.extend(notes.iter().map(|(_, note)| note.clone()));
+        report.words = words.join("; ");
+        report.correction = Some(number);
+        report.effort = effort;
+        Ok(())
+    }
+
+    /// The hand-out of a mask that nobody was asked for and a person accepted all the same: nothing was drawn
+    /// for it, so its saved effort is n/a.
+    fn unasked(&self, case: &Case, mask: crate::records::Hash, at: Timestamp) -> Handout {
+        let last = self.project.snapshot.handouts.last_key_value();
+        Handout {
+            id: HandoutId(last.map_or(1, |(id, _)| id.0 + 1)),
+            case: case.id.clone(),
+            owner: "unknown".into(),
+            at,
+            model: None,
+            pre_annotation: mask,
+            reply_name: String::new(),
+            end: None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The owner: one engine holds the store, the compute worker and the inbox of a project.
+//!
+//! [`start`] spawns the actor, a thread that takes one message at a time (a surface's request, the worker's
+//! progress, a hint that the inbox changed) and answers through the [`EngineHandle`] it gives out. Whatever
+//! becomes true is committed to the store first and told second. The actor never computes: training and
+//! predicting are [`records::Task`](crate::records::Task)s for the worker's thread. The engine ends when its
+//! surface lets go of the handle. Imports every room below it, and no surface.
+
+mod actor;
+mod cases;
+mod error;
+mod handout;
+mod inbox;
+mod masks;
+mod models;
+mod project;
+mod rounds;
+mod slices;
+mod worker;
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::thread;
+
+pub use error::EngineError;
+
+use crate::protocol::{EngineHandle, Request};
+use crate::settings::{FILE, Settings, TEMPLATE};
+use crate::store::{Store, private_folder};
+use actor::{Actor, Message};
+use project::Project;
+
+/// How an engine behaves for the surface that starts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Watch the inbox and start a round's training when the last queried case is back: for a surface that
+    /// stays. A verb that runs once leaves both to its commands.
+    pub watch: bool,
+}
+
+/// Makes a project folder: `overtrace.toml` with every key explained (an existing one is kept), the store, and
+/// the inbox.
+///
+/// # Errors
+/// [`EngineError`] where there is a project already, the settings do not hold, or a folder cannot be made.
+pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
+    private_folder(folder)?;
+    let file = folder.join(FILE);
+    if !file.exists() {
+        project::write_private(&file, TEMPLATE.as_bytes())?;
+    }
+    let settings = Settings::load(folder)?;
+    let mut project = Project::new(folder, Store::create(folder)?, settings)?;
+    project.begin(who)
+}
+
+/// Opens a project and starts its engine; also returns what was mended while opening, in words.
+///
+/// # Errors
+/// [`EngineError`] where there is no project, another process holds it, or its settings or journal do not hold.
+pub fn start(
+    folder: &Path,
+    who: String,
+    options: Options,
+) -> Result<(EngineHandle, Vec<String>), EngineError> {
+    let (store, notices) = Store::open(folder)?;
+    let project = Project::new(folder, store, Settings::load(folder)?)?;
+    let (messages, inbox) = channel();
+    let (events, surface_events) = channel();
+    let (requests, surface_requests) = channel::<Request>();
+    let mut actor = Actor::new(project, options, messages.clone(), events);
+    thread::Builder::new()
+        .name("requests".into())
+        .spawn(move || {
+            for request in surface_requests {
+                if messages.send(Message::Request(request)).is_err() {
+                    return;
+                }
+            }
+            // The surface let go; if the actor has gone too there is nobody left to tell.
+            let _ = messages.send(Message::SurfaceGone);
+        })
+        .map_err(EngineError::thread)?;
+    thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || actor.run(&inbox))
+        .map_err(EngineError::thread)?;
+    Ok((EngineHandle::new(requests, surface_events, who), notices))
+}

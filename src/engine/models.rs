@@ -1,0 +1,307 @@
+//! Models: drawing the pool, ranking it, weights from elsewhere.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::EngineError;
+use super::actor::{Actor, Goal, Reply};
+use crate::model;
+use crate::protocol::{Answer, Stage};
+use crate::query;
+use crate::records::{
+    Case, CaseId, Fixed, Model, ModelId, ModelOrigin, Pool, PredictCase, PredictTask, Predicted, Prediction,
+    Ranking, RankingId, Row, SliceSums, Task, What,
+};
+use crate::settings::{Pixels, Strategy};
+
+/// What the scores of a ranking are called.
+pub fn strategy_words(strategy: Strategy, pixels: Pixels) -> String {
+    let name = match strategy {
+        Strategy::AverageBvsb => "Average BvSB",
+        Strategy::Entropy => "mean entropy",
+        Strategy::Random => return "a random order".into(),
+    };
+    match pixels {
+        Pixels::All => name.to_string(),
+        Pixels::Foreground => format!("{name} over foreground"),
+    }
+}
+
+impl Actor {
+    /// Predicts what the current model has not predicted, then ranks.
+    pub(super) fn begin_rank(
+        &mut self,
+        who: &str,
+        strategy: Option<Strategy>,
+        pixels: Option<Pixels>,
+    ) -> Result<Reply, EngineError> {
+        self.need_idle()?;
+        self.project.reload_settings()?;
+        self.project.check_fixed(false)?;
+        let query = &self.project.snapshot.settings.query;
+        let (strategy, pixels) = (strategy.unwrap_or(query.strategy), pixels.unwrap_or(query.pixels));
+        if !self.project.snapshot.cases.values().any(is_askable) {
+            return Ok(Answer::Nothing("no unlabelled case is left to rank".into()).into());
+        }
+        self.predict_then(Goal::Rank(strategy, pixels), who, Stage::Predicting, &is_askable)
+    }
+
+    /// Has the drawing model predict the cases that `wanted` picks and it has not predicted, then goes on with
+    /// `goal`; at once where nothing is missing or nothing can draw.
+    pub(super) fn predict_then(
+        &mut self,
+        goal: Goal,
+        who: &str,
+        stage: Stage,
+        wanted: &dyn Fn(&Case) -> bool,
+    ) -> Result<Reply, EngineError> {
+        let task = self.predict_task(wanted)?;
+        match task {
+            Some(task) => Ok(self.begin(goal, who, stage, Task::Predict(task))),
+            None => self.after_predicting(goal, who, 0.0),
+        }
+    }
+
+    fn predict_task(&self, wanted: &dyn Fn(&Case) -> bool) -> Result<Option<PredictTask>, EngineError> {
+        let (snapshot, blobs) = (&self.project.snapshot, self.project.store.blobs());
+        let Some(model) = self.project.drawing_model() else {
+            return Ok(None);
+        };
+        let cases: Vec<PredictCase> = snapshot
+            .cases
+            .values()
+            .filter(|case| wanted(case) && case.images.len() == model.architecture.channels)
+            .filter(|case| !self.is_predicted(case, model.id))
+            .map(|case| PredictCase {
+                id: case.id.clone(),
+                images: case.images.iter().map(|&image| blobs.path(image)).collect(),
+                mask: case.mask.map(|mask| blobs.path(mask.blob)),
+                plane: self.project.plane(&case.grid),
+            })
+            .collect();
+        let folder = self.project.folder("work");
+        Ok((!cases.is_empty()).then(|| PredictTask {
+            architecture: model.architecture,
+            weights: blobs.path(model.weights),
+            cases,
+            intensity: snapshot.settings.image.intensity,
+            batch: snapshot.settings.training.batch,
+            threads: snapshot.settings.training.threads,
+            folder,
+        }))
+    }
+
+    fn is_predicted(&self, case: &Case, model: ModelId) -> bool {
+        self.project
+            .snapshot
+            .predictions
+            .get(&case.id)
+            .is_some_and(|prediction| {
+                prediction.model == model && prediction.dice_mask == case.mask.map(|mask| mask.blob)
+            })
+    }
+
+    /// Keeps what the worker drew.
+    pub(super) fn keep_predictions(
+        &mut self,
+        who: &str,
+        predicted: Vec<Predicted>,
+    ) -> Result<(), EngineError> {
+        let Some(model) = self.project.drawing_model().map(|model| model.id) else {
+            return Ok(());
+        };
+        let mut rows = Vec::new();
+        for drawn in predicted {
+            let blobs = self.project.store.blobs();
+            let read = |path: &Path| {
+                std::fs::read(path).map_err(EngineError::io("reading the worker's result", path))
+            };
+            let mut sums = SliceSums::default();
+            drawn.slices.iter().for_each(|slice| sums += *slice);
+            let mask = self
+                .project
+                .snapshot
+                .cases
+                .get(&drawn.case)
+                .and_then(|case| case.mask);
+            rows.push(Row::Prediction(Prediction {
+                labels: blobs.put(&read(&drawn.labels)?)?,
+                margins: blobs.put(&read(&drawn.margins)?)?,
+                slices: blobs.put_json(&drawn.slices)?,
+                case: drawn.case,
+                model,
+                sums,
+                class_voxels: drawn.class_voxels,
+                dice_mask: mask.filter(|_| !drawn.dice.is_empty()).map(|mask| mask.blob),
+                dice: drawn.dice,
+                seconds: drawn.seconds,
+            }));
+            for file in [&drawn.labels, &drawn.margins] {
+                // The blob is kept; what is left in the work folder only takes space.
+                let _ = std::fs::remove_file(file);
+            }
+        }
+        self.commit(who, What::CasesPredicted, None, rows)
+    }
+
+    /// Ranks the unlabelled pool by the predictions there are; without a drawing model the order is random.
+    pub(super) fn rank_pool(
+        &mut self,
+        who: &str,
+        strategy: Strategy,
+        pixels: Pixels,
+    ) -> Result<Ranking, EngineError> {
+        let snapshot = &self.project.snapshot;
+        let id = RankingId(snapshot.rankings.last_key_value().map_or(1, |(id, _)| id.0 + 1));
+        let pool: Vec<&Case> = snapshot.cases.values().filter(|case| is_askable(case)).collect();
+        let model = self.project.drawing_model().map(|model| model.id);
+        let seed = snapshot.settings.query.seed.wrapping_add(u64::from(id.0));
+        let (strategy, model, order) = match model {
+            Some(model) if strategy != Strategy::Random => {
+                let mut sums: Vec<(CaseId, SliceSums)> = Vec::new();
+                for case in &pool {
+                    let predicted = snapshot.predictions.get(&case.id).filter(|p| p.model == model);
+                    let Some(predicted) = predicted else {
+                        return EngineError::refused(format!(
+                            "{} could not be predicted: it has {} images and the model takes {}; exclude it",
+                            case.id,
+                            case.images.len(),
+                            snapshot.settings.image.channels
+                        ));
+                    };
+                    sums.push((case.id.clone(), predicted.sums));
+                }
+                let order = query::rank(strategy, pixels, &sums, seed)
+                    .map_err(|error| EngineError::Refused(error.to_string()))?;
+                (strategy, Some(model), order)
+            }
+            _ => {
+                let cases: Vec<CaseId> = pool.iter().map(|case| case.id.clone()).collect();
+                (Strategy::Random, None, query::random_order(&cases, seed))
+            }
+        };
+        let ranking = Ranking {
+            id,
+            strategy,
+            pixels,
+            seed: (strategy == Strategy::Random).then_some(seed),
+            model,
+            order: self.project.store.blobs().put_json(&order)?,
+            cases: order.len(),
+            at: Timestamp::now(),
+        };
+        let mut project = self.project.snapshot.project.clone();
+        project.ranking = Some(id);
+        let rows = vec![Row::Ranking(ranking.clone()), Row::Project(project)];
+        self.commit(who, What::PoolRanked, None, rows)?;
+        Ok(ranking)
+    }
+
+    /// The words that answer a ranking.
+    pub(super) fn ranking_words(&self, ranking: &Ranking) -> String {
+        let cases = ranking.cases;
+        match (ranking.model, ranking.strategy) {
+            (Some(model), strategy) => {
+                format!(
+                    "{cases} cases ranked by {} of {model}",
+                    strategy_words(strategy, ranking.pixels)
+                )
+            }
+            (None, _) if self.project.drawing_model().is_none() => {
+                format!("{cases} cases in a seeded random order: there is no model to rank by yet")
+            }
+            (None, _) => format!("{cases} cases in a seeded random order"),
+        }
+    }
+
+    /// Takes another project's weights as the start of the next training.
+    pub(super) fn import_model(&mut self, who: &str, file: &Path) -> Result<Answer, EngineError> {
+        self.need_idle()?;
+        self.project.reload_settings()?;
+        self.project.check_fixed(false)?;
+        let refused = |words: String| EngineError::Refused(format!("{}: {words}", file.display()));
+        let theirs = model::architecture_of(file).map_err(|error| refused(error.to_string()))?;
+        let ours = self.project.architecture();
+        if theirs.base_channels != ours.base_channels {
+            return Err(refused(format!(
+                "its network has base_channels {}, this project {}; set model.base_channels to the former",
+                theirs.base_channels, ours.base_channels
+            )));
+        }
+        if theirs.channels != ours.channels {
+            return Err(refused(format!(
+                "its network takes {} images a case, this project {}; set image.channels to the former",
+                theirs.channels, ours.channels
+            )));
+        }
+        let bytes = std::fs::read(file).map_err(EngineError::io("reading", file))?;
+        let model = Model {
+            id: self.next_model(),
+            parent: None,
+            origin: ModelOrigin::Imported,
+            architecture: theirs,
+            weights: self.project.store.blobs().put(&bytes)?,
+            trained_on: None,
+            trained_cases: 0,
+            curve: None,
+            best_epoch: 0,
+            epochs: 0,
+            seconds: 0.0,
+            validation_dice: Vec::new(),
+            at: Timestamp::now(),
+        };
+        let id = model.id;
+        let mut project = self.project.snapshot.project.clone();
+        project.model = Some(id);
+        project.fixed = Some(Fixed::of(&self.project.snapshot.settings));
+        self.commit(
+            who,
+            What::ModelImported,
+            None,
+            vec![Row::Model(model), Row::Project(project)],
+        )?;
+        let head = if theirs.classes == ours.classes {
+            "it draws and ranks from now on, as if its classes were this project's, in order"
+        } else {
+            "its classes are others, so the head is drawn anew in the first training and it cannot rank before"
+        };
+        Ok(Answer::Done(format!("{id} imported; {head}")))
+    }
+
+    /// The current model's checkpoint, for another project.
+    pub(super) fn export_model(&self) -> Result<Answer, EngineError> {
+        let snapshot = &self.project.snapshot;
+        match snapshot.project.model.and_then(|id| snapshot.models.get(&id)) {
+            Some(model) => Ok(Answer::File(self.project.store.blobs().get(model.weights)?)),
+            None => EngineError::refused("there is no model yet; `overtrace round start` trains one"),
+        }
+    }
+
+    pub(super) fn next_model(&self) -> ModelId {
+        ModelId(
+            self.project
+                .snapshot
+                .models
+                .last_key_value()
+                .map_or(1, |(id, _)| id.0 + 1),
+        )
+    }
+
+    /// A model's learning curve.
+    pub(super) fn curve(&self, id: ModelId) -> Result<Answer, EngineError> {
+        let Some(model) = self.project.snapshot.models.get(&id) else {
+            return EngineError::refused(format!("there is no model {id}"));
+        };
+        let curve = model
+            .curve
+            .map(|blob| self.project.store.blobs().get_json(blob))
+            .transpose()?;
+        Ok(Answer::Curve(curve.unwrap_or_default()))
+    }
+}
+
+/// Whether a case waits to be asked for.
+pub fn is_askable(case: &Case) -> bool {
+    case.pool == Pool::Unlabelled && case.excluded.is_none()
+}

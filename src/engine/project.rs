@@ -1,0 +1,207 @@
+//! A project in memory: its store, its rows, its settings, and the one way to change any of them.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::EngineError;
+use crate::imaging::{Grid, LabelMap, Plane, Scan, decode_scan};
+use crate::protocol::{Change, Snapshot};
+use crate::records::{Architecture, Case, CaseId, Fixed, Hash, Model, Row, What};
+use crate::settings::{PlaneChoice, Settings};
+use crate::store::{Store, private_folder};
+
+/// What a stored volume may unpack to; it was measured when it was taken in, this only bounds a damaged blob.
+const MAX_VOLUME_BYTES: u64 = 4 << 30;
+
+/// Longest reason, in characters, that is journalled.
+const MAX_REASON: usize = 500;
+
+/// A project and its rows.
+#[derive(Debug)]
+pub struct Project {
+    /// Everything a surface may know.
+    pub snapshot: Snapshot,
+    /// Where it is kept.
+    pub store: Store,
+}
+
+/// Writes a file for this user alone (0600).
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(EngineError::io("writing", path))
+}
+
+impl Project {
+    /// Reads every row out of the index and makes the folders that are missing.
+    pub fn new(folder: &Path, store: Store, settings: Settings) -> Result<Project, EngineError> {
+        let folder = folder
+            .canonicalize()
+            .map_err(EngineError::io("resolving", folder))?;
+        let mut snapshot = Snapshot::empty(folder, settings);
+        snapshot.seq = store.seq();
+        for row in store.rows()? {
+            snapshot.put(row);
+        }
+        if let Some(ranking) = snapshot.ranking() {
+            snapshot.order = store.blobs().get_json(ranking.order)?;
+        }
+        let project = Project { snapshot, store };
+        private_folder(&project.inbox())?;
+        private_folder(&project.folder("handouts"))?;
+        private_folder(&project.folder("work"))?;
+        Ok(project)
+    }
+
+    /// Journals the first entry of a new project.
+    pub fn begin(&mut self, who: &str) -> Result<(), EngineError> {
+        let row = Row::Project(self.snapshot.project.clone());
+        self.commit(who, What::ProjectCreated, None, vec![row]).map(drop)
+    }
+
+    /// A folder of the project.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.snapshot.folder.join(name)
+    }
+
+    /// The watched folder.
+    pub fn inbox(&self) -> PathBuf {
+        self.snapshot.folder.join(&self.snapshot.settings.inbox.folder)
+    }
+
+    /// Reads `overtrace.toml` again, so that a round runs with what it says now.
+    pub fn reload_settings(&mut self) -> Result<(), EngineError> {
+        self.snapshot.settings = Settings::load(&self.snapshot.folder)?;
+        private_folder(&self.inbox())?;
+        Ok(())
+    }
+
+    /// Refuses settings that the project's models and masks were not made with.
+    ///
+    /// With `from_scratch` models are no obstacle. Masks hold classes, so the labels that masks were taken in
+    /// with keep their values and places in any case; new ones may be added behind them.
+    pub fn check_fixed(&self, from_scratch: bool) -> Result<(), EngineError> {
+        let (project, settings) = (&self.snapshot.project, &self.snapshot.settings);
+        if let Some(masks) = &project.mask_labels {
+            let values =
+                |labels: &crate::settings::Labels| labels.0.iter().map(|l| l.value).collect::<Vec<_>>();
+            if !values(&settings.labels).starts_with(&values(masks)) {
+                return EngineError::refused(format!(
+                    "labels are {} now, but masks were taken in as {masks}; put those back (new labels may be added \
+                     behind them), or begin a new project",
+                    settings.labels
+                ));
+            }
+        }
+        let Some((key, was, is)) = project
+            .fixed
+            .as_ref()
+            .and_then(|fixed| fixed.difference(&Fixed::of(settings)))
+        else {
+            return Ok(());
+        };
+        if from_scratch {
+            return Ok(());
+        }
+        EngineError::refused(format!(
+            "{key} is {is} now, but this project's models were made with {was}; put it back, or begin anew with \
+             `overtrace round start --from-scratch`"
+        ))
+    }
+
+    /// Stores what was done; nothing else in the engine changes a row.
+    ///
+    /// The store comes first: when this returns the entry is on disk and the snapshot holds it.
+    pub fn commit(
+        &mut self,
+        who: &str,
+        what: What,
+        why: Option<String>,
+        rows: Vec<Row>,
+    ) -> Result<Change, EngineError> {
+        let why = why.map(|why| why.chars().take(MAX_REASON).collect());
+        let entry = self.store.commit(Timestamp::now(), who, what, why, rows)?;
+        let order = entry.rows.iter().find_map(|row| match row {
+            Row::Ranking(ranking) => Some(ranking.order),
+            _ => None,
+        });
+        let order = order
+            .map(|order| self.store.blobs().get_json(order))
+            .transpose()?;
+        let change = Change {
+            seq: entry.seq,
+            what,
+            rows: entry.rows,
+            order,
+        };
+        self.snapshot
+            .apply(change.clone())
+            .expect("the engine's own snapshot misses no change");
+        Ok(change)
+    }
+
+    /// A case by its name.
+    pub fn case(&self, id: &CaseId) -> Result<&Case, EngineError> {
+        self.snapshot.cases.get(id).ok_or_else(|| {
+            EngineError::Refused(format!("no case is called {id}; `overtrace status` lists them"))
+        })
+    }
+
+    /// The cut that the settings choose on a grid.
+    pub fn plane(&self, grid: &Grid) -> Plane {
+        let name = match self.snapshot.settings.image.plane {
+            PlaneChoice::Auto => return Plane(grid.thickest_axis()),
+            PlaneChoice::Sagittal => "sagittal",
+            PlaneChoice::Coronal => "coronal",
+            PlaneChoice::Axial => "axial",
+        };
+        Plane::named(name, grid).unwrap_or(Plane(grid.thickest_axis()))
+    }
+
+    /// The network that the settings describe.
+    pub fn architecture(&self) -> Architecture {
+        let settings = &self.snapshot.settings;
+        Architecture {
+            channels: settings.image.channels,
+            classes: settings.classes(),
+            base_channels: settings.model.base_channels,
+        }
+    }
+
+    /// The current model, if it can draw the project's classes; weights imported for another number of classes
+    /// only serve as a start.
+    pub fn drawing_model(&self) -> Option<&Model> {
+        let model = self
+            .snapshot
+            .project
+            .model
+            .and_then(|id| self.snapshot.models.get(&id))?;
+        (model.architecture == self.architecture()).then_some(model)
+    }
+
+    /// A volume out of a blob; `role` is for the words of an error.
+    pub fn scan(&self, blob: Hash, role: &str) -> Result<Scan, EngineError> {
+        decode_scan(&self.store.blobs().get(blob)?, MAX_VOLUME_BYTES).map_err(|source| EngineError::Volume {
+            file: role.to_string(),
+            source,
+        })
+    }
+
+    /// A map of classes out of a blob that this engine wrote.
+    pub fn label_map(&self, blob: Hash, role: &str) -> Result<LabelMap, EngineError> {
+        let volume = self.scan(blob, role)?.volume;
+        Ok(LabelMap {
+            grid: volume.grid,
+            voxels: volume.voxels.iter().map(|&v| v as u8).collect(),
+        })
+    }
+}

@@ -1,0 +1,521 @@
+//! Rounds: from asking to having learnt, a journalled step at a time.
+
+use jiff::Timestamp;
+
+use super::EngineError;
+use super::actor::{Actor, Goal, Job, Reply};
+use super::models::is_askable;
+use crate::effort::pooled;
+use crate::protocol::{Answer, Stage};
+use crate::records::{
+    Case, Fixed, Model, ModelOrigin, Pool, Round, RoundId, RoundState, Row, Task, TaskResult, TrainCase,
+    TrainTask, Trained, TrainedOn, What, mean_of_known,
+};
+use crate::settings::Strategy;
+
+impl Actor {
+    /// Begins a round: asks for cases by the current model; without a model it trains on the labels there are,
+    /// and without labels either it asks in a random order.
+    pub(super) fn start_round(
+        &mut self,
+        who: &str,
+        from_scratch: bool,
+        budget: Option<usize>,
+        strategy: Option<Strategy>,
+    ) -> Result<Reply, EngineError> {
+        self.need_idle()?;
+        self.project.reload_settings()?;
+        self.project.check_fixed(from_scratch)?;
+        let snapshot = &self.project.snapshot;
+        if let Some(why) = &snapshot.project.satisfied {
+            return EngineError::refused(format!(
+                "the performance was declared satisfactory ({why}); `overtrace round reopen` goes on"
+            ));
+        }
+        if let Some(round) = snapshot.open_round() {
+            return EngineError::refused(format!(
+                "round {} is {}; end it first with `overtrace round train` or `overtrace round abandon`",
+                round.id,
+                round.state.word()
+            ));
+        }
+        let query = &snapshot.settings.query;
+        let (strategy, budget) = (strategy.unwrap_or(query.strategy), budget.unwrap_or(query.budget));
+        if !(1..=1000).contains(&budget) {
+            return EngineError::refused(format!("a budget of {budget} cases; it has to lie in 1 to 1000"));
+        }
+        let asks = snapshot.cases.values().any(is_askable);
+        let trains_at_once = (from_scratch || self.project.drawing_model().is_none() || !asks)
+            && snapshot.cases.values().any(is_training)
+            && (from_scratch || self.has_new_labels()?);
+        if !trains_at_once && !asks {
+            let words =
+                "no unlabelled case is left to ask for, and none has come back since the last training";
+            return Ok(Answer::Nothing(words.into()).into());
+        }
+        let id = RoundId(snapshot.rounds.last_key_value().map_or(1, |(id, _)| id.0 + 1));
+        let round = Round {
+            id,
+            state: RoundState::Querying,
+            settings: self.project.store.blobs().put_json(&snapshot.settings)?,
+            from_scratch,
+            ranking: None,
+            queried: Vec::new(),
+            returned: 0,
+            parent: if from_scratch {
+                None
+            } else {
+                snapshot.project.model
+            },
+            training_set: None,
+            labelled: 0,
+            model: None,
+            effort: Vec::new(),
+            held_out_dice: Vec::new(),
+            held_out: 0,
+            training_s: 0.0,
+            predicting_s: 0.0,
+            started_at: Timestamp::now(),
+            ended_at: None,
+        };
+        self.commit(who, What::RoundStarted, None, vec![Row::Round(round)])?;
+        if trains_at_once {
+            self.begin_training(who)
+        } else {
+            let goal = Goal::Query {
+                round: id,
+                strategy,
+                budget,
+            };
+            self.predict_then(goal, who, Stage::Predicting, &is_askable)
+        }
+    }
+
+    /// Goes on with the open round: trains without the cases that are not back, or takes up again what was
+    /// interrupted.
+    pub(super) fn train(&mut self, who: &str) -> Result<Reply, EngineError> {
+        self.need_idle()?;
+        let Some(round) = self.project.snapshot.open_round().cloned() else {
+            return EngineError::refused("no round is open; `overtrace round start` begins one");
+        };
+        self.project.reload_settings()?;
+        self.project.check_fixed(round.from_scratch)?;
+        match round.state {
+            RoundState::Evaluating => self.begin_evaluation(who, round.id),
+            RoundState::Training => self.run_training(who, &round),
+            _ => self.begin_training(who),
+        }
+    }
+
+    /// Whether the labelled pool is another than the one the current model learnt from.
+    fn has_new_labels(&self) -> Result<bool, EngineError> {
+        let snapshot = &self.project.snapshot;
+        let learnt = snapshot
+            .project
+            .model
+            .and_then(|id| snapshot.models.get(&id)?.trained_on);
+        let learnt: Vec<TrainedOn> = match learnt {
+            Some(blob) => self.project.store.blobs().get_json(blob)?,
+            None => Vec::new(),
+        };
+        Ok(self.training_set() != learnt)
+    }
+
+    /// The labelled cases, each with the mask version that trains.
+    fn training_set(&self) -> Vec<TrainedOn> {
+        let cases = self
+            .project
+            .snapshot
+            .cases
+            .values()
+            .filter(|case| is_training(case));
+        cases
+            .filter_map(|case| {
+                case.mask.map(|mask| TrainedOn {
+                    case: case.id.clone(),
+                    mask: mask.blob,
+                })
+            })
+            .collect()
+    }
+
+    /// Whether every case the open round asked for is back.
+    pub(super) fn is_complete(&self) -> bool {
+        self.project.snapshot.open_round().is_some_and(|round| {
+            round.state == RoundState::Correcting
+                && round.returned > 0
+                && round.returned >= round.queried.len()
+        })
+    }
+
+    /// Freezes the training set and sets the worker to it.
+    fn begin_training(&mut self, who: &str) -> Result<Reply, EngineError> {
+        let mut round = self.open_round()?;
+        let snapshot = &self.project.snapshot;
+        let set = self.training_set();
+        if set.is_empty() {
+            return EngineError::refused(format!(
+                "round {} has no labelled case to train on yet; hand out a queried case and drop the mask into the \
+                 inbox first",
+                round.id
+            ));
+        }
+        let channels = snapshot.settings.image.channels;
+        let odd = set
+            .iter()
+            .find(|on| snapshot.cases[&on.case].images.len() != channels);
+        if let Some(odd) = odd {
+            return EngineError::refused(format!(
+                "{} has {} images, but image.channels is {channels}; exclude it or put the setting back",
+                odd.case,
+                snapshot.cases[&odd.case].images.len()
+            ));
+        }
+        round.labelled = set.len();
+        round.training_set = Some(self.project.store.blobs().put_json(&set)?);
+        round.settings = self.project.store.blobs().put_json(&snapshot.settings)?;
+        advance(&mut round, RoundState::Training)?;
+        // Cases that did not come back stay out of this round; their hand-outs stay open.
+        let late = snapshot
+            .cases
+            .values()
+            .filter(|case| case.queried == Some(round.id));
+        let mut rows: Vec<Row> = late
+            .map(|case| {
+                Row::Case(Case {
+                    queried: None,
+                    ..case.clone()
+                })
+            })
+            .collect();
+        rows.push(Row::Round(round.clone()));
+        self.commit(who, What::TrainingStarted, None, rows)?;
+        self.run_training(who, &round)
+    }
+
+    fn run_training(&mut self, who: &str, round: &Round) -> Result<Reply, EngineError> {
+        let (snapshot, blobs) = (&self.project.snapshot, self.project.store.blobs());
+        let set = round
+            .training_set
+            .expect("a round in training has frozen its list");
+        let set: Vec<TrainedOn> = blobs.get_json(set)?;
+        let cases = set
+            .iter()
+            .map(|on| {
+                let case = &snapshot.cases[&on.case];
+                TrainCase {
+                    id: case.id.clone(),
+                    images: case.images.iter().map(|&image| blobs.path(image)).collect(),
+                    mask: blobs.path(on.mask),
+                    plane: self.project.plane(&case.grid),
+                }
+            })
+            .collect();
+        let start = round.parent.and_then(|id| snapshot.models.get(&id));
+        let task = TrainTask {
+            architecture: self.project.architecture(),
+            start: start.map(|model| blobs.path(model.weights)),
+            cases,
+            training: snapshot.settings.training.clone(),
+            intensity: snapshot.settings.image.intensity,
+            weights: self
+                .project
+                .folder("work")
+                .join(format!("{}.safetensors", round.id)),
+        };
+        Ok(self.begin(Goal::Train(round.id), who, Stage::Training, Task::Train(task)))
+    }
+
+    fn begin_evaluation(&mut self, who: &str, round: RoundId) -> Result<Reply, EngineError> {
+        let wanted = |case: &Case| is_askable(case) || is_measuring(case);
+        self.predict_then(Goal::Evaluate(round), who, Stage::Evaluating, &wanted)
+    }
+
+    /// Goes on when a task has ended.
+    pub(super) fn conclude(&mut self, job: Job, result: TaskResult) -> Result<Reply, EngineError> {
+        let seconds = job.began.elapsed().as_secs_f64();
+        match (result, job.goal) {
+            (TaskResult::Trained(trained), Goal::Train(_)) => self.trained(&job.who, trained),
+            (TaskResult::Predicted(predicted), goal) => {
+                self.keep_predictions(&job.who, predicted)?;
+                self.after_predicting(goal, &job.who, seconds)
+            }
+            (TaskResult::Cancelled, _) => match job.abandon {
+                Some(why) => self.abandon(&job.who, why).map(Reply::Now),
+                None => EngineError::refused("stopped; `overtrace round train` takes it up again"),
+            },
+            (TaskResult::Failed(why), goal) => {
+                tracing::error!(?goal, why, "a task failed");
+                EngineError::refused(format!(
+                    "the worker failed: {why}; mend that and run `overtrace round train`, or abandon the round"
+                ))
+            }
+            (result, goal) => EngineError::refused(format!("the worker answered {goal:?} by {result:?}")),
+        }
+    }
+
+    /// What a goal wanted its predictions for.
+    pub(super) fn after_predicting(
+        &mut self,
+        goal: Goal,
+        who: &str,
+        seconds: f64,
+    ) -> Result<Reply, EngineError> {
+        match goal {
+            Goal::Rank(strategy, pixels) => {
+                let ranking = self.rank_pool(who, strategy, pixels)?;
+                Ok(Answer::Done(self.ranking_words(&ranking)).into())
+            }
+            Goal::Query { strategy, budget, .. } => self.ask(who, strategy, budget, seconds),
+            Goal::HandOut { case, owner } => self.hand_out(who, &case, owner).map(Reply::Now),
+            Goal::Evaluate(_) => self.close(who, seconds),
+            Goal::Train(_) => EngineError::refused("training does not end in predictions"),
+        }
+    }
+
+    /// Asks for the first cases of a new ranking.
+    fn ask(
+        &mut self,
+        who: &str,
+        strategy: Strategy,
+        budget: usize,
+        seconds: f64,
+    ) -> Result<Reply, EngineError> {
+        let pixels = self.project.snapshot.settings.query.pixels;
+        let ranking = self.rank_pool(who, strategy, pixels)?;
+        let mut round = self.open_round()?;
+        let snapshot = &self.project.snapshot;
+        round.queried = snapshot
+            .order
+            .iter()
+            .take(budget)
+            .map(|scored| scored.case.clone())
+            .collect();
+        round.ranking = Some(ranking.id);
+        round.predicting_s += seconds;
+        advance(&mut round, RoundState::Correcting)?;
+        let mut rows: Vec<Row> = round
+            .queried
+            .iter()
+            .map(|id| {
+                Row::Case(Case {
+                    queried: Some(round.id),
+                    ..snapshot.cases[id].clone()
+                })
+            })
+            .collect();
+        let asked: Vec<&str> = round.queried.iter().map(|id| id.as_str()).collect();
+        let words = format!(
+            "round {} asks for {}; {}",
+            round.id,
+            asked.join(", "),
+            self.ranking_words(&ranking)
+        );
+        rows.push(Row::Round(round));
+        self.commit(who, What::CasesQueried, None, rows)?;
+        Ok(Answer::Done(words).into())
+    }
+
+    /// Keeps the new model and goes on to measure it.
+    fn trained(&mut self, who: &str, trained: Trained) -> Result<Reply, EngineError> {
+        let mut round = self.open_round()?;
+        let file = self
+            .project
+            .folder("work")
+            .join(format!("{}.safetensors", round.id));
+        let bytes = std::fs::read(&file).map_err(EngineError::io("reading the worker's result", &file))?;
+        let best = trained
+            .curve
+            .iter()
+            .find(|epoch| epoch.epoch == trained.best_epoch);
+        let blobs = self.project.store.blobs();
+        let model = Model {
+            id: self.next_model(),
+            parent: round.parent,
+            origin: ModelOrigin::Round(round.id),
+            architecture: self.project.architecture(),
+            weights: blobs.put(&bytes)?,
+            trained_on: round.training_set,
+            trained_cases: round.labelled,
+            curve: Some(blobs.put_json(&trained.curve)?),
+            best_epoch: trained.best_epoch,
+            epochs: trained.curve.len(),
+            seconds: trained.seconds,
+            validation_dice: best.map_or_else(Vec::new, |epoch| epoch.dice.clone()),
+            at: Timestamp::now(),
+        };
+        let mut project = self.project.snapshot.project.clone();
+        project.model = Some(model.id);
+        project.fixed = Some(Fixed::of(&self.project.snapshot.settings));
+        round.model = Some(model.id);
+        round.training_s += trained.seconds;
+        advance(&mut round, RoundState::Evaluating)?;
+        let id = round.id;
+        let rows = vec![Row::Model(model), Row::Project(project), Row::Round(round)];
+        self.commit(who, What::ModelTrained, None, rows)?;
+        // The weights are a blob now.
+        let _ = std::fs::remove_file(&file);
+        self.begin_evaluation(who, id)
+    }
+
+    /// Measures the held-out pool, ranks the rest, and closes the round.
+    fn close(&mut self, who: &str, seconds: f64) -> Result<Reply, EngineError> {
+        let query = self.project.snapshot.settings.query.clone();
+        if self.project.snapshot.cases.values().any(is_askable) {
+            self.rank_pool(who, query.strategy, query.pixels)?;
+        }
+        let mut round = self.open_round()?;
+        let snapshot = &self.project.snapshot;
+        let dice: Vec<&Vec<Option<f64>>> = snapshot
+            .cases
+            .values()
+            .filter(|case| is_measuring(case))
+            .filter_map(|case| snapshot.predictions.get(&case.id))
+            .filter(|prediction| Some(prediction.model) == round.model)
+            .map(|prediction| &prediction.dice)
+            .collect();
+        let classes = snapshot.settings.labels.0.len();
+        if !dice.is_empty() {
+            round.held_out_dice = (0..classes)
+                .map(|class| mean_of_known(dice.iter().map(|case| case.get(class).copied().flatten())))
+                .collect();
+        }
+        round.held_out = dice.len();
+        round.predicting_s += seconds;
+        round.ended_at = Some(Timestamp::now());
+        advance(&mut round, RoundState::Closed)?;
+        let mean = mean_of_known(round.held_out_dice.iter().copied());
+        let measured = mean.map_or_else(
+            || "no held-out case to measure on".to_string(),
+            |mean| format!("held-out Dice {:.4} over {} cases", mean, dice.len()),
+        );
+        let model = round.model.expect("a round that is evaluated has made a model");
+        let words = format!(
+            "round {} closed: {model} on {} cases, {measured}",
+            round.id, round.labelled
+        );
+        let id = round.id;
+        self.commit(who, What::RoundClosed, None, vec![Row::Round(round)])?;
+        if let Some(mean) = mean.filter(|&mean| query.target_dice > 0.0 && mean >= query.target_dice) {
+            let why = format!(
+                "held-out Dice {mean:.4} of round {id} reached the target {}",
+                query.target_dice
+            );
+            self.declare_satisfactory(who, why)?;
+        }
+        Ok(Answer::Done(words).into())
+    }
+
+    /// Ends the open round early; a running task is stopped first.
+    pub(super) fn abandon_round(&mut self, who: &str, why: String) -> Result<Reply, EngineError> {
+        if self.project.snapshot.open_round().is_none() {
+            return Ok(Answer::Nothing("no round is open".into()).into());
+        }
+        if let Some(job) = &mut self.job {
+            job.abandon = Some(why);
+            self.worker.cancel();
+            return Ok(Reply::Later);
+        }
+        self.abandon(who, why).map(Reply::Now)
+    }
+
+    fn abandon(&mut self, who: &str, why: String) -> Result<Answer, EngineError> {
+        let mut round = self.open_round()?;
+        round.ended_at = Some(Timestamp::now());
+        advance(&mut round, RoundState::Abandoned(why.clone()))?;
+        let words = format!("round {} abandoned: {why}", round.id);
+        let asked = self
+            .project
+            .snapshot
+            .cases
+            .values()
+            .filter(|case| case.queried == Some(round.id));
+        let mut rows: Vec<Row> = asked
+            .map(|case| {
+                Row::Case(Case {
+                    queried: None,
+                    ..case.clone()
+                })
+            })
+            .collect();
+        rows.push(Row::Round(round));
+        self.commit(who, What::RoundAbandoned, Some(why), rows)?;
+        Ok(Answer::Done(words))
+    }
+
+    /// Ends the loop.
+    pub(super) fn declare_satisfactory(&mut self, who: &str, why: String) -> Result<Answer, EngineError> {
+        let mut project = self.project.snapshot.project.clone();
+        if let Some(why) = &project.satisfied {
+            return Ok(Answer::Nothing(format!(
+                "it is declared satisfactory already: {why}"
+            )));
+        }
+        if project.model.is_none() {
+            return EngineError::refused("there is no model yet whose performance could satisfy");
+        }
+        project.satisfied = Some(why.clone());
+        self.commit(
+            who,
+            What::DeclaredSatisfactory,
+            Some(why),
+            vec![Row::Project(project)],
+        )?;
+        Ok(Answer::Done(
+            "the performance is declared satisfactory; no further round starts".into(),
+        ))
+    }
+
+    /// Goes on after all.
+    pub(super) fn reopen(&mut self, who: &str, why: String) -> Result<Answer, EngineError> {
+        let mut project = self.project.snapshot.project.clone();
+        if project.satisfied.take().is_none() {
+            return Ok(Answer::Nothing("the loop is open already".into()));
+        }
+        self.commit(who, What::Reopened, Some(why), vec![Row::Project(project)])?;
+        Ok(Answer::Done("the loop is open again".into()))
+    }
+
+    /// The open round with the saved effort of its corrections, brought up to date.
+    pub(super) fn with_effort(&self, mut round: Round, newest: &crate::records::Correction) -> Round {
+        let snapshot = &self.project.snapshot;
+        let others = snapshot
+            .corrections
+            .values()
+            .filter(|c| c.round == Some(round.id) && c.id != newest.id);
+        round.effort = pooled(
+            others
+                .chain([newest])
+                .filter(|c| !c.effort.is_empty())
+                .map(|c| c.effort.as_slice()),
+        );
+        round
+    }
+
+    fn open_round(&self) -> Result<Round, EngineError> {
+        self.project.snapshot.open_round().cloned().ok_or_else(|| {
+            EngineError::Refused("no round is open; `overtrace round start` begins one".into())
+        })
+    }
+}
+
+fn advance(round: &mut Round, next: RoundState) -> Result<(), EngineError> {
+    if !round.state.may_become(&next) {
+        return EngineError::refused(format!(
+            "round {} is {} and cannot become {}",
+            round.id,
+            round.state.word(),
+            next.word()
+        ));
+    }
+    round.state = next;
+    Ok(())
+}
+
+fn is_training(case: &Case) -> bool {
+    case.pool == Pool::Labelled && case.mask.is_some() && case.excluded.is_none()
+}
+
+fn is_measuring(case: &Case) -> bool {
+    case.pool == Pool::HeldOut && case.excluded.is_none()
+}

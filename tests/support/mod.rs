@@ -1,0 +1,146 @@
+//! What the whole-tool tests share: small projects on disk, an engine on them, files to drop.
+#![allow(dead_code)] // each test program uses its own part
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use overtrace::engine::{self, Options};
+use overtrace::imaging::{Grid, LabelMap, Volume, encode_labels, encode_volume};
+use overtrace::protocol::{Answer, Command, EngineHandle, HandedOut, ImportItem, IntakeReport, Snapshot};
+use overtrace::records::{CaseId, Pool};
+
+/// Trains in moments: two channels wide, one epoch; files rest at once.
+pub const SMALL: &str = "[model]\nbase_channels = 2\n[training]\nmax_epochs = 1\nthreads = 2\n[inbox]\nstable_s = 0.0\n";
+
+/// A case of 20 x 24 x 4 voxels, the slices 3 mm thick: nested boxes of the three classes that move with `seed`.
+pub fn boxes(seed: u64) -> (Volume, LabelMap) {
+    let grid = Grid::new([20, 24, 4], [1.0, 1.0, 3.0]);
+    let shift = (seed % 4) as usize;
+    let mut voxels = Vec::with_capacity(grid.len());
+    for _ in 0..4 {
+        for y in 0..24usize {
+            for x in 0..20usize {
+                let edge = (x.saturating_sub(shift)).min(19 - x).min(y).min(23 - y);
+                voxels.push(match edge {
+                    0..3 => 0,
+                    3..5 => 2u8,
+                    5..7 => 3,
+                    _ => 1,
+                });
+            }
+        }
+    }
+    let brightness = 50.0 * (1 + seed) as f32;
+    let image = voxels.iter().map(|&class| f32::from(class) * brightness).collect();
+    (Volume { grid, voxels: image }, LabelMap { grid, voxels })
+}
+
+pub fn id(name: &str) -> CaseId {
+    CaseId::new(name).unwrap()
+}
+
+/// A project in a folder of its own, with an engine on it.
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    pub handle: EngineHandle,
+}
+
+impl Bench {
+    pub fn new(settings: &str) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("project");
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("overtrace.toml"), settings).unwrap();
+        engine::create(&project, "ann").unwrap();
+        let handle = start(&project);
+        Bench { folder, handle }
+    }
+
+    pub fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    pub fn inbox(&self) -> PathBuf {
+        self.project().join("inbox")
+    }
+
+    /// Lets go of the engine and starts another on the same project.
+    pub fn restart(self) -> Bench {
+        let Bench { folder, handle } = self;
+        drop(handle);
+        let project = folder.path().join("project");
+        Bench { handle: start(&project), folder }
+    }
+
+    pub fn ask(&self, command: Command) -> Result<Answer, String> {
+        self.handle.call(command, drop).unwrap()
+    }
+
+    pub fn done(&self, command: Command) -> String {
+        match self.ask(command).unwrap() {
+            Answer::Done(words) => words,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        match self.ask(Command::Attach).unwrap() {
+            Answer::Snapshot(snapshot) => *snapshot,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn import(&self, name: &str, seed: u64, pool: Pool) {
+        let (image, truth) = boxes(seed);
+        let file = |end: &str| self.folder.path().join(format!("{name}{end}.nii.gz"));
+        fs::write(file(""), encode_volume(&image)).unwrap();
+        fs::write(file("_truth"), encode_labels(&truth, u16::from)).unwrap();
+        let mask = (pool != Pool::Unlabelled).then(|| file("_truth"));
+        let item = ImportItem { id: id(name), images: vec![file("")], mask, pool: Some(pool) };
+        match self.ask(Command::Import { items: vec![item], pool: None }).unwrap() {
+            Answer::Imported { refused, .. } => assert!(refused.is_empty(), "{refused:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn hand_out(&self, name: &str) -> HandedOut {
+        match self.ask(Command::HandOut { case: id(name), owner: "bob".into() }).unwrap() {
+            Answer::HandedOut(out) => out,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn start_round(&self) -> String {
+        self.done(Command::StartRound { from_scratch: false, budget: None, strategy: None })
+    }
+
+    /// Drops bytes into the inbox under a name.
+    pub fn drop_file(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.inbox().join(name), bytes).unwrap();
+    }
+
+    pub fn scan(&self) -> Vec<IntakeReport> {
+        match self.ask(Command::ScanInbox).unwrap() {
+            Answer::Intake(reports) => reports,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The report on the only news in the inbox.
+    pub fn only_report(&self) -> IntakeReport {
+        let reports = self.scan();
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        reports.into_iter().next().unwrap()
+    }
+}
+
+fn start(project: &Path) -> EngineHandle {
+    // The engine before this one lets go of its lock when its thread has ended.
+    loop {
+        match engine::start(project, "ann".into(), Options { watch: false }) {
+            Ok((handle, _)) => return handle,
+            Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
