@@ -52,10 +52,20 @@ fn refused(name: &str, bytes: &[u8], code: &str, words: &str) {
     assert_eq!(verdict(&report), (Outcome::Reject, code), "{}", report.words);
     assert!(report.words.contains(words), "{}", report.words);
     assert!(!bench.inbox().join(name).exists(), "it is moved away");
-    assert_eq!(fs::read(bench.inbox().join("quarantine").join(name)).unwrap(), bytes, "and not deleted");
-    let reason = bench.inbox().join("quarantine").join(format!("{name}.reason.json"));
+    assert_eq!(
+        fs::read(bench.inbox().join("quarantine").join(name)).unwrap(),
+        bytes,
+        "and not deleted"
+    );
+    let reason = bench
+        .inbox()
+        .join("quarantine")
+        .join(format!("{name}.reason.json"));
     let reason: serde_json::Value = serde_json::from_slice(&fs::read(reason).unwrap()).unwrap();
-    assert_eq!((reason["code"].as_str(), reason["file"].as_str()), (Some(code), Some(name)));
+    assert_eq!(
+        (reason["code"].as_str(), reason["file"].as_str()),
+        (Some(code), Some(name))
+    );
     assert!(reason["reason"].as_str().unwrap().contains(words));
     assert!(bench.snapshot().corrections.is_empty(), "never half-taken");
 }
@@ -67,17 +77,31 @@ fn k1_a_good_mask_is_taken_measured_and_moved_and_the_case_is_labelled() {
     let report = bench.only_report();
     assert_eq!(verdict(&report), (Outcome::Accept, "K1"), "{}", report.words);
     assert_eq!(report.effort.len(), 3);
-    assert!(report.effort.iter().all(|class| class.saved().is_some()), "{:?}", report.effort);
+    assert!(
+        report.effort.iter().all(|class| class.saved().is_some()),
+        "{:?}",
+        report.effort
+    );
     let snapshot = bench.snapshot();
     let case = &snapshot.cases[&id("brain_1")];
-    assert_eq!((case.pool, case.mask_versions, case.handout), (Pool::Labelled, 1, None));
+    assert_eq!(
+        (case.pool, case.mask_versions, case.handout),
+        (Pool::Labelled, 1, None)
+    );
     let correction = &snapshot.corrections[&report.correction.unwrap()];
-    assert_eq!((correction.who.as_str(), correction.effort.clone()), ("bob", report.effort.clone()));
+    assert_eq!(
+        (correction.who.as_str(), correction.effort.clone()),
+        ("bob", report.effort.clone())
+    );
     assert_eq!(snapshot.open_round().unwrap().returned, 1);
     assert!(bench.inbox().join("done/brain_1_corrected.nii.gz").exists());
     assert!(bench.scan().is_empty());
     let bench = bench.restart();
-    assert_eq!(bench.snapshot().corrections.len(), 1, "it is there at the next start");
+    assert_eq!(
+        bench.snapshot().corrections.len(),
+        1,
+        "it is there at the next start"
+    );
 }
 
 #[test]
@@ -93,7 +117,10 @@ fn effort_is_measured_against_what_was_handed_out_and_not_a_later_model_s_drawin
     let correction = bench.snapshot().corrections[&report.correction.unwrap()].clone();
     assert_eq!(correction.model, handed_out.model);
     assert_eq!(correction.pre_annotation, handed_out.pre_annotation);
-    assert_eq!(correction.round, None, "the round that asked has closed without it");
+    assert_eq!(
+        correction.round, None,
+        "the round that asked has closed without it"
+    );
 }
 
 #[test]
@@ -108,7 +135,13 @@ fn without_a_model_saved_effort_is_not_applicable() {
 #[test]
 fn n1_what_copying_programs_leave_is_left_alone() {
     let bench = out_without_a_model(SMALL);
-    for name in [".brain_1.nii.gz.X1", "brain_1.nii.gz.filepart", "~$x", "Thumbs.db", "._brain_1.nii.gz"] {
+    for name in [
+        ".brain_1.nii.gz.X1",
+        "brain_1.nii.gz.filepart",
+        "~$x",
+        "Thumbs.db",
+        "._brain_1.nii.gz",
+    ] {
         bench.drop_file(name, b"x");
     }
     assert!(bench.scan().is_empty());
@@ -117,7 +150,12 @@ fn n1_what_copying_programs_leave_is_left_alone() {
 
 #[test]
 fn n2_names_in_any_letter_case_with_the_usual_suffixes_are_taken() {
-    for name in ["brain_1.nii.gz", "BRAIN_1_SEG.NII.GZ", "brain_1_mask.nii.gz", "brain_1_dseg.nii.gz"] {
+    for name in [
+        "brain_1.nii.gz",
+        "BRAIN_1_SEG.NII.GZ",
+        "brain_1_mask.nii.gz",
+        "brain_1_dseg.nii.gz",
+    ] {
         assert_eq!(verdict_of(name, &truth()).0, Outcome::Accept, "{name}");
     }
     refused("brain_1.png", b"x", "N2", "NIfTI");
@@ -145,22 +183,40 @@ fn n4_a_case_that_nobody_has_is_held_and_can_be_accepted_or_refused() {
         let report = bench.only_report();
         assert_eq!(verdict(&report), (Outcome::Hold, "N4"));
         let held = report.held.unwrap();
-        assert_eq!(bench.snapshot().queue()[0].status, Status::Held { code: "N4".into() });
+        assert_eq!(
+            bench.snapshot().queue()[0].status,
+            Status::Held { code: "N4".into() }
+        );
         let bench = bench.restart();
         if accept {
-            let Answer::Intake(reports) = bench.ask(Command::AcceptHeld { held }).unwrap() else { panic!() };
+            let Answer::Intake(reports) = bench.ask(Command::AcceptHeld { held }).unwrap() else {
+                panic!()
+            };
             assert_eq!(verdict(&reports[0]), (Outcome::Warn, "N4"));
             let snapshot = bench.snapshot();
             let correction = snapshot.corrections.values().next().unwrap();
             assert!(correction.notes[0].starts_with("N4"), "{:?}", correction.notes);
             assert_eq!(snapshot.cases[&id("brain_1")].pool, Pool::Labelled);
         } else {
-            bench.done(Command::RefuseHeld { held, why: "not ours".into() });
+            bench.done(Command::RefuseHeld {
+                held,
+                why: "not ours".into(),
+            });
             assert_eq!(bench.snapshot().cases[&id("brain_1")].pool, Pool::Unlabelled);
-            assert!(bench.inbox().join("quarantine/f1-brain_1.nii.gz.reason.json").exists());
+            assert!(
+                bench
+                    .inbox()
+                    .join("quarantine/f1-brain_1.nii.gz.reason.json")
+                    .exists()
+            );
         }
         assert_eq!(bench.snapshot().waiting().count(), 0);
-        assert!(bench.ask(Command::AcceptHeld { held }).unwrap_err().contains("already"));
+        assert!(
+            bench
+                .ask(Command::AcceptHeld { held })
+                .unwrap_err()
+                .contains("already")
+        );
     }
 }
 
@@ -170,7 +226,11 @@ fn a_held_file_that_was_changed_meanwhile_is_not_accepted() {
     bench.import("brain_1", 0, Pool::Unlabelled);
     bench.drop_file("brain_1.nii.gz", &truth());
     bench.only_report();
-    fs::write(bench.inbox().join("held/f1-brain_1.nii.gz"), encode_labels(&boxes(3).1, u16::from)).unwrap();
+    fs::write(
+        bench.inbox().join("held/f1-brain_1.nii.gz"),
+        encode_labels(&boxes(3).1, u16::from),
+    )
+    .unwrap();
     let error = bench.ask(Command::AcceptHeld { held: HeldId(1) }).unwrap_err();
     assert!(error.contains("not the file that was held"), "{error}");
 }
@@ -224,7 +284,12 @@ fn c2_a_name_that_does_not_say_what_the_file_is_gets_a_note() {
 #[test]
 fn c3_a_file_that_unpacks_to_far_too_much_is_refused_before_it_is_held_in_memory() {
     let grid = overtrace::imaging::Grid::new([512, 512, 64], [1.0, 1.0, 3.0]);
-    refused("brain_1.nii.gz", &encode_labels(&LabelMap::empty(grid), u16::from), "C3", "more than");
+    refused(
+        "brain_1.nii.gz",
+        &encode_labels(&LabelMap::empty(grid), u16::from),
+        "C3",
+        "more than",
+    );
 }
 
 #[test]
@@ -235,7 +300,12 @@ fn h1_a_header_that_makes_no_sense_is_refused() {
 #[test]
 fn g2_another_shape_is_refused() {
     let grid = overtrace::imaging::Grid::new([20, 24, 5], [1.0, 1.0, 3.0]);
-    refused("brain_1.nii.gz", &encode_labels(&LabelMap::empty(grid), u16::from), "G2", "20 x 24 x 5");
+    refused(
+        "brain_1.nii.gz",
+        &encode_labels(&LabelMap::empty(grid), u16::from),
+        "G2",
+        "20 x 24 x 5",
+    );
 }
 
 #[test]
@@ -258,18 +328,34 @@ fn g4_a_lost_header_is_held_and_accepting_it_reads_it_on_the_image_s_grid() {
     bench.drop_file("brain_1.nii.gz", &encode_labels(&mask, u16::from));
     let report = bench.only_report();
     assert_eq!(verdict(&report), (Outcome::Hold, "G4"));
-    let Answer::Intake(reports) = bench.ask(Command::AcceptHeld { held: report.held.unwrap() }).unwrap() else {
+    let Answer::Intake(reports) = bench
+        .ask(Command::AcceptHeld {
+            held: report.held.unwrap(),
+        })
+        .unwrap()
+    else {
         panic!()
     };
-    assert_eq!(verdict(&reports[0]), (Outcome::Warn, "G4"), "{}", reports[0].words);
+    assert_eq!(
+        verdict(&reports[0]),
+        (Outcome::Warn, "G4"),
+        "{}",
+        reports[0].words
+    );
 }
 
 #[test]
 fn v2_near_whole_floats_are_rounded_and_interpolated_ones_refused() {
     let floats = |off: f32| {
         let mask = boxes(0).1;
-        let voxels = mask.voxels.iter().map(|&class| f32::from(class) + if class > 0 { off } else { 0.0 });
-        encode_volume(&Volume { grid: mask.grid, voxels: voxels.collect() })
+        let voxels = mask
+            .voxels
+            .iter()
+            .map(|&class| f32::from(class) + if class > 0 { off } else { 0.0 });
+        encode_volume(&Volume {
+            grid: mask.grid,
+            voxels: voxels.collect(),
+        })
     };
     let (outcome, code, _) = verdict_of("brain_1.nii.gz", &floats(-0.0005));
     assert_eq!((outcome, code.as_str()), (Outcome::Warn, "V2"));
@@ -280,12 +366,20 @@ fn v2_near_whole_floats_are_rounded_and_interpolated_ones_refused() {
 fn v4_a_value_that_is_no_label_is_refused_with_its_count() {
     let mut mask = boxes(0).1;
     mask.voxels[..7].fill(9);
-    refused("brain_1.nii.gz", &encode_labels(&mask, u16::from), "V4", "9 (7 voxels)");
+    refused(
+        "brain_1.nii.gz",
+        &encode_labels(&mask, u16::from),
+        "V4",
+        "9 (7 voxels)",
+    );
 }
 
 #[test]
 fn p1_an_empty_mask_is_held() {
-    let (outcome, code, _) = verdict_of("brain_1.nii.gz", &encode_labels(&LabelMap::empty(boxes(0).1.grid), u16::from));
+    let (outcome, code, _) = verdict_of(
+        "brain_1.nii.gz",
+        &encode_labels(&LabelMap::empty(boxes(0).1.grid), u16::from),
+    );
     assert_eq!((outcome, code.as_str()), (Outcome::Hold, "P1"));
 }
 

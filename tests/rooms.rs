@@ -14,7 +14,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("effort", &["imaging", "records", "metrics"]),
     ("store", &["records"]),
     ("protocol", &["imaging", "settings", "records"]),
-    ("engine", &["settings", "imaging", "records", "metrics", "model", "query", "effort", "store", "protocol"]),
+    (
+        "engine",
+        &[
+            "settings", "imaging", "records", "metrics", "model", "query", "effort", "store", "protocol",
+        ],
+    ),
     ("cli", &["settings", "imaging", "records", "protocol"]),
     ("tui", &["settings", "imaging", "records", "metrics", "protocol"]),
 ];
@@ -39,11 +44,19 @@ fn imports(text: &str) -> Vec<String> {
     for (at, _) in text.match_indices("crate::") {
         let rest = &text[at + "crate::".len()..];
         let names = match rest.strip_prefix('{') {
-            Some(inside) => inside.split('}').next().unwrap_or("").split(',').map(str::trim).collect(),
+            Some(inside) => inside
+                .split('}')
+                .next()
+                .unwrap_or("")
+                .split(',')
+                .map(str::trim)
+                .collect(),
             None => vec![rest],
         };
         for name in names {
-            let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+            let end = name
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(name.len());
             rooms.push(name[..end].to_string());
         }
     }
@@ -71,11 +84,21 @@ fn rooms_import_only_what_they_may() {
 #[test]
 fn every_room_stands_in_the_table() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for item in fs::read_dir(src).unwrap().map(|item| item.unwrap().path()).filter(|path| path.is_dir()) {
+    for item in fs::read_dir(src)
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| path.is_dir())
+    {
         let name = item.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(ROOMS.iter().any(|(room, _)| *room == name), "{name} is a room without a line in the table");
+        assert!(
+            ROOMS.iter().any(|(room, _)| *room == name),
+            "{name} is a room without a line in the table"
+        );
         let text = fs::read_to_string(item.join("mod.rs")).unwrap();
-        assert!(text.starts_with("//! "), "{name}/mod.rs does not open by saying what the room holds");
+        assert!(
+            text.starts_with("//! "),
+            "{name}/mod.rs does not open by saying what the room holds"
+        );
     }
 }
 
@@ -95,5 +118,8 @@ fn no_file_is_too_long_to_read() {
 
 #[test]
 fn imports_are_found_alone_and_in_braces() {
-    assert_eq!(imports("use crate::store::Blobs; crate::{model, query::rank}"), ["store", "model", "query"]);
+    assert_eq!(
+        imports("use crate::store::Blobs; crate::{model, query::rank}"),
+        ["store", "model", "query"]
+    );
 }

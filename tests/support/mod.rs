@@ -1,5 +1,5 @@
 //! What the whole-tool tests share: small projects on disk, an engine on them, files to drop.
-#![allow(dead_code)] // each test program uses its own part
+#![allow(dead_code, clippy::unwrap_used)] // each test program uses its own part; a test may stop at what it did not expect
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use overtrace::protocol::{Answer, Command, EngineHandle, HandedOut, ImportItem, 
 use overtrace::records::{CaseId, Pool};
 
 /// Trains in moments: two channels wide, one epoch; files rest at once.
-pub const SMALL: &str = "[model]\nbase_channels = 2\n[training]\nmax_epochs = 1\nthreads = 2\n[inbox]\nstable_s = 0.0\n";
+pub const SMALL: &str =
+    "[model]\nbase_channels = 2\n[training]\nmax_epochs = 1\nthreads = 2\n[inbox]\nstable_s = 0.0\n";
 
 /// A case of 20 x 24 x 4 voxels, the slices 3 mm thick: nested boxes of the three classes that move with `seed`.
 pub fn boxes(seed: u64) -> (Volume, LabelMap) {
@@ -31,7 +32,10 @@ pub fn boxes(seed: u64) -> (Volume, LabelMap) {
         }
     }
     let brightness = 50.0 * (1 + seed) as f32;
-    let image = voxels.iter().map(|&class| f32::from(class) * brightness).collect();
+    let image = voxels
+        .iter()
+        .map(|&class| f32::from(class) * brightness)
+        .collect();
     (Volume { grid, voxels: image }, LabelMap { grid, voxels })
 }
 
@@ -69,7 +73,10 @@ impl Bench {
         let Bench { folder, handle } = self;
         drop(handle);
         let project = folder.path().join("project");
-        Bench { handle: start(&project), folder }
+        Bench {
+            handle: start(&project),
+            folder,
+        }
     }
 
     pub fn ask(&self, command: Command) -> Result<Answer, String> {
@@ -96,22 +103,43 @@ impl Bench {
         fs::write(file(""), encode_volume(&image)).unwrap();
         fs::write(file("_truth"), encode_labels(&truth, u16::from)).unwrap();
         let mask = (pool != Pool::Unlabelled).then(|| file("_truth"));
-        let item = ImportItem { id: id(name), images: vec![file("")], mask, pool: Some(pool) };
-        match self.ask(Command::Import { items: vec![item], pool: None }).unwrap() {
+        let item = ImportItem {
+            id: id(name),
+            images: vec![file("")],
+            mask,
+            pool: Some(pool),
+        };
+        match self
+            .ask(Command::Import {
+                items: vec![item],
+                pool: None,
+            })
+            .unwrap()
+        {
             Answer::Imported { refused, .. } => assert!(refused.is_empty(), "{refused:?}"),
             other => panic!("{other:?}"),
         }
     }
 
     pub fn hand_out(&self, name: &str) -> HandedOut {
-        match self.ask(Command::HandOut { case: id(name), owner: "bob".into() }).unwrap() {
+        match self
+            .ask(Command::HandOut {
+                case: id(name),
+                owner: "bob".into(),
+            })
+            .unwrap()
+        {
             Answer::HandedOut(out) => out,
             other => panic!("{other:?}"),
         }
     }
 
     pub fn start_round(&self) -> String {
-        self.done(Command::StartRound { from_scratch: false, budget: None, strategy: None })
+        self.done(Command::StartRound {
+            from_scratch: false,
+            budget: None,
+            strategy: None,
+        })
     }
 
     /// Drops bytes into the inbox under a name.
