@@ -1,4 +1,5 @@
 //! overtrace: which medical volume to annotate next, and how much of its contour nobody had to draw.
 pub mod imaging;
+pub mod model;
 pub mod records;
 pub mod settings;
