@@ -6,11 +6,18 @@
 //! projects. Imports nothing of overtrace.
 
 mod geometry;
+mod gzip;
+mod nifti;
 mod plane;
 mod rng;
 mod volume;
 
+pub use self::nifti::{
+    AffineSource, NiftiError, Scan, decode_scan, encode_bytes, encode_labels, encode_shorts, encode_volume,
+    read_scan, single_file,
+};
 pub use geometry::{Affine, Grid};
+pub use gzip::gunzip;
 pub use plane::{Plane, Slice};
 pub use rng::Rng;
 pub use volume::{LabelMap, Volume};

@@ -1,0 +1,148 @@
+//! From a path to bytes: single files and `.hdr`/`.img` pairs.
+
+use std::{
+    ffi::OsString,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    NiftiError, Scan, decode_scan,
+    header::{self, Layout},
+    unpacked,
+};
+use crate::imaging::gzip;
+
+/// Reads the volume in a `.nii`, a `.nii.gz`, or a `.hdr`/`.img` pair of which either half is named.
+///
+/// The magic number says what is packed; a name that says otherwise gets a note.
+///
+/// * `max_bytes`: the most the file may hold, packed or not
+///
+/// # Errors
+/// Any [`NiftiError`].
+pub fn read_scan(path: &Path, max_bytes: u64) -> Result<Scan, NiftiError> {
+    let (bytes, notes) = load(path, max_bytes)?;
+    let mut scan = decode_scan(&bytes, max_bytes)?;
+    scan.notes.splice(0..0, notes);
+    Ok(scan)
+}
+
+/// The bytes to keep of a volume: the file as it is, or one `.nii` made of both halves of a pair.
+///
+/// # Errors
+/// Those of [`read_scan`] that concern files and, in a pair, the header; the bytes may still be no volume.
+pub fn single_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, NiftiError> {
+    load(path, max_bytes).map(|(bytes, _)| bytes)
+}
+
+fn load(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Vec<String>), NiftiError> {
+    let Some(stem) = pair_stem(path) else {
+        let bytes = read(path, max_bytes)?;
+        let note = name_note(path, &bytes);
+        return Ok((bytes, note.into_iter().collect()));
+    };
+    let hdr_path = find_half(path, &stem, "hdr")?;
+    let img_path = find_half(path, &stem, "img")?;
+    let (hdr, img) = (read(&hdr_path, max_bytes)?, read(&img_path, max_bytes)?);
+    let notes = [name_note(&hdr_path, &hdr), name_note(&img_path, &img)];
+    let joined = join(&unpacked(&hdr, max_bytes)?, &unpacked(&img, max_bytes)?)?;
+    Ok((joined, notes.into_iter().flatten().collect()))
+}
+
+/// One `.nii` from the unpacked halves of a pair; extensions of the header are left out.
+fn join(hdr: &[u8], img: &[u8]) -> Result<Vec<u8>, NiftiError> {
+    const FIRST_VOXEL: f32 = 352.0;
+    let header = header::parse(hdr, Layout::Pair)?;
+    let voxels = img
+        .get(header.vox_offset as usize..)
+        .ok_or(NiftiError::Incomplete {
+            what: "the .img",
+            got: img.len() as u64,
+            wanted: Some(header.vox_offset as u64),
+        })?;
+    let mut joined = Vec::with_capacity(FIRST_VOXEL as usize + voxels.len());
+    joined.extend_from_slice(&hdr[..header::SIZE]);
+    let little_endian = i32::from_le_bytes([hdr[0], hdr[1], hdr[2], hdr[3]]) == header::SIZE as i32;
+    joined[108..112].copy_from_slice(&if little_endian {
+        FIRST_VOXEL.to_le_bytes()
+    } else {
+        FIRST_VOXEL.to_be_bytes()
+    });
+    joined[344..348].copy_from_slice(b"n+1\0");
+    joined.extend_from_slice(&[0; 4]);
+    joined.extend_from_slice(voxels);
+    Ok(joined)
+}
+
+/// The name of a pair's files up to the extension; `None` for a file that is no half of a pair.
+fn pair_stem(path: &Path) -> Option<PathBuf> {
+    let inner = if has_extension(path, "gz") {
+        path.with_extension("")
+    } else {
+        path.to_path_buf()
+    };
+    (has_extension(&inner, "hdr") || has_extension(&inner, "img")).then(|| inner.with_extension(""))
+}
+
+/// The half of a pair with `extension`: the named file itself or one that lies beside it.
+fn find_half(named: &Path, stem: &Path, extension: &str) -> Result<PathBuf, NiftiError> {
+    let spelled = |ending: &str| {
+        let mut name = OsString::from(stem);
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let plain = format!(".{extension}");
+    let endings = [plain.clone(), format!("{plain}.gz")];
+    let spellings = endings
+        .iter()
+        .flat_map(|ending| [ending.clone(), ending.to_uppercase()]);
+    let candidates: Vec<PathBuf> = spellings.map(|ending| spelled(&ending)).collect();
+    let found = candidates.iter().find(|half| *half == named);
+    found
+        .or_else(|| candidates.iter().find(|half| half.exists()))
+        .cloned()
+        .ok_or_else(|| NiftiError::HalfMissing {
+            path: named.to_path_buf(),
+            missing: spelled(&plain),
+        })
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+/// What to say of a file whose name and content disagree on gzip.
+fn name_note(path: &Path, bytes: &[u8]) -> Option<String> {
+    match (gzip::is_gzip(bytes), has_extension(path, "gz")) {
+        (true, false) => Some("the content is gzip though the name does not end in .gz".to_string()),
+        (false, true) => Some("the content is not gzip though the name ends in .gz".to_string()),
+        _ => None,
+    }
+}
+
+/// The bytes of a regular file of at most `max_bytes`.
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, NiftiError> {
+    let failed = |source| NiftiError::Read {
+        path: path.to_path_buf(),
+        source,
+    };
+    // Asked before opening, because opening a pipe blocks.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(NiftiError::NotAFile {
+            path: path.to_path_buf(),
+        });
+    }
+    if metadata.len() > max_bytes {
+        return Err(NiftiError::TooLarge { max_bytes });
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // The file may have grown since.
+    file.take(max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    Ok(bytes)
+}

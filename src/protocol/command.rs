@@ -1,0 +1,147 @@
+//! What a surface asks of the engine.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::imaging::Plane;
+use crate::records::{CaseId, HeldId, ModelId, Pool};
+use crate::settings::{Pixels, Strategy};
+
+/// One wish. Each is answered exactly once, long ones when they are done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Send a snapshot, then every change. Answered by `Answer::Snapshot`.
+    Attach,
+    /// Take images (and masks) in. Answered by `Answer::Imported`.
+    Import {
+        /// The cases.
+        items: Vec<ImportItem>,
+        /// The pool; by default cases with a mask are labelled, the others unlabelled.
+        pool: Option<Pool>,
+    },
+    /// Leave a case out of ranking, training and measuring.
+    Exclude {
+        /// Which.
+        case: CaseId,
+        /// Why.
+        why: String,
+    },
+    /// Bring an excluded case back.
+    Include {
+        /// Which.
+        case: CaseId,
+    },
+    /// Predict what the current model has not predicted, and rank the unlabelled pool.
+    Rank {
+        /// Instead of the settings' strategy.
+        strategy: Option<Strategy>,
+        /// Instead of the settings' pixels.
+        pixels: Option<Pixels>,
+    },
+    /// Write image, pre-annotation and instructions for a person. Answered by `Answer::HandedOut`.
+    HandOut {
+        /// Which.
+        case: CaseId,
+        /// To whom.
+        owner: String,
+    },
+    /// Take a hand-out back without a mask.
+    Withdraw {
+        /// Which.
+        case: CaseId,
+        /// Why.
+        why: String,
+    },
+    /// Look into the inbox now. Answered by `Answer::Intake`.
+    ScanInbox,
+    /// Take a held file in after all. Answered by `Answer::Intake`.
+    AcceptHeld {
+        /// Which.
+        held: HeldId,
+    },
+    /// Move a held file to quarantine.
+    RefuseHeld {
+        /// Which.
+        held: HeldId,
+        /// Why.
+        why: String,
+    },
+    /// Note how long a person worked on the case's last correction.
+    NoteMinutes {
+        /// Which.
+        case: CaseId,
+        /// Minutes at work.
+        minutes: f64,
+    },
+    /// Begin a round: rank and ask, or, without a model and with labels, train.
+    StartRound {
+        /// Draw the weights anew; the way to other labels, plane, channels or width.
+        from_scratch: bool,
+        /// Instead of the settings' budget.
+        budget: Option<usize>,
+        /// Instead of the settings' strategy.
+        strategy: Option<Strategy>,
+    },
+    /// Train now, without the queried cases that are not back; also resumes an interrupted round.
+    Train,
+    /// Stop the open round.
+    AbandonRound {
+        /// Why.
+        why: String,
+    },
+    /// Start from another project's weights.
+    ImportModel {
+        /// A safetensors checkpoint.
+        file: PathBuf,
+    },
+    /// End the loop: the performance is satisfactory.
+    DeclareSatisfactory {
+        /// Why.
+        why: String,
+    },
+    /// Go on after all.
+    Reopen {
+        /// Why.
+        why: String,
+    },
+    /// One slice of a case. Answered by `Answer::Slice`.
+    Slice(SliceRequest),
+    /// The learning curve of a model. Answered by `Answer::Curve`.
+    Curve {
+        /// Which.
+        model: ModelId,
+    },
+    /// The journal, oldest first. Answered by `Answer::Journal`.
+    Journal,
+    /// A file of a case as bytes: its mask or the current model's label map, in the values of the labels.
+    /// Answered by `Answer::File`.
+    Export {
+        /// Which.
+        case: CaseId,
+    },
+}
+
+/// The files of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImportItem {
+    /// Its name.
+    pub id: CaseId,
+    /// One file a channel.
+    pub images: Vec<PathBuf>,
+    /// Its mask.
+    pub mask: Option<PathBuf>,
+    /// Its pool, where a list names it.
+    pub pool: Option<Pool>,
+}
+
+/// Which slice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SliceRequest {
+    /// Of which case.
+    pub case: CaseId,
+    /// Of which cut; the project's own when `None`.
+    pub plane: Option<Plane>,
+    /// Which one; the most uncertain (without a prediction the middle) when `None`.
+    pub index: Option<usize>,
+}

@@ -1,0 +1,227 @@
+//! What the engine tells its surfaces.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Snapshot;
+use crate::imaging::{Plane, Slice};
+use crate::records::{
+    CaseId, ClassEffort, CorrectionId, Entry, EpochReport, HandoutId, HeldId, ModelId, Row, Scored, What,
+};
+
+/// One message to a surface.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A fact was stored. Emitted after every commit; a surface puts the rows into its snapshot.
+    Changed(Box<Change>),
+    /// What the worker is at. Emitted often; only the newest counts.
+    Activity(Activity),
+    /// The answer to one request of this surface: what came of it, or why it could not be done.
+    Answer {
+        /// Number of the request.
+        request: u64,
+        /// What came of it.
+        result: Result<Answer, String>,
+    },
+    /// Something a person should read: a file refused, a disk that fills up.
+    Notice(String),
+}
+
+/// One journal entry, as surfaces see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The entry's number.
+    pub seq: u64,
+    /// What was done.
+    pub what: What,
+    /// Rows that are new or changed, whole.
+    pub rows: Vec<Row>,
+    /// The order of the ranking, where one is among the rows.
+    pub order: Option<Vec<Scored>>,
+}
+
+/// What the compute worker is at.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Activity {
+    /// The stage.
+    pub stage: Stage,
+    /// Parts done (cases, or steps of the running epoch).
+    pub done: usize,
+    /// Parts in all.
+    pub of: usize,
+    /// The running epoch, from 1; 0 outside training.
+    pub epoch: usize,
+    /// Epochs at most.
+    pub max_epochs: usize,
+    /// Every epoch of the running (or last) training.
+    pub curve: Vec<EpochReport>,
+    /// When the stage began.
+    pub since: Option<Timestamp>,
+}
+
+/// What the worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Stage {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// Takes cases in.
+    Importing,
+    /// Draws the pool.
+    Predicting,
+    /// Learns.
+    Training,
+    /// Measures and draws with the new model.
+    Evaluating,
+}
+
+impl Stage {
+    /// The word people see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Idle => "idle",
+            Stage::Importing => "importing",
+            Stage::Predicting => "predicting",
+            Stage::Training => "training",
+            Stage::Evaluating => "evaluating",
+        }
+    }
+}
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done, in words.
+    Done(String),
+    /// There was nothing to do, in words.
+    Nothing(String),
+    /// To `Attach`.
+    Snapshot(Box<Snapshot>),
+    /// To `Import`.
+    Imported {
+        /// New cases.
+        cases: Vec<CaseId>,
+        /// Items that were there already, by the case that has them.
+        known: Vec<(CaseId, CaseId)>,
+        /// Items that could not be taken, with the reason.
+        refused: Vec<(CaseId, String)>,
+    },
+    /// To `HandOut`.
+    HandedOut(HandedOut),
+    /// To `ScanInbox` and `AcceptHeld`.
+    Intake(Vec<IntakeReport>),
+    /// To `Slice`.
+    Slice(Box<SliceView>),
+    /// To `Curve`.
+    Curve(Vec<EpochReport>),
+    /// To `Journal`.
+    Journal(Vec<Entry>),
+    /// To `Export`.
+    File(Vec<u8>),
+}
+
+/// What was written for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HandedOut {
+    /// The hand-out.
+    pub id: HandoutId,
+    /// The case.
+    pub case: CaseId,
+    /// Where the files are.
+    pub folder: PathBuf,
+    /// The pre-annotation's file.
+    pub mask: PathBuf,
+    /// The file name to send back.
+    pub reply_name: String,
+    /// The watched folder it goes to.
+    pub inbox: PathBuf,
+    /// The model that drew; `None`: the mask is empty.
+    pub model: Option<ModelId>,
+}
+
+/// What became of a dropped file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Taken in.
+    Accept,
+    /// Taken in, with a note.
+    Warn,
+    /// Waits for a key press.
+    Hold,
+    /// Moved to quarantine.
+    Reject,
+    /// Looked at again later.
+    Wait,
+    /// Left alone.
+    Ignore,
+}
+
+impl Outcome {
+    /// The word people see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Accept => "accepted",
+            Outcome::Warn => "accepted, with a note",
+            Outcome::Hold => "held",
+            Outcome::Reject => "refused",
+            Outcome::Wait => "waiting",
+            Outcome::Ignore => "ignored",
+        }
+    }
+}
+
+/// What became of one dropped file, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IntakeReport {
+    /// Its name, control characters replaced.
+    pub file: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Code of the check that decided, or the first that noticed something; `K1` when nothing did.
+    pub code: String,
+    /// Why, and what to do.
+    pub words: String,
+    /// The case it is for, where that is known.
+    pub case: Option<CaseId>,
+    /// The correction it became.
+    pub correction: Option<CorrectionId>,
+    /// The held file it became.
+    pub held: Option<HeldId>,
+    /// Its saved effort per class, where measured.
+    pub effort: Vec<ClassEffort>,
+}
+
+/// One slice, ready to be drawn: planes of `width * height` bytes, row after row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SliceView {
+    /// Of which case.
+    pub case: CaseId,
+    /// Of which cut.
+    pub plane: Plane,
+    /// The cut's anatomical name.
+    pub plane_name: String,
+    /// Which one, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub slices: usize,
+    /// Width and height of a pixel in mm.
+    pub pixel_mm: [f64; 2],
+    /// First channel, windowed to the volume's percentiles 0.2 to 99.8 of non-zero voxels.
+    pub image: Slice<u8>,
+    /// Classes as drawn by a model: the pre-annotation of the case's last correction, otherwise the
+    /// current model's prediction.
+    pub predicted: Option<Slice<u8>>,
+    /// The model that drew `predicted`.
+    pub model: Option<ModelId>,
+    /// 255 x (p(best) - p(second best)) of the current model.
+    pub margin: Option<Slice<u8>>,
+    /// Classes of the mask that counts (imported or corrected).
+    pub corrected: Option<Slice<u8>>,
+    /// Contours of this slice per class (background left out), where both maps are there.
+    pub effort: Vec<ClassEffort>,
+    /// Average BvSB of this slice by the current model, in the project's own cut.
+    pub average_bvsb: Option<f64>,
+}

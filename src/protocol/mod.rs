@@ -1,0 +1,19 @@
+//! What the engine and its surfaces (screens, verbs) say to each other.
+//!
+//! A surface holds an [`EngineHandle`]: it sends [`Command`]s and receives [`Event`]s, and cannot tell whether
+//! the far side is a thread or another process. `Attach` is answered by a [`Snapshot`]; every fact that is
+//! stored afterwards arrives as a [`Change`] numbered from `snapshot.seq + 1`, and a surface that sees a gap
+//! attaches again. [`Activity`] may be merged or skipped; changes and answers never are. Everything here is
+//! owned serde data; slices travel as u8 planes. Imports `records`, `imaging` and `settings`.
+
+mod command;
+mod event;
+mod handle;
+mod queue;
+mod snapshot;
+
+pub use command::{Command, ImportItem, SliceRequest};
+pub use event::{Activity, Answer, Change, Event, HandedOut, IntakeReport, Outcome, SliceView, Stage};
+pub use handle::{EngineGone, EngineHandle, Request};
+pub use queue::{QueueRow, Status};
+pub use snapshot::{Gap, Snapshot};

@@ -1,0 +1,190 @@
+//! All that a surface shows, as of one journal entry.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Activity, Change};
+use crate::records::{
+    Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model, ModelId, Prediction,
+    Project, Ranking, RankingId, Round, RoundId, Row, Scored,
+};
+use crate::settings::Settings;
+
+/// A change was missed: attach again.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("change {got} came where {expected} was due")]
+pub struct Gap {
+    /// The number that was due.
+    pub expected: u64,
+    /// The number that came.
+    pub got: u64,
+}
+
+/// The rows of a project, by kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Number of the last journal entry in it.
+    pub seq: u64,
+    /// The project folder.
+    pub folder: PathBuf,
+    /// The settings in force.
+    pub settings: Settings,
+    /// The project.
+    pub project: Project,
+    /// Every case.
+    pub cases: BTreeMap<CaseId, Case>,
+    /// Every model.
+    pub models: BTreeMap<ModelId, Model>,
+    /// Every round.
+    pub rounds: BTreeMap<RoundId, Round>,
+    /// Every hand-out.
+    pub handouts: BTreeMap<HandoutId, Handout>,
+    /// Every correction.
+    pub corrections: BTreeMap<CorrectionId, Correction>,
+    /// Every ranking, without its order.
+    pub rankings: BTreeMap<RankingId, Ranking>,
+    /// The newest prediction of each case.
+    pub predictions: BTreeMap<CaseId, Prediction>,
+    /// Every held file.
+    pub held: BTreeMap<HeldId, HeldFile>,
+    /// The order of the project's ranking, first to ask first.
+    pub order: Vec<Scored>,
+    /// What the worker is at.
+    pub activity: Activity,
+}
+
+impl Snapshot {
+    /// A snapshot without any row but the project's.
+    pub fn empty(folder: PathBuf, settings: Settings) -> Snapshot {
+        Snapshot {
+            seq: 0,
+            folder,
+            settings,
+            project: Project {
+                format: 1,
+                model: None,
+                ranking: None,
+                fixed: None,
+                satisfied: None,
+            },
+            cases: BTreeMap::new(),
+            models: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            handouts: BTreeMap::new(),
+            corrections: BTreeMap::new(),
+            rankings: BTreeMap::new(),
+            predictions: BTreeMap::new(),
+            held: BTreeMap::new(),
+            order: Vec::new(),
+            activity: Activity::default(),
+        }
+    }
+
+    /// Puts a row in the place of its elder.
+    pub fn put(&mut self, row: Row) {
+        match row {
+            Row::Project(row) => self.project = row,
+            Row::Case(row) => drop(self.cases.insert(row.id.clone(), row)),
+            Row::Model(row) => drop(self.models.insert(row.id, row)),
+            Row::Round(row) => drop(self.rounds.insert(row.id, row)),
+            Row::Handout(row) => drop(self.handouts.insert(row.id, row)),
+            Row::Correction(row) => drop(self.corrections.insert(row.id, row)),
+            Row::Ranking(row) => drop(self.rankings.insert(row.id, row)),
+            Row::Held(row) => drop(self.held.insert(row.id, row)),
+            Row::Prediction(row) => {
+                let newer = self
+                    .predictions
+                    .get(&row.case)
+                    .is_none_or(|old| old.model <= row.model);
+                if newer {
+                    self.predictions.insert(row.case.clone(), row);
+                }
+            }
+        }
+    }
+
+    /// Brings the snapshot to the next journal entry.
+    ///
+    /// # Errors
+    /// [`Gap`] when a change was missed; the snapshot is left as it was.
+    pub fn apply(&mut self, change: Change) -> Result<(), Gap> {
+        if change.seq != self.seq + 1 {
+            return Err(Gap {
+                expected: self.seq + 1,
+                got: change.seq,
+            });
+        }
+        self.seq = change.seq;
+        change.rows.into_iter().for_each(|row| self.put(row));
+        if let Some(order) = change.order {
+            self.order = order;
+        }
+        Ok(())
+    }
+
+    /// The round that is not over, if any.
+    pub fn open_round(&self) -> Option<&Round> {
+        self.rounds
+            .values()
+            .next_back()
+            .filter(|round| !round.state.is_over())
+    }
+
+    /// The ranking that the queue shows.
+    pub fn ranking(&self) -> Option<&Ranking> {
+        self.project.ranking.and_then(|id| self.rankings.get(&id))
+    }
+
+    /// Whether the ranking was made by another model than the current one.
+    pub fn ranking_is_stale(&self) -> bool {
+        self.ranking()
+            .is_some_and(|ranking| ranking.model.is_some() && ranking.model != self.project.model)
+    }
+
+    /// The newest accepted correction of a case.
+    pub fn correction_of(&self, case: &CaseId) -> Option<&Correction> {
+        self.corrections
+            .values()
+            .rev()
+            .find(|correction| &correction.case == case)
+    }
+
+    /// Files that wait for a decision, oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = &HeldFile> {
+        self.held.values().filter(|held| held.decided.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::What;
+
+    #[test]
+    fn a_missed_change_is_a_gap_and_leaves_the_snapshot_alone() {
+        let mut snapshot = Snapshot::empty("p".into(), Settings::default());
+        let change = |seq, satisfied: &str| Change {
+            seq,
+            what: What::DeclaredSatisfactory,
+            rows: vec![Row::Project(Project {
+                format: 1,
+                model: None,
+                ranking: None,
+                fixed: None,
+                satisfied: Some(satisfied.into()),
+            })],
+            order: None,
+        };
+        assert_eq!(snapshot.apply(change(1, "good")), Ok(()));
+        assert_eq!(
+            snapshot.apply(change(3, "better")),
+            Err(Gap { expected: 2, got: 3 })
+        );
+        assert_eq!(
+            (snapshot.seq, snapshot.project.satisfied.as_deref()),
+            (1, Some("good"))
+        );
+    }
+}

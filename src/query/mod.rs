@@ -1,0 +1,185 @@
+//! Which case to ask about next: a score from a prediction's sums, an order from the scores.
+//!
+//! A score says how unsure the model is of one whole case. All here is arithmetic on sums: no GPU, no files, no
+//! clock. Imports `imaging` (for its seeded generator), `records` and `settings`.
+
+use crate::imaging::Rng;
+use crate::records::{CaseId, Scored, SliceSums};
+use crate::settings::{Pixels, Strategy};
+
+/// Why a pool could not be ranked.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum QueryError {
+    /// A case without a single pixel.
+    #[error("no pixel to average over")]
+    NoPixels,
+}
+
+/// Average BvSB of one case: how far the best class is ahead of the second best, over all pixels.
+///
+/// * `sums`: of the whole volume
+/// * returns a number in `0 ..= 1`, LOWER is more uncertain; `None` where `pixels` is `Foreground` and there is none
+///
+/// # Errors
+/// [`QueryError::NoPixels`] for an empty volume: a mean over nothing is no score.
+///
+/// Source: Eq. 2 of the paper; BvSB itself is Joshi, Porikli & Papanikolopoulos, CVPR 2009.
+pub fn average_bvsb(sums: &SliceSums, pixels: Pixels) -> Result<Option<f64>, QueryError> {
+    average(sums, pixels, sums.margin, sums.foreground_margin)
+}
+
+/// Mean predictive entropy of one case in nats; HIGHER is more uncertain.
+///
+/// # Errors
+/// [`QueryError::NoPixels`] for an empty volume.
+///
+/// Source: Shannon 1948, as an acquisition function in Settles, "Active learning literature survey", 2009.
+pub fn mean_entropy(sums: &SliceSums, pixels: Pixels) -> Result<Option<f64>, QueryError> {
+    average(sums, pixels, sums.entropy, sums.foreground_entropy)
+}
+
+fn average(sums: &SliceSums, pixels: Pixels, all: f64, foreground: f64) -> Result<Option<f64>, QueryError> {
+    if sums.pixels == 0 {
+        return Err(QueryError::NoPixels);
+    }
+    Ok(match pixels {
+        Pixels::All => Some(all / sums.pixels as f64),
+        Pixels::Foreground if sums.foreground_pixels == 0 => None,
+        Pixels::Foreground => Some(foreground / sums.foreground_pixels as f64),
+    })
+}
+
+/// Orders a pool, first to ask first.
+///
+/// A case without a score (nothing but background was found in it) is the most doubtful of all and comes first;
+/// equal scores keep the order of their names.
+///
+/// # Errors
+/// [`QueryError::NoPixels`] for a case with an empty volume.
+pub fn rank(
+    strategy: Strategy,
+    pixels: Pixels,
+    pool: &[(CaseId, SliceSums)],
+    seed: u64,
+) -> Result<Vec<Scored>, QueryError> {
+    let score: fn(&SliceSums, Pixels) -> Result<Option<f64>, QueryError> = match strategy {
+        Strategy::Random => {
+            let cases: Vec<CaseId> = pool.iter().map(|(case, _)| case.clone()).collect();
+            return Ok(random_order(&cases, seed));
+        }
+        Strategy::AverageBvsb => average_bvsb,
+        Strategy::Entropy => mean_entropy,
+    };
+    let mut scored = Vec::with_capacity(pool.len());
+    for (case, sums) in pool {
+        scored.push(Scored {
+            case: case.clone(),
+            score: score(sums, pixels)?,
+        });
+    }
+    let sign = if strategy == Strategy::Entropy { -1.0 } else { 1.0 };
+    scored.sort_by(|a, b| {
+        let key = |s: &Scored| s.score.map_or(f64::NEG_INFINITY, |score| sign * score);
+        key(a).total_cmp(&key(b)).then_with(|| a.case.cmp(&b.case))
+    });
+    Ok(scored)
+}
+
+/// A seeded random order: the control, and the only order there is without a model. It does not depend on the
+/// order in which `cases` come.
+pub fn random_order(cases: &[CaseId], seed: u64) -> Vec<Scored> {
+    let mut cases = cases.to_vec();
+    cases.sort();
+    Rng::new(seed).fork("random order").shuffle(&mut cases);
+    cases
+        .into_iter()
+        .map(|case| Scored { case, score: None })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(pixels: u64, margin: f64, foreground_pixels: u64, foreground_margin: f64) -> SliceSums {
+        SliceSums {
+            pixels,
+            margin,
+            foreground_pixels,
+            foreground_margin,
+            entropy: pixels as f64 - margin,
+            foreground_entropy: 0.0,
+        }
+    }
+
+    fn pool(scores: &[(&str, SliceSums)]) -> Vec<(CaseId, SliceSums)> {
+        scores
+            .iter()
+            .map(|(name, sums)| (CaseId::new(name).unwrap(), *sums))
+            .collect()
+    }
+
+    fn names(order: &[Scored]) -> Vec<&str> {
+        order.iter().map(|scored| scored.case.as_str()).collect()
+    }
+
+    /// Three sure pixels and one coin toss: (1 + 1 + 1 + 0) / 4.
+    #[test]
+    fn one_coin_toss_among_four_pixels_costs_a_quarter() {
+        assert_eq!(average_bvsb(&sums(4, 3.0, 2, 1.0), Pixels::All), Ok(Some(0.75)));
+        assert_eq!(
+            average_bvsb(&sums(4, 3.0, 2, 1.0), Pixels::Foreground),
+            Ok(Some(0.5))
+        );
+    }
+
+    #[test]
+    fn a_mean_over_nothing_is_no_score() {
+        assert_eq!(
+            average_bvsb(&sums(0, 0.0, 0, 0.0), Pixels::All),
+            Err(QueryError::NoPixels)
+        );
+        assert_eq!(average_bvsb(&sums(4, 4.0, 0, 0.0), Pixels::Foreground), Ok(None));
+    }
+
+    #[test]
+    fn the_lowest_average_bvsb_is_asked_first_and_a_tie_goes_by_name() {
+        let pool = pool(&[
+            ("sure", sums(10, 9.0, 1, 1.0)),
+            ("b", sums(10, 5.0, 1, 1.0)),
+            ("a", sums(10, 5.0, 1, 1.0)),
+        ]);
+        assert_eq!(
+            names(&rank(Strategy::AverageBvsb, Pixels::All, &pool, 1).unwrap()),
+            ["a", "b", "sure"]
+        );
+        let entropy = rank(Strategy::Entropy, Pixels::All, &pool, 1).unwrap();
+        assert_eq!(
+            (names(&entropy), entropy[2].score),
+            (vec!["a", "b", "sure"], Some(0.1))
+        );
+    }
+
+    #[test]
+    fn a_case_without_foreground_ranks_first() {
+        let pool = pool(&[("some", sums(10, 9.0, 5, 0.5)), ("none", sums(10, 9.9, 0, 0.0))]);
+        let order = rank(Strategy::AverageBvsb, Pixels::Foreground, &pool, 1).unwrap();
+        assert_eq!((names(&order), order[0].score), (vec!["none", "some"], None));
+    }
+
+    #[test]
+    fn a_random_order_depends_on_the_seed_alone() {
+        let cases: Vec<CaseId> = (0..20)
+            .map(|i| CaseId::new(&format!("c{i:02}")).unwrap())
+            .collect();
+        let mut reversed = cases.clone();
+        reversed.reverse();
+        assert_eq!(random_order(&cases, 1), random_order(&reversed, 1));
+        assert_ne!(random_order(&cases, 1), random_order(&cases, 2));
+        assert!(
+            random_order(&cases, 1)
+                .iter()
+                .all(|scored| scored.score.is_none())
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! The newest rows, by key, in sled: what everything is read from, and nothing that could not be made anew.
+//!
+//! One tree, so that an entry's rows and the number of the entry change together in one atomic batch; keys are
+//! `kind/id`. A value is a version byte and bincode, because bincode's bytes change meaning when a field is
+//! added: another version than this build's means rebuild.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+
+use super::StoreError;
+use super::journal::{Head, Journal};
+use crate::records::{Entry, Row, RowKey};
+
+/// Raised with every change to a record's fields.
+const VERSION: u8 = 1;
+const HEAD: &[u8] = b"!head";
+
+fn codec() -> Configuration<LittleEndian, Varint, Limit<65_536>> {
+    config::standard().with_limit::<65_536>()
+}
+
+/// An open index.
+#[derive(Debug)]
+pub struct Index(sled::Db);
+
+impl Index {
+    /// Opens the index and brings it up to the journal; moves it aside and makes it anew where that fails.
+    pub fn open(folder: &Path, journal: &Journal, notices: &mut Vec<String>) -> Result<Index, StoreError> {
+        let fresh = !folder.exists();
+        let problem = match Index::open_and_catch_up(folder, journal) {
+            Ok(index) => {
+                if fresh && journal.seq() > 0 {
+                    notices.push("the index was missing and was rebuilt from the journal".into());
+                }
+                return Ok(index);
+            }
+            Err(problem) => problem,
+        };
+        let aside = folder.with_file_name(format!("index-broken-at-{}", journal.seq()));
+        if aside.exists() {
+            fs::remove_dir_all(&aside).map_err(StoreError::io("removing", &aside))?;
+        }
+        fs::rename(folder, &aside).map_err(StoreError::io("moving aside", folder))?;
+        let index = Index::open_and_catch_up(folder, journal).map_err(StoreError::Index)?;
+        notices.push(format!(
+            "the index could not be used ({problem}); it was moved to {} and rebuilt from the journal",
+            aside.display()
+        ));
+        Ok(index)
+    }
+
+    fn open_and_catch_up(folder: &Path, journal: &Journal) -> Result<Index, String> {
+        // sled 0.34 panics on some damaged files instead of returning an error.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            sled::Config::new()
+                .path(folder)
+                .cache_capacity(64 << 20)
+                .flush_every_ms(Some(500))
+                .open()
+        }));
+        let db = opened
+            .map_err(|_| "sled panicked while opening it")?
+            .map_err(|error| error.to_string())?;
+        let index = Index(db);
+        let at = index.head()?;
+        if at.seq > journal.seq() || (at.seq == journal.seq() && at.hash != journal.head().hash) {
+            return Err(format!(
+                "it is at entry {}, the journal at {}",
+                at.seq,
+                journal.seq()
+            ));
+        }
+        let missing = journal.entries_after(at.seq).map_err(|error| error.to_string())?;
+        if missing.first().is_some_and(|entry| entry.previous != at.hash) {
+            return Err(format!("its entry {} is not the journal's", at.seq));
+        }
+        for (at, entry) in missing.iter().enumerate() {
+            let hash = missing
+                .get(at + 1)
+                .map_or(journal.head().hash, |next| next.previous);
+            index
+                .apply(entry, Head { seq: entry.seq, hash })
+                .map_err(|error| error.to_string())?;
+        }
+        // Every value is read once here, so that a damaged page shows now and not in the middle of a round.
+        catch_unwind(AssertUnwindSafe(|| index.rows()))
+            .map_err(|_| "sled panicked while reading it")?
+            .map_err(|error| error.to_string())?;
+        Ok(index)
+    }
+
+    /// Puts an entry's rows in, together with its number.
+    pub fn apply(&self, entry: &Entry, head: Head) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for row in &entry.rows {
+            batch.insert(key_bytes(&row.key()), encode(row));
+        }
+        batch.insert(HEAD, encode(&head));
+        self.0
+            .apply_batch(batch)
+            .map_err(|error| StoreError::Index(error.to_string()))
+    }
+
+    /// Every row.
+    pub fn rows(&self) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        for pair in self.0.iter() {
+            let (key, value) = pair.map_err(|error| StoreError::Index(error.to_string()))?;
+            if key != HEAD {
+                rows.push(decode(&value).map_err(StoreError::Index)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// One row.
+    pub fn row(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        let value = self
+            .0
+            .get(key_bytes(key))
+            .map_err(|error| StoreError::Index(error.to_string()))?;
+        value
+            .map(|value| decode(&value).map_err(StoreError::Index))
+            .transpose()
+    }
+
+    fn head(&self) -> Result<Head, String> {
+        match self.0.get(HEAD).map_err(|error| error.to_string())? {
+            Some(value) => decode(&value),
+            None => Ok(Head {
+                seq: 0,
+                hash: crate::records::Hash::ZERO,
+            }),
+        }
+    }
+}
+
+/// Numbers are padded, so that keys sort as the ids do.
+fn key_bytes(key: &RowKey) -> Vec<u8> {
+    match key {
+        RowKey::Project => "project".to_string(),
+        RowKey::Case(id) => format!("case/{id}"),
+        RowKey::Model(id) => format!("model/{:010}", id.0),
+        RowKey::Round(id) => format!("round/{:010}", id.0),
+        RowKey::Handout(id) => format!("handout/{:010}", id.0),
+        RowKey::Correction(id) => format!("correction/{:010}", id.0),
+        RowKey::Ranking(id) => format!("ranking/{:010}", id.0),
+        RowKey::Prediction(model, case) => format!("prediction/{:010}/{case}", model.0),
+        RowKey::Held(id) => format!("held/{:010}", id.0),
+    }
+    .into_bytes()
+}
+
+fn encode(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    let body = bincode::serde::encode_to_vec(value, codec()).expect("rows are plain data below the limit");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => {
+            let (value, used) =
+                bincode::serde::decode_from_slice(body, codec()).map_err(|error| error.to_string())?;
+            if used == body.len() {
+                Ok(value)
+            } else {
+                Err("a value has bytes to spare".into())
+            }
+        }
+        Some((version, _)) => Err(format!("it has format {version}, this build writes {VERSION}")),
+        None => Err("a value is empty".into()),
+    }
+}

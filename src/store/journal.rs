@@ -1,0 +1,245 @@
+//! The truth: one entry a line, each holding the hash of the line before it and its own.
+//!
+//! A line is `{"hash":H,"entry":E}` with H the BLAKE3 of E's bytes as they stand. Appending a line and syncing it
+//! is the commit. `head` repeats the last number and hash beside the journal: lines missing at the end show as a
+//! journal shorter than its head, while a line that was being written when the power went lies beyond it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::blobs::hash_of;
+use super::{StoreError, private_folder};
+use crate::records::{Entry, Hash, Row, What};
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    hash: Hash,
+    #[serde(borrow)]
+    entry: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    seq: u64,
+    previous: Hash,
+}
+
+/// Number and hash of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// 0 before the first entry.
+    pub seq: u64,
+    /// [`Hash::ZERO`] before the first entry.
+    pub hash: Hash,
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    head_path: PathBuf,
+    length: u64,
+    head: Head,
+}
+
+impl Journal {
+    /// Opens (or begins) the journal of a store, checks its chain, and cuts off a torn tail, which is kept aside.
+    pub fn open(store: &Path, notices: &mut Vec<String>) -> Result<Journal, StoreError> {
+        let folder = store.join("journal");
+        private_folder(&folder)?;
+        let path = folder.join("0001.jsonl");
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(StoreError::io("opening", &path))?;
+        File::open(&folder)
+            .and_then(|f| f.sync_all())
+            .map_err(StoreError::io("syncing", &folder))?;
+        let head_path = store.join("head");
+        let known = match fs::read(&head_path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+            Err(_) => None,
+        };
+        let mut journal = Journal {
+            file,
+            path,
+            head_path,
+            length: 0,
+            head: Head {
+                seq: 0,
+                hash: Hash::ZERO,
+            },
+        };
+        let bytes = fs::read(&journal.path).map_err(StoreError::io("reading", &journal.path))?;
+        journal.check(&bytes)?;
+        let known = known.unwrap_or(journal.head);
+        if known.seq > journal.head.seq {
+            return Err(journal.broken(
+                journal.head.seq + 1,
+                format!(
+                    "the journal ends at entry {}, but entry {} was acknowledged",
+                    journal.head.seq, known.seq
+                ),
+            ));
+        }
+        let torn = &bytes[journal.length as usize..];
+        if !torn.is_empty() {
+            let aside = folder.join(format!("torn-after-{}", journal.head.seq));
+            fs::write(&aside, torn).map_err(StoreError::io("writing", &aside))?;
+            journal.cut_back()?;
+            notices.push(format!(
+                "the last write to the journal was cut short by a crash: {} bytes that were never acknowledged were \
+                 set aside in {}",
+                torn.len(),
+                aside.display()
+            ));
+        }
+        journal.write_head();
+        Ok(journal)
+    }
+
+    /// Number of the last entry.
+    pub fn seq(&self) -> u64 {
+        self.head.seq
+    }
+
+    /// Number and hash of the last entry.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Appends an entry and syncs it.
+    pub fn append(
+        &mut self,
+        at: Timestamp,
+        who: &str,
+        what: What,
+        why: Option<String>,
+        rows: Vec<Row>,
+    ) -> Result<Entry, StoreError> {
+        let previous = self.head.hash;
+        let entry = Entry {
+            seq: self.head.seq + 1,
+            at,
+            who: who.to_string(),
+            what,
+            why,
+            rows,
+            previous,
+        };
+        let json = serde_json::to_string(&entry).expect("records have string keys and no failing serializer");
+        let hash = hash_of(json.as_bytes());
+        let line = format!("{{\"hash\":\"{hash}\",\"entry\":{json}}}\n");
+        if let Err(source) = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data())
+        {
+            self.cut_back()?;
+            return Err(StoreError::io("appending to", &self.path)(source));
+        }
+        self.length += line.len() as u64;
+        self.head = Head { seq: entry.seq, hash };
+        self.write_head();
+        Ok(entry)
+    }
+
+    /// The entries after number `seq`, oldest first, with the chain checked again.
+    pub fn entries_after(&self, seq: u64) -> Result<Vec<Entry>, StoreError> {
+        let bytes = fs::read(&self.path).map_err(StoreError::io("reading", &self.path))?;
+        let mut entries = Vec::new();
+        let mut head = Head {
+            seq: 0,
+            hash: Hash::ZERO,
+        };
+        for line in bytes.split_inclusive(|&b| b == b'\n') {
+            let entry;
+            (head, entry) = self.follow(head, line)?;
+            if head.seq > seq {
+                let entry = serde_json::from_str(entry).map_err(|error| {
+                    self.broken(head.seq, format!("is no entry this build knows: {error}"))
+                })?;
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Walks the chain over whole lines; `length` and `head` end at the last that holds together.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        for line in bytes
+            .split_inclusive(|&b| b == b'\n')
+            .filter(|line| line.ends_with(b"\n"))
+        {
+            self.head = self.follow(self.head, line)?.0;
+            self.length += line.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The head after `line`, and its entry's text.
+    fn follow<'a>(&self, head: Head, line: &'a [u8]) -> Result<(Head, &'a str), StoreError> {
+        let number = head.seq + 1;
+        let parsed: Line = serde_json::from_slice(line)
+            .map_err(|error| self.broken(number, format!("is not a journal line: {error}")))?;
+        let text = parsed.entry.get();
+        if hash_of(text.as_bytes()) != parsed.hash {
+            return Err(self.broken(number, "was altered: its hash does not hold".into()));
+        }
+        let link: Link = serde_json::from_str(text)
+            .map_err(|error| self.broken(number, format!("has no link: {error}")))?;
+        if link.seq != number || link.previous != head.hash {
+            return Err(self.broken(number, format!("does not follow entry {}", head.seq)));
+        }
+        Ok((
+            Head {
+                seq: number,
+                hash: parsed.hash,
+            },
+            text,
+        ))
+    }
+
+    fn cut_back(&mut self) -> Result<(), StoreError> {
+        self.file
+            .set_len(self.length)
+            .and_then(|()| self.file.seek(SeekFrom::End(0)).map(drop))
+            .and_then(|()| self.file.sync_data())
+            .map_err(StoreError::io("cutting back", &self.path))
+    }
+
+    /// The head may lag (the journal is the truth), so a failure to write it is only logged.
+    fn write_head(&self) {
+        let beside = self.head_path.with_extension("new");
+        let json = serde_json::to_vec(&self.head).expect("two plain fields");
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)
+            .and_then(|mut file| file.write_all(&json))
+            .and_then(|()| fs::rename(&beside, &self.head_path));
+        if let Err(error) = written {
+            tracing::warn!(%error, path = %self.head_path.display(), "the journal's head could not be written");
+        }
+    }
+
+    fn broken(&self, line: u64, problem: String) -> StoreError {
+        StoreError::Journal {
+            path: self.path.clone(),
+            line,
+            problem,
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Where a project is kept: an append-only journal that is the truth, content-addressed blobs, and a sled index
+//! of the newest rows that can be thrown away and made anew.
+//!
+//! ```text
+//! store/
+//!   lock                 who has the store open
+//!   journal/0001.jsonl   one entry a line, chained by BLAKE3; appending and syncing one IS the commit
+//!   head                 number and hash of the last entry, so that a shortened journal shows
+//!   blobs/ab/abcd..      arrays and lists, named by the BLAKE3 of their bytes
+//!   index/               sled: row key -> (version, bincode)
+//! ```
+//!
+//! A commit appends to the journal and syncs it, then writes head and index; when it returns, the entry
+//! survives a power cut. The room knows no rule of the loop: it keeps the rows it is given. It is the only room
+//! that knows sled, and imports `records`.
+
+mod blobs;
+mod index;
+mod journal;
+mod lock;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+pub use blobs::Blobs;
+use index::Index;
+use journal::Journal;
+use lock::Lock;
+
+use crate::records::{Entry, Hash, Row, RowKey, What};
+
+/// The store's folder inside a project folder.
+pub const FOLDER: &str = "store";
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused a file operation.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Another process has the project open.
+    #[error("the project is open in another process ({holder}); close it there first")]
+    Held {
+        /// Pid, host and version of it.
+        holder: String,
+    },
+    /// No store where one should be.
+    #[error("{path} is no overtrace project; make one with `overtrace init {path}`")]
+    Missing {
+        /// The project folder.
+        path: PathBuf,
+    },
+    /// A store where none should be.
+    #[error("{path} is an overtrace project already")]
+    Exists {
+        /// The project folder.
+        path: PathBuf,
+    },
+    /// The journal does not hold together.
+    #[error("{path}, line {line}: {problem}; restore the journal from a backup")]
+    Journal {
+        /// The journal file.
+        path: PathBuf,
+        /// From 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A blob is missing or not what its name says.
+    #[error("blob {hash}: {problem}; restore it from a backup")]
+    Blob {
+        /// Its name.
+        hash: Hash,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The index failed; it is rebuilt at the next start.
+    #[error("the index failed ({0}); start again and it is rebuilt from the journal")]
+    Index(String),
+}
+
+impl StoreError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+        let path = path.to_path_buf();
+        move |source| StoreError::Io { doing, path, source }
+    }
+}
+
+/// An open store; nobody else can open it meanwhile.
+#[derive(Debug)]
+pub struct Store {
+    blobs: Blobs,
+    journal: Journal,
+    index: Index,
+    _lock: Lock,
+}
+
+/// Makes a folder, and those above it, for this user alone (0700).
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn private_folder(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(StoreError::io("making folder", path))
+}
+
+impl Store {
+    /// Makes an empty store in a project folder.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] where there is one.
+    pub fn create(project: &Path) -> Result<Store, StoreError> {
+        let folder = project.join(FOLDER);
+        if folder.exists() {
+            return Err(StoreError::Exists {
+                path: project.to_path_buf(),
+            });
+        }
+        private_folder(&folder)?;
+        Ok(Store::open(project)?.0)
+    }
+
+    /// Opens a project's store; brings the index up to the journal, rebuilding it where it is missing, older
+    /// than this build, ahead of the journal, or broken. The second value says in words what was mended.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] while another process has it; [`StoreError::Journal`] where the journal was altered.
+    pub fn open(project: &Path) -> Result<(Store, Vec<String>), StoreError> {
+        let folder = project.join(FOLDER);
+        if !folder.is_dir() {
+            return Err(StoreError::Missing {
+                path: project.to_path_buf(),
+            });
+        }
+        let lock = Lock::take(&folder.join("lock"))?;
+        let mut notices = Vec::new();
+        let blobs = Blobs::open(&folder.join("blobs"))?;
+        let journal = Journal::open(&folder, &mut notices)?;
+        let index = Index::open(&folder.join("index"), &journal, &mut notices)?;
+        Ok((
+            Store {
+                blobs,
+                journal,
+                index,
+                _lock: lock,
+            },
+            notices,
+        ))
+    }
+
+    /// The arrays and lists.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// Number of the last entry; 0 in an empty store.
+    pub fn seq(&self) -> u64 {
+        self.journal.seq()
+    }
+
+    /// Journals what was done, with the rows as they are afterwards. When this returns the entry is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the journal could not be written; nothing was done then.
+    pub fn commit(
+        &mut self,
+        at: Timestamp,
+        who: &str,
+        what: What,
+        why: Option<String>,
+        rows: Vec<Row>,
+    ) -> Result<Entry, StoreError> {
+        let entry = self.journal.append(at, who, what, why, rows)?;
+        // The index can be made anew: a failure here must not unsay what the journal has acknowledged.
+        if let Err(error) = self.index.apply(&entry, self.journal.head()) {
+            tracing::error!(%error, seq = entry.seq, "the index fell behind the journal");
+        }
+        Ok(entry)
+    }
+
+    /// Every row as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn rows(&self) -> Result<Vec<Row>, StoreError> {
+        self.index.rows()
+    }
+
+    /// One row as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn row(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.index.row(key)
+    }
+
+    /// Every entry, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`] at the first line that does not hold.
+    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        self.journal.entries_after(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::Project;
+    use std::fs;
+
+    fn project(satisfied: &str) -> Row {
+        let satisfied = Some(satisfied.to_string());
+        Row::Project(Project {
+            format: 1,
+            model: None,
+            ranking: None,
+            fixed: None,
+            satisfied,
+        })
+    }
+
+    fn commit(store: &mut Store, why: &str) -> Entry {
+        store
+            .commit(
+                Timestamp::UNIX_EPOCH,
+                "ann",
+                What::Reopened,
+                Some(why.into()),
+                vec![project(why)],
+            )
+            .unwrap()
+    }
+
+    fn two_entries() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::create(folder.path()).unwrap();
+        commit(&mut store, "one");
+        commit(&mut store, "two");
+        let journal = folder.path().join("store/journal/0001.jsonl");
+        (folder, journal)
+    }
+
+    #[test]
+    fn what_was_committed_is_there_at_the_next_start() {
+        let (folder, _) = two_entries();
+        let (store, notices) = Store::open(folder.path()).unwrap();
+        assert_eq!((store.seq(), notices), (2, vec![]));
+        assert_eq!(store.row(&RowKey::Project).unwrap(), Some(project("two")));
+        let whys: Vec<_> = store
+            .entries()
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.why.unwrap())
+            .collect();
+        assert_eq!(whys, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_lost_or_garbled_index_is_rebuilt_from_the_journal() {
+        for garble in [false, true] {
+            let (folder, _) = two_entries();
+            let index = folder.path().join("store/index");
+            fs::remove_dir_all(&index).unwrap();
+            if garble {
+                fs::create_dir(&index).unwrap();
+                fs::write(index.join("conf"), b"not a sled configuration at all").unwrap();
+                fs::write(index.join("db"), [0x5a; 4096]).unwrap();
+            }
+            let (store, notices) = Store::open(folder.path()).unwrap();
+            assert_eq!(store.row(&RowKey::Project).unwrap(), Some(project("two")));
+            assert!(
+                notices.iter().any(|notice| notice.contains("rebuilt")),
+                "{notices:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_off_and_kept_aside() {
+        let (folder, journal) = two_entries();
+        let mut text = fs::read(&journal).unwrap();
+        text.extend_from_slice(b"{\"hash\":\"00");
+        fs::write(&journal, &text).unwrap();
+        let (mut store, notices) = Store::open(folder.path()).unwrap();
+        assert_eq!(store.seq(), 2);
+        assert!(notices[0].contains("11 bytes"), "{notices:?}");
+        assert_eq!(commit(&mut store, "three").seq, 3);
+        drop(store);
+        assert_eq!(Store::open(folder.path()).unwrap().0.seq(), 3);
+    }
+
+    #[test]
+    fn a_shortened_journal_is_told_from_a_torn_one() {
+        let (folder, journal) = two_entries();
+        let text = fs::read_to_string(&journal).unwrap();
+        let first = text.lines().next().unwrap();
+        fs::write(&journal, format!("{first}\n")).unwrap();
+        let error = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("ends at entry 1") && error.contains("entry 2"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_edited_line_breaks_the_chain_and_is_named() {
+        let (folder, journal) = two_entries();
+        let text = fs::read_to_string(&journal).unwrap();
+        fs::write(&journal, text.replacen("\"one\"", "\"won\"", 1)).unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Journal { line: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_second_opener_is_told_who_holds_it() {
+        let (folder, _) = two_entries();
+        let (_store, _) = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_a_store_says_how_to_make_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(
+            Store::open(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("overtrace init")
+        );
+    }
+}
