@@ -244,7 +244,9 @@ mod tests {
         let classes = Tensor::from_vec(classes, (2, 6, 10), &Device::Cpu).unwrap();
         for kind in [Loss::Dice, Loss::Mse] {
             // Scaled, so that the gradient that comes in is not simply 1.
-            check_gradients(&[logits.clone()], |v| loss(kind, &v[0], &classes)? * 3.0);
+            check_gradients(std::slice::from_ref(&logits), |v| {
+                loss(kind, &v[0], &classes)? * 3.0
+            });
         }
     }
 

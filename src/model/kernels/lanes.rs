@@ -321,3 +321,75 @@ pub fn gather_f64(
 pub fn sweep_f64(_: Isa, sweep: &Sweep<'_, f64>, sums: &mut Sums<f64>) {
     portable_sweep_f64(sweep, sums);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This processor's instruction sets, the portable one left out.
+    fn others() -> Vec<Isa> {
+        let mut sets = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                sets.push(Isa::Avx2);
+            }
+            if is_x86_feature_detected!("avx512f") {
+                sets.push(Isa::Avx512);
+            }
+        }
+        sets
+    }
+
+    fn numbers(n: usize) -> Vec<f32> {
+        // Small whole numbers: every order of summing gives the same sum.
+        (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_gathers_the_same() {
+        let (x, weights) = (numbers(400), numbers(2 * 10 * PANEL));
+        let runs = Runs {
+            count: 2,
+            length: 5,
+            stride: 40,
+        };
+        let at = std::array::from_fn(|i| 23 * i + i % 3);
+        let (first, second) = weights.as_chunks::<PANEL>().0.split_at(10);
+        for second in [Some(second), None] {
+            let columns = Columns { first, second };
+            let mut expected = [[[1.0; PANEL]; 2]; ROWS];
+            gather_f32(Isa::Portable, &x, &at, runs, columns, &mut expected);
+            for isa in others() {
+                let mut sums = [[[1.0; PANEL]; 2]; ROWS];
+                gather_f32(isa, &x, &at, runs, columns, &mut sums);
+                assert_eq!(sums, expected, "{isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_sweeps_the_same() {
+        let (x, y) = (numbers(400), numbers(400));
+        for (panels, inputs) in [(1, ROWS), (2, ROWS), (2, 3)] {
+            let sweep = Sweep {
+                x: &x,
+                x_rows: &[0, 150],
+                x_step: 13,
+                inputs,
+                y: &y,
+                y_rows: &[1, 170],
+                y_step: 32,
+                panels,
+                width: 5,
+            };
+            let mut expected = [[[1.0; PANEL]; 2]; ROWS];
+            sweep_f32(Isa::Portable, &sweep, &mut expected);
+            for isa in others() {
+                let mut sums = [[[1.0; PANEL]; 2]; ROWS];
+                sweep_f32(isa, &sweep, &mut sums);
+                assert_eq!(sums, expected, "{isa:?}");
+            }
+        }
+    }
+}

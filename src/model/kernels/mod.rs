@@ -49,8 +49,6 @@ pub trait Real:
     fn wide(self) -> f64;
     /// e to the power of it.
     fn exp(self) -> Self;
-    /// Square root.
-    fn sqrt(self) -> Self;
     /// The free list of [`Scratch`].
     #[doc(hidden)]
     fn shelf() -> &'static std::sync::Mutex<Vec<Vec<Self>>>;
@@ -87,9 +85,6 @@ macro_rules! real {
             }
             fn exp(self) -> Self {
                 self.exp()
-            }
-            fn sqrt(self) -> Self {
-                self.sqrt()
             }
             fn shelf() -> &'static std::sync::Mutex<Vec<Vec<Self>>> {
                 static SHELF: std::sync::Mutex<Vec<Vec<$t>>> = std::sync::Mutex::new(Vec::new());
