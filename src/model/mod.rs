@@ -1,26 +1,29 @@
-//! stub
-use crate::records::*;
-use std::ops::ControlFlow;
-use std::path::Path;
-/// e
-#[derive(Debug, thiserror::Error)]
-#[error("stub")]
-pub struct ModelError;
-/// t
-pub fn train(
-    _: &TrainTask,
-    _: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<TaskResult, ModelError> {
-    Err(ModelError)
-}
-/// t
-pub fn predict(
-    _: &PredictTask,
-    _: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<TaskResult, ModelError> {
-    Err(ModelError)
-}
-/// t
-pub fn architecture_of(_: &Path) -> Result<Architecture, ModelError> {
-    Err(ModelError)
-}
+//! The network: what it computes, how it learns, what it draws. The only room that knows candle.
+//!
+//! A task comes in (paths and settings), progress goes out, and a result. From the bottom: the kernels are plain
+//! arithmetic on slices; the layers make them candle operations with gradients of their own; the network, the loss
+//! and Adam are made of layers; training and prediction drive them over the tiles of cases. The room must not know
+//! projects, rounds, pools or screens, nor which case is asked for next. May import `imaging`, `records`, `settings`
+//! and `metrics`.
+
+mod adam;
+mod checkpoint;
+mod data;
+mod error;
+mod kernels;
+mod layers;
+mod loss;
+mod predict;
+mod train;
+mod unet;
+
+#[cfg(test)]
+mod speed;
+#[cfg(test)]
+mod torch;
+
+pub use checkpoint::architecture_of;
+pub use error::ModelError;
+pub use predict::predict;
+pub use train::train;
+pub use unet::parameter_count;

@@ -1,0 +1,183 @@
+//! Adam, fused: two passes over a parameter, in place, on all cores.
+//!
+//! Source: Kingma & Ba, "Adam: a method for stochastic optimization", ICLR 2015; with Keras's constants, whose
+//! epsilon of 1e-7 is added to the root of the moment before its bias is corrected, as Keras has it.
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use rayon::prelude::*;
+
+/// How fast the mean of the gradients forgets.
+const BETA_1: f64 = 0.9;
+/// How fast the mean of their squares forgets.
+const BETA_2: f64 = 0.999;
+/// Keeps a parameter that never had a gradient from moving.
+const EPSILON: f64 = 1e-7;
+/// Values a task takes.
+const CHUNK: usize = 65_536;
+
+/// A parameter that learns, and the moments of its gradient.
+pub struct Learner {
+    /// Its name.
+    pub name: String,
+    /// Its values.
+    pub weight: Var,
+    /// Running means of its gradient, then of its gradient's square: (2, number of values).
+    pub moments: Tensor,
+}
+
+/// The optimizer: every parameter, and how many steps it has taken.
+pub struct Adam {
+    /// The parameters.
+    pub learners: Vec<Learner>,
+    /// Steps taken.
+    pub steps: u64,
+    rate: f64,
+}
+
+impl Adam {
+    /// An optimizer that has taken no step, of f32 parameters.
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn new(weights: Vec<(String, Var)>, rate: f64) -> Result<Adam> {
+        let learners = weights.into_iter().map(|(name, weight)| {
+            let moments = Tensor::zeros((2, weight.elem_count()), DType::F32, weight.device())?;
+            Ok(Learner {
+                name,
+                weight,
+                moments,
+            })
+        });
+        Ok(Adam {
+            learners: learners.collect::<Result<_>>()?,
+            steps: 0,
+            rate,
+        })
+    }
+
+    /// Moves every parameter that `grads` has a gradient of.
+    ///
+    /// # Errors
+    /// Gradients that are not contiguous f32.
+    pub fn step(&mut self, grads: &GradStore) -> Result<()> {
+        self.steps += 1;
+        let left = |beta: f64| 1.0 - beta.powf(self.steps as f64);
+        let rate = self.rate * left(BETA_2).sqrt() / left(BETA_1);
+        for learner in &self.learners {
+            if let Some(grad) = grads.get(&learner.weight) {
+                learner.moments.inplace_op2(grad, &Remember)?;
+                learner
+                    .weight
+                    .inplace_op2(&learner.moments, &Move { rate: rate as f32 })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn whole<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    super::layers::values(storage, layout)
+}
+
+fn whole_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((from, to))) => Ok(&mut values[from..to]),
+        _ => bail!("Adam moves contiguous f32 values in place"),
+    }
+}
+
+/// The gradient enters both means.
+struct Remember;
+
+impl InplaceOp2 for Remember {
+    fn name(&self) -> &'static str {
+        "moments of adam"
+    }
+
+    fn cpu_fwd(
+        &self,
+        moments: &mut CpuStorage,
+        moments_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        let (keep_1, keep_2) = (BETA_1 as f32, BETA_2 as f32);
+        let (take_1, take_2) = ((1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
+        let grad = whole(grad, grad_layout)?;
+        let (first, second) = whole_mut(moments, moments_layout)?.split_at_mut(grad.len());
+        let means = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+        means
+            .zip(grad.par_chunks(CHUNK))
+            .for_each(|((first, second), grad)| {
+                for ((m, v), g) in first.iter_mut().zip(second).zip(grad) {
+                    *m = keep_1 * *m + take_1 * g;
+                    *v = keep_2 * *v + take_2 * g * g;
+                }
+            });
+        Ok(())
+    }
+}
+
+/// The weight goes against the mean gradient, in units of its root mean square.
+struct Move {
+    rate: f32,
+}
+
+impl InplaceOp2 for Move {
+    fn name(&self) -> &'static str {
+        "step of adam"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &mut CpuStorage,
+        weight_layout: &Layout,
+        moments: &CpuStorage,
+        moments_layout: &Layout,
+    ) -> Result<()> {
+        let weight = whole_mut(weight, weight_layout)?;
+        let (first, second) = whole(moments, moments_layout)?.split_at(weight.len());
+        let means = first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK));
+        weight
+            .par_chunks_mut(CHUNK)
+            .zip(means)
+            .for_each(|(weight, (first, second))| {
+                for ((w, m), v) in weight.iter_mut().zip(first).zip(second) {
+                    *w -= self.rate * m / (v.sqrt() + EPSILON as f32);
+                }
+            });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Whatever the gradient's size, the first step is one rate long, against its sign; the second, with the
+    /// same gradient, too.
+    #[test]
+    fn a_steady_gradient_moves_a_weight_by_the_rate_each_step() {
+        let weight = Var::from_vec(vec![1f32, 1.0, 1.0], 3, &Device::Cpu).unwrap();
+        let mut adam = Adam::new(vec![("w".to_string(), weight.clone())], 0.1).unwrap();
+        let slopes = Tensor::from_vec(vec![4f32, -0.25, 0.0], 3, &Device::Cpu).unwrap();
+        for expected in [[0.9, 1.1, 1.0], [0.8, 1.2, 1.0]] {
+            let grads = (weight.as_tensor() * &slopes)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .backward()
+                .unwrap();
+            adam.step(&grads).unwrap();
+            let values: Vec<f32> = weight.to_vec1().unwrap();
+            assert!(
+                values.iter().zip(expected).all(|(v, e)| (v - e).abs() < 1e-4),
+                "{values:?}"
+            );
+        }
+        assert_eq!(adam.steps, 2);
+    }
+}

@@ -1,0 +1,362 @@
+//! From a case's files to what the network takes: volumes on one grid, normalised, cut into tiles.
+
+use std::path::{Path, PathBuf};
+
+use crate::imaging::{Grid, LabelMap, Plane, Volume, read_scan};
+use crate::records::CaseId;
+use crate::settings::Intensity;
+
+use super::ModelError;
+
+/// Edge of a tile in pixels.
+pub const TILE: usize = 64;
+/// Pixels of a tile.
+pub const TILE_PIXELS: usize = TILE * TILE;
+/// The most a file may hold once unpacked.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// A case in memory: its channels normalised, all on one grid.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Its name.
+    pub id: CaseId,
+    /// Images.
+    pub channels: Vec<Volume>,
+    /// Classes, where they are known.
+    pub mask: Option<LabelMap>,
+    /// The cut.
+    pub plane: Plane,
+}
+
+impl Case {
+    /// Normalises the images and holds everything against each other.
+    ///
+    /// # Errors
+    /// [`ModelError::Case`]: no image, grids that differ, or a class that is not below `classes`.
+    pub fn new(
+        id: CaseId,
+        mut channels: Vec<Volume>,
+        mask: Option<LabelMap>,
+        plane: Plane,
+        intensity: Intensity,
+        classes: usize,
+    ) -> Result<Case, ModelError> {
+        let problem = |problem: String| {
+            Err(ModelError::Case {
+                case: id.clone(),
+                problem,
+            })
+        };
+        let Some(first) = channels.first() else {
+            return problem("it has no image".to_string());
+        };
+        let grid = first.grid;
+        let odd_one = |other: &Grid| (!grid.matches(other)).then_some(other.shape);
+        if let Some(shape) = channels.iter().find_map(|channel| odd_one(&channel.grid)) {
+            return problem(format!(
+                "its images do not lie on one grid ({:?}, {shape:?}); resample them",
+                grid.shape
+            ));
+        }
+        if let Some(mask) = &mask {
+            if let Some(shape) = odd_one(&mask.grid) {
+                return problem(format!(
+                    "its mask ({shape:?}) is not on its image's grid ({:?})",
+                    grid.shape
+                ));
+            }
+            if let Some(class) = mask.voxels.iter().find(|&&class| class as usize >= classes) {
+                return problem(format!(
+                    "its mask has class {class}, but there are only 0 to {}",
+                    classes - 1
+                ));
+            }
+        }
+        for channel in &mut channels {
+            normalise(&mut channel.voxels, intensity);
+        }
+        Ok(Case {
+            id,
+            channels,
+            mask,
+            plane,
+        })
+    }
+
+    /// Reads a case's files.
+    ///
+    /// # Errors
+    /// [`ModelError::Image`] and those of [`Case::new`].
+    pub fn read(
+        id: &CaseId,
+        images: &[PathBuf],
+        mask: Option<&Path>,
+        plane: Plane,
+        intensity: Intensity,
+        classes: usize,
+    ) -> Result<Case, ModelError> {
+        let channels = images
+            .iter()
+            .map(|path| read_volume(id, path))
+            .collect::<Result<_, _>>()?;
+        let mask = mask.map(|path| read_mask(id, path)).transpose()?;
+        Case::new(id.clone(), channels, mask, plane, intensity, classes)
+    }
+
+    /// The grid of all its volumes.
+    pub fn grid(&self) -> &Grid {
+        &self.channels[0].grid
+    }
+
+    /// How its slices are cut.
+    pub fn tiling(&self) -> Tiling {
+        let [width, height] = self.plane.size(self.grid());
+        Tiling { width, height }
+    }
+
+    /// Number of slices.
+    pub fn slices(&self) -> usize {
+        self.plane.slices(self.grid())
+    }
+
+    /// Fills a tile's input (row by row, channels fastest); whether any of it is signal.
+    pub fn cut(&self, slice: usize, tile: usize, input: &mut [f32]) -> bool {
+        let (count, channels) = (self.channels.len(), &self.channels);
+        let window = self.tiling().window(tile);
+        let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+        input.fill(0.0);
+        let mut signal = false;
+        for (y, row) in (window.top..window.bottom).enumerate() {
+            for (x, column) in (window.left..window.right).enumerate() {
+                let voxel = first + column * along + row * down;
+                for (c, channel) in channels.iter().enumerate() {
+                    let value = channel.voxels[voxel];
+                    signal |= value != 0.0;
+                    input[(y * TILE + x) * count + c] = value;
+                }
+            }
+        }
+        signal
+    }
+
+    /// Fills a tile's classes, background beyond the slice's edge and where there is no mask.
+    pub fn cut_mask(&self, slice: usize, tile: usize, classes: &mut [u8]) {
+        classes.fill(0);
+        let Some(mask) = &self.mask else { return };
+        let window = self.tiling().window(tile);
+        let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+        for (y, row) in (window.top..window.bottom).enumerate() {
+            for (x, column) in (window.left..window.right).enumerate() {
+                classes[y * TILE + x] = mask.voxels[first + column * along + row * down];
+            }
+        }
+    }
+}
+
+/// A slice's fixed lattice of tiles, the last ones padded at the right and the bottom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tiling {
+    /// Pixels in a row of the slice.
+    pub width: usize,
+    /// Rows of the slice.
+    pub height: usize,
+}
+
+/// The part of a slice that a tile shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// First column.
+    pub left: usize,
+    /// First row.
+    pub top: usize,
+    /// One past the last column.
+    pub right: usize,
+    /// One past the last row.
+    pub bottom: usize,
+}
+
+impl Tiling {
+    /// Tiles a slice.
+    pub fn tiles(&self) -> usize {
+        self.width.div_ceil(TILE) * self.height.div_ceil(TILE)
+    }
+
+    /// What tile `tile` shows, counted row by row.
+    pub fn window(&self, tile: usize) -> Window {
+        let across = self.width.div_ceil(TILE);
+        let (left, top) = (tile % across * TILE, tile / across * TILE);
+        Window {
+            left,
+            top,
+            right: self.width.min(left + TILE),
+            bottom: self.height.min(top + TILE),
+        }
+    }
+}
+
+fn read_volume(case: &CaseId, path: &Path) -> Result<Volume, ModelError> {
+    let scan = read_scan(path, MAX_BYTES).map_err(|source| ModelError::Image {
+        case: case.clone(),
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Ok(scan.volume)
+}
+
+fn read_mask(case: &CaseId, path: &Path) -> Result<LabelMap, ModelError> {
+    let volume = read_volume(case, path)?;
+    match volume.voxels.iter().find(|&&v| v != f32::from(v as u8)) {
+        Some(value) => Err(ModelError::Case {
+            case: case.clone(),
+            problem: format!("{} has the value {value}, which is no class", path.display()),
+        }),
+        None => Ok(LabelMap {
+            grid: volume.grid,
+            voxels: volume.voxels.iter().map(|&v| v as u8).collect(),
+        }),
+    }
+}
+
+/// Turns intensities into input; a voxel of exact 0 is background and stays 0, as does one that is no number.
+///
+/// * z-score: (4 + z) / 4 with z in deviations from the mean of the non-zero voxels, held to -3 ..= 5, so that tissue
+///   lies in 0.25 ..= 2.25 and never meets the background
+/// * percentile: divided by the 99th percentile (nearest rank) of the non-zero voxels' sizes
+pub fn normalise(voxels: &mut [f32], intensity: Intensity) {
+    for voxel in voxels.iter_mut().filter(|voxel| !voxel.is_finite()) {
+        *voxel = 0.0;
+    }
+    let known = || voxels.iter().filter(|&&v| v != 0.0);
+    let n = known().count();
+    if n == 0 {
+        return;
+    }
+    match intensity {
+        Intensity::None => {}
+        Intensity::Zscore => {
+            let mean = known().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
+            let variance = known().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n as f64;
+            let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
+            for voxel in voxels.iter_mut().filter(|voxel| **voxel != 0.0) {
+                let z = ((f64::from(*voxel) - mean) / deviation).clamp(-3.0, 5.0);
+                *voxel = ((4.0 + z) / 4.0) as f32;
+            }
+        }
+        Intensity::Percentile => {
+            let mut sizes: Vec<f32> = known().map(|v| v.abs()).collect();
+            let rank = (n * 99).div_ceil(100) - 1;
+            let (_, &mut top, _) = sizes.select_nth_unstable_by(rank, f32::total_cmp);
+            for voxel in voxels {
+                *voxel /= top;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn background_stays_at_exact_zero_and_tissue_above_it() {
+        let mut voxels = vec![0.0, 10.0, 30.0, f32::NAN];
+        normalise(&mut voxels, Intensity::Zscore);
+        // Mean 20, deviation 10: z of -1 and 1.
+        assert_eq!(voxels, [0.0, 0.75, 1.25, 0.0]);
+        let mut outlier: Vec<f32> = vec![1.0; 1000];
+        outlier[0] = -1e6;
+        normalise(&mut outlier, Intensity::Zscore);
+        assert_eq!(outlier[0], 0.25);
+        let mut same = vec![0.0, 7.0, 7.0];
+        normalise(&mut same, Intensity::Zscore);
+        assert_eq!(same, [0.0, 1.0, 1.0]);
+        let mut empty = vec![0.0; 3];
+        normalise(&mut empty, Intensity::Percentile);
+        assert_eq!(empty, [0.0; 3]);
+    }
+
+    /// Of 1 to 200 the 99th percentile is the 198th value.
+    #[test]
+    fn the_99th_percentile_becomes_1() {
+        let mut voxels: Vec<f32> = (0..=200).map(|v| v as f32).collect();
+        normalise(&mut voxels, Intensity::Percentile);
+        assert_eq!((voxels[0], voxels[198], voxels[200]), (0.0, 1.0, 200.0 / 198.0));
+    }
+
+    #[test]
+    fn a_slice_of_70_x_64_is_two_tiles_and_the_second_is_padded() {
+        let tiling = Tiling {
+            width: 70,
+            height: 64,
+        };
+        assert_eq!(tiling.tiles(), 2);
+        assert_eq!(
+            tiling.window(1),
+            Window {
+                left: 64,
+                top: 0,
+                right: 70,
+                bottom: 64
+            }
+        );
+        let grid = Grid::new([70, 64, 2], [1.0; 3]);
+        let mut voxels = vec![0.0; grid.len()];
+        voxels[70 * 64 + 2 * 70 + 65] = 5.0;
+        let mask = LabelMap {
+            grid,
+            voxels: voxels.iter().map(|&v| u8::from(v > 0.0)).collect(),
+        };
+        let id = CaseId::new("a").unwrap();
+        let volume = Volume { grid, voxels };
+        let case = Case::new(
+            id,
+            vec![volume.clone(), volume],
+            Some(mask),
+            Plane(2),
+            Intensity::None,
+            2,
+        )
+        .unwrap();
+        let (mut input, mut classes) = (vec![9.0; 2 * TILE_PIXELS], vec![9; TILE_PIXELS]);
+        assert!(
+            !case.cut(0, 1, &mut input) && !case.cut(1, 0, &mut input),
+            "no signal in these"
+        );
+        assert!(case.cut(1, 1, &mut input));
+        case.cut_mask(1, 1, &mut classes);
+        let at = 2 * TILE + 1;
+        assert_eq!(
+            (&input[2 * at..2 * at + 2], input.iter().sum::<f32>()),
+            (&[5.0, 5.0][..], 10.0)
+        );
+        assert_eq!(
+            (classes[at], classes.iter().map(|&c| c as usize).sum::<usize>()),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn a_case_that_does_not_fit_together_is_refused_by_name() {
+        let volume = |shape| {
+            let grid = Grid::new(shape, [1.0; 3]);
+            Volume {
+                grid,
+                voxels: vec![1.0; grid.len()],
+            }
+        };
+        let new = |channels: Vec<Volume>, mask: Option<LabelMap>| {
+            let id = CaseId::new("ibsr_01").unwrap();
+            Case::new(id, channels, mask, Plane(0), Intensity::None, 2)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(new(vec![], None).starts_with("case ibsr_01: it has no image"));
+        assert!(new(vec![volume([2, 2, 2]), volume([2, 2, 3])], None).contains("one grid"));
+        let mask = LabelMap {
+            grid: Grid::new([2, 2, 2], [1.0; 3]),
+            voxels: vec![2; 8],
+        };
+        assert!(new(vec![volume([2, 2, 2])], Some(mask.clone())).contains("class 2"));
+        assert!(new(vec![volume([2, 2, 3])], Some(mask)).contains("its mask"));
+    }
+}

@@ -1,0 +1,213 @@
+//! Same convolutions, 1x1 and 3x3, with bias and ReLU, and their exact gradients.
+
+use rayon::prelude::*;
+
+use super::product::{Finish, Packed, Rows};
+use super::{PANEL, Real, Runs, Scratch, outer, pack, product};
+
+/// The shape of a convolution that keeps the image's size; weights are `[ky][kx][input][output]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv {
+    /// Images.
+    pub batch: usize,
+    /// Rows of an image.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// Edge of the window: 1 or 3.
+    pub kernel: usize,
+}
+
+impl Conv {
+    /// Pixels of all images.
+    pub fn pixels(&self) -> usize {
+        self.batch * self.height * self.width
+    }
+
+    /// Number of weights.
+    pub fn weights(&self) -> usize {
+        self.kernel * self.kernel * self.inputs * self.outputs
+    }
+
+    /// The convolution of the images with `weights`, plus `bias`, through ReLU if asked for.
+    pub fn forward<T: Real>(&self, x: &[T], weights: &[T], bias: &[T], relu: bool, out: &mut [T]) {
+        let packed = pack(self.kernel * self.kernel * self.inputs, self.outputs, |k, n| {
+            weights[k * self.outputs + n]
+        });
+        self.apply(x, &packed, Finish { bias, relu }, out);
+    }
+
+    /// What the loss's gradient by the outputs says of the inputs: the same product with the window turned round.
+    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], dx: &mut [T]) {
+        let taps = self.kernel * self.kernel;
+        let turned = Conv {
+            inputs: self.outputs,
+            outputs: self.inputs,
+            ..*self
+        };
+        let packed = pack(taps * self.outputs, self.inputs, |k, n| {
+            let (tap, output) = (taps - 1 - k / self.outputs, k % self.outputs);
+            weights[(tap * self.inputs + n) * self.outputs + output]
+        });
+        turned.apply(dy, &packed, Finish::NOTHING, dx);
+    }
+
+    /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
+    pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T]) {
+        let (padded, window) = self.padded(x);
+        let (filled, y_step);
+        let values = if self.outputs.is_multiple_of(PANEL) {
+            y_step = self.outputs;
+            dy
+        } else {
+            (filled, y_step) = widened(dy, self.outputs);
+            &filled
+        };
+        let source = Rows {
+            values: padded.as_deref().unwrap_or(x),
+            step: self.inputs,
+            at: |row| window.at(row / self.height, row % self.height, 0),
+        };
+        let rows = self.batch * self.height;
+        let gradient = Rows {
+            values,
+            step: y_step,
+            at: |row| row * self.width * y_step,
+        };
+        outer(
+            &source,
+            window.runs,
+            &gradient,
+            self.outputs,
+            (rows, self.width),
+            dw,
+        );
+    }
+
+    fn apply<T: Real>(&self, x: &[T], packed: &Packed<T>, finish: Finish<'_, T>, out: &mut [T]) {
+        let (padded, window) = self.padded(x);
+        let image = self.height * self.width;
+        product(
+            padded.as_deref().unwrap_or(x),
+            window.runs,
+            packed,
+            finish,
+            out,
+            (1, self.outputs),
+            |pixel| {
+                let (b, rest) = (pixel / image, pixel % image);
+                (
+                    window.at(b, rest / self.width, rest % self.width),
+                    pixel * self.outputs,
+                )
+            },
+        );
+    }
+
+    /// The images with a border of zeros (none for a 1x1 window), and where the windows lie in them.
+    fn padded<T: Real>(&self, x: &[T]) -> (Option<Scratch<T>>, Window) {
+        let border = self.kernel / 2;
+        let window = Window {
+            step: self.inputs,
+            row: (self.width + 2 * border) * self.inputs,
+            image: (self.height + 2 * border) * (self.width + 2 * border) * self.inputs,
+            runs: Runs {
+                count: self.kernel,
+                length: self.kernel * self.inputs,
+                stride: (self.width + 2 * border) * self.inputs,
+            },
+        };
+        if border == 0 {
+            return (None, window);
+        }
+        let mut padded = Scratch::take(self.batch * window.image);
+        let (side, row) = (border * self.inputs, self.width * self.inputs);
+        padded
+            .par_chunks_mut(window.row)
+            .enumerate()
+            .for_each(|(line, out)| {
+                let (b, y) = (
+                    line / (self.height + 2 * border),
+                    line % (self.height + 2 * border),
+                );
+                if (border..self.height + border).contains(&y) {
+                    out[..side].fill(T::ZERO);
+                    out[side..side + row].copy_from_slice(&x[(b * self.height + y - border) * row..][..row]);
+                    out[side + row..].fill(T::ZERO);
+                } else {
+                    out.fill(T::ZERO);
+                }
+            });
+        (Some(padded), window)
+    }
+}
+
+/// Where the windows of a padded image lie.
+struct Window {
+    step: usize,
+    row: usize,
+    image: usize,
+    runs: Runs,
+}
+
+impl Window {
+    fn at(&self, b: usize, y: usize, x: usize) -> usize {
+        b * self.image + y * self.row + x * self.step
+    }
+}
+
+/// Every pixel's channels followed by zeros up to a whole number of panels, and the number of channels then.
+pub fn widened<T: Real>(values: &[T], channels: usize) -> (Scratch<T>, usize) {
+    let step = channels.next_multiple_of(PANEL);
+    let mut wide = Scratch::take(values.len() / channels * step);
+    wide.par_chunks_mut(step * 256)
+        .zip(values.par_chunks(channels * 256))
+        .for_each(|(wide, values)| {
+            for (wide, values) in wide.chunks_mut(step).zip(values.chunks(channels)) {
+                wide[..channels].copy_from_slice(values);
+                wide[channels..].fill(T::ZERO);
+            }
+        });
+    (wide, step)
+}
+
+/// `out = dy` where the layer's output was above 0, else 0.
+pub fn relu_gradient<T: Real>(dy: &[T], y: &[T], out: &mut [T]) {
+    const CHUNK: usize = 16_384;
+    let gradients = dy.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
+    out.par_chunks_mut(CHUNK)
+        .zip(gradients)
+        .for_each(|(out, (dy, y))| {
+            for ((out, dy), y) in out.iter_mut().zip(dy).zip(y) {
+                *out = if *y > T::ZERO { *dy } else { T::ZERO };
+            }
+        });
+}
+
+/// Sum over all pixels of each channel: the gradient by a bias. Partial sums are of fixed sizes.
+pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
+    const PIXELS: usize = 1024;
+    let channels = out.len();
+    let parts: Vec<Vec<T>> = dy
+        .par_chunks(PIXELS * channels)
+        .map(|part| {
+            let mut sums = vec![T::ZERO; channels];
+            for pixel in part.chunks_exact(channels) {
+                for (sum, value) in sums.iter_mut().zip(pixel) {
+                    *sum += *value;
+                }
+            }
+            sums
+        })
+        .collect();
+    out.fill(T::ZERO);
+    for part in parts {
+        for (out, sum) in out.iter_mut().zip(part) {
+            *out += sum;
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The two products that all layers are made of, in blocks that fit the caches.
+
+use rayon::prelude::*;
+
+use super::lanes::{Columns, Isa, Sweep};
+use super::{PANEL, ROWS, Real, Scratch};
+
+/// Inputs of a block of packed weights: two panels of f32 then take 256 KB, a part of the second-level cache.
+const BLOCK: usize = 2048;
+/// Values that a sweep reads again and again before it moves on: 256 KB of f32.
+const SWEPT: usize = 65_536;
+/// Pixels that share a block of weights while it is in the cache.
+const SHARED: usize = 20 * ROWS;
+
+/// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values.
+#[derive(Debug, Clone, Copy)]
+pub struct Runs {
+    /// How many.
+    pub count: usize,
+    /// Values in each.
+    pub length: usize,
+    /// From the start of one to the start of the next.
+    pub stride: usize,
+}
+
+/// A weight matrix in panels of [`PANEL`] columns: `[panel][input][column]`, the last panel filled up with 0.
+pub struct Packed<T: Real> {
+    values: Scratch<T>,
+    inputs: usize,
+    columns: usize,
+}
+
+/// Packs the matrix whose element in row `k`, column `n` is `at(k, n)`.
+pub fn pack<T: Real>(inputs: usize, columns: usize, at: impl Fn(usize, usize) -> T + Sync) -> Packed<T> {
+    let mut values = Scratch::take(columns.div_ceil(PANEL) * inputs * PANEL);
+    values
+        .par_chunks_mut(inputs * PANEL)
+        .enumerate()
+        .for_each(|(panel, values)| {
+            let first = panel * PANEL;
+            let filled = PANEL.min(columns - first);
+            for (k, row) in values.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+                for (n, value) in row[..filled].iter_mut().enumerate() {
+                    *value = at(k, first + n);
+                }
+                row[filled..].fill(T::ZERO);
+            }
+        });
+    Packed {
+        values,
+        inputs,
+        columns,
+    }
+}
+
+impl<T: Real> Packed<T> {
+    /// Inputs `from .. to` of panel `first` and, where there is one, of the next.
+    fn panels(&self, first: usize, from: usize, to: usize) -> Columns<'_, T> {
+        let rows = self.values.as_chunks::<PANEL>().0;
+        let panel = |p: usize| &rows[p * self.inputs + from..p * self.inputs + to];
+        let second = (first + 1) * PANEL < self.columns;
+        Columns {
+            first: panel(first),
+            second: second.then(|| panel(first + 1)),
+        }
+    }
+}
+
+/// What happens to a product's sums.
+#[derive(Clone, Copy)]
+pub struct Finish<'a, T> {
+    /// Added to every column; none when empty.
+    pub bias: &'a [T],
+    /// Negative ones become 0.
+    pub relu: bool,
+}
+
+impl<T> Finish<'_, T> {
+    /// The sums as they are.
+    pub const NOTHING: Self = Finish {
+        bias: &[],
+        relu: false,
+    };
+}
+
+/// `out[out_at(i)..] = finish(gathered inputs of item i times weights)` for all items.
+///
+/// * `place(i)`: where the inputs of item `i` begin in `x`, and its outputs in `out`
+/// * `unit` consecutive items own `unit * values` consecutive outputs; work is split between such units only
+pub fn product<T: Real>(
+    x: &[T],
+    runs: Runs,
+    weights: &Packed<T>,
+    finish: Finish<'_, T>,
+    out: &mut [T],
+    (unit, values): (usize, usize),
+    place: impl Fn(usize) -> (usize, usize) + Sync,
+) {
+    let isa = Isa::detect();
+    let items = out.len() / values;
+    let chunk = chunk_of(items, unit);
+    let blocks = blocks_of(runs);
+    out.par_chunks_mut(chunk * values)
+        .enumerate()
+        .for_each(|(index, out)| {
+            let (first, base) = (index * chunk, index * chunk * values);
+            let count = out.len() / values;
+            for panel in (0..weights.columns.div_ceil(PANEL)).step_by(2) {
+                let column = panel * PANEL;
+                let filled = (weights.columns - column).min(2 * PANEL);
+                for (b, &(shift, from, part)) in blocks.iter().enumerate() {
+                    let columns = weights.panels(panel, from, from + part.count * part.length);
+                    let relu = finish.relu && b + 1 == blocks.len();
+                    for item in (0..count).step_by(ROWS) {
+                        let placed: [(usize, usize); ROWS] =
+                            std::array::from_fn(|i| place(first + (item + i).min(count - 1)));
+                        let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
+                        let valid = ROWS.min(count - item);
+                        if b > 0 {
+                            for (sums, at) in sums.iter_mut().zip(&placed[..valid]) {
+                                let out = &out[at.1 - base + column..][..filled];
+                                sums.as_flattened_mut()[..filled].copy_from_slice(out);
+                            }
+                        } else if !finish.bias.is_empty() {
+                            for sums in &mut sums {
+                                sums.as_flattened_mut()[..filled]
+                                    .copy_from_slice(&finish.bias[column..][..filled]);
+                            }
+                        }
+                        T::gather(isa, x, &placed.map(|at| at.0 + shift), part, columns, &mut sums);
+                        for (sums, at) in sums.iter_mut().zip(&placed[..valid]) {
+                            let sums = sums.as_flattened_mut();
+                            if relu {
+                                for sum in sums.iter_mut() {
+                                    *sum = if *sum > T::ZERO { *sum } else { T::ZERO };
+                                }
+                            }
+                            out[at.1 - base + column..][..filled].copy_from_slice(&sums[..filled]);
+                        }
+                    }
+                }
+            }
+        });
+}
+
+/// Items a task takes: about [`SHARED`], in whole units, and as equal a share for every thread as that allows.
+fn chunk_of(items: usize, unit: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let tasks = items.div_ceil(SHARED).next_multiple_of(threads);
+    let step = if unit == 1 { ROWS } else { unit };
+    items.div_ceil(tasks).next_multiple_of(step)
+}
+
+/// The runs in parts of at most [`BLOCK`] inputs: how far each lies from the first input, and its first input.
+fn blocks_of(runs: Runs) -> Vec<(usize, usize, Runs)> {
+    if runs.count * runs.length <= BLOCK {
+        return vec![(0, 0, runs)];
+    }
+    let part = runs.length.div_ceil(runs.length.div_ceil(BLOCK));
+    let mut blocks = Vec::new();
+    for run in 0..runs.count {
+        for from in (0..runs.length).step_by(part) {
+            let length = part.min(runs.length - from);
+            blocks.push((
+                run * runs.stride + from,
+                run * runs.length + from,
+                Runs {
+                    count: 1,
+                    length,
+                    stride: 0,
+                },
+            ));
+        }
+    }
+    blocks
+}
+
+/// Rows of pixels: where row `r` begins, and how far apart its pixels are.
+pub struct Rows<'a, T, F> {
+    /// The values.
+    pub values: &'a [T],
+    /// From pixel to pixel.
+    pub step: usize,
+    /// Where a row begins.
+    pub at: F,
+}
+
+/// `out[k][n] = sum over all pixels of x[k] * y[n]`, with `k` over the runs of `x` and `n < columns`.
+///
+/// * `rows`, `width`: rows of pixels, and pixels in each
+/// * the last panel of a pixel of `y` is read in full: pad it to a multiple of 16 values
+pub fn outer<T: Real, X, Y>(
+    x: &Rows<'_, T, X>,
+    runs: Runs,
+    y: &Rows<'_, T, Y>,
+    columns: usize,
+    (rows, width): (usize, usize),
+    out: &mut [T],
+) where
+    X: Fn(usize) -> usize + Sync,
+    Y: Fn(usize) -> usize + Sync,
+{
+    let isa = Isa::detect();
+    let tasks = 4 * rayon::current_num_threads();
+    let share = (runs.count * runs.length)
+        .div_ceil(tasks)
+        .next_multiple_of(ROWS)
+        .min(runs.length);
+    let at_once = (SWEPT / (width * (x.step + y.step))).clamp(1, rows);
+    let (x_rows, y_rows): (Vec<usize>, Vec<usize>) = (0..rows).map(|row| ((x.at)(row), (y.at)(row))).unzip();
+    let work = |run: usize, from: usize, out: &mut [T]| {
+        let inputs = out.len() / columns;
+        let held = inputs.min(ROWS);
+        out.fill(T::ZERO);
+        for row in (0..rows).step_by(at_once) {
+            let last = rows.min(row + at_once);
+            for column in (0..columns).step_by(2 * PANEL) {
+                let filled = (columns - column).min(2 * PANEL);
+                for input in (0..inputs).step_by(ROWS) {
+                    // The last block begins early rather than end late; what it shares is not added twice.
+                    let start = input.min(inputs - held);
+                    let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
+                    let sweep = Sweep {
+                        x: &x.values[run * runs.stride + from + start..],
+                        x_rows: &x_rows[row..last],
+                        x_step: x.step,
+                        inputs: held,
+                        y: &y.values[column..],
+                        y_rows: &y_rows[row..last],
+                        y_step: y.step,
+                        panels: filled.div_ceil(PANEL),
+                        width,
+                    };
+                    T::sweep(isa, &sweep, &mut sums);
+                    for (i, sums) in sums[..held].iter().enumerate().skip(input - start) {
+                        let out = &mut out[(start + i) * columns + column..][..filled];
+                        for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
+                            *out += *sum;
+                        }
+                    }
+                }
+            }
+        }
+    };
+    out.par_chunks_mut(runs.length * columns)
+        .enumerate()
+        .for_each(|(run, out)| {
+            out.par_chunks_mut(share * columns)
+                .enumerate()
+                .for_each(|(index, out)| work(run, index * share, out));
+        });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than a block, so that sums wait in the output between blocks; 19 pixels and 21 columns fill no block.
+    #[test]
+    fn a_product_of_any_size_is_the_sum_of_its_terms() {
+        let (items, inputs, columns) = (19, 3 * BLOCK + 5, 21);
+        let x: Vec<f64> = (0..items * inputs).map(|i| (i % 17) as f64 - 8.0).collect();
+        let w: Vec<f64> = (0..inputs * columns).map(|i| (i % 13) as f64 - 6.0).collect();
+        let packed = pack(inputs, columns, |k, n| w[k * columns + n]);
+        let mut out = vec![0.0; items * columns];
+        let runs = Runs {
+            count: 1,
+            length: inputs,
+            stride: 0,
+        };
+        product(&x, runs, &packed, Finish::NOTHING, &mut out, (1, columns), |i| {
+            (i * inputs, i * columns)
+        });
+        for item in 0..items {
+            for column in 0..columns {
+                let sum: f64 = (0..inputs)
+                    .map(|k| x[item * inputs + k] * w[k * columns + column])
+                    .sum();
+                assert_eq!(out[item * columns + column], sum, "item {item}, column {column}");
+            }
+        }
+    }
+}

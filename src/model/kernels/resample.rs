@@ -1,0 +1,203 @@
+//! Between the levels: 2x2 max pooling, 2x2 up-convolution with stride 2, concatenation, and their gradients.
+
+use rayon::prelude::*;
+
+use super::conv::widened;
+use super::product::{Finish, Rows};
+use super::{PANEL, Real, Runs, outer, pack, product};
+
+/// The shape of a 2x2 max pooling with stride 2; height and width are the input's and even.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Images.
+    pub batch: usize,
+    /// Rows of an input image.
+    pub height: usize,
+    /// Pixels in an input row.
+    pub width: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+impl Pool {
+    /// The largest of each 2x2 window.
+    pub fn forward<T: Real>(&self, x: &[T], out: &mut [T]) {
+        let (c, row) = (self.channels, self.width * self.channels);
+        let pairs = x.par_chunks(2 * row);
+        out.par_chunks_mut(row / 2).zip(pairs).for_each(|(out, pair)| {
+            let (upper, lower) = pair.split_at(row);
+            let windows = upper.chunks_exact(2 * c).zip(lower.chunks_exact(2 * c));
+            for (out, (upper, lower)) in out.chunks_exact_mut(c).zip(windows) {
+                let ((a, b), (d, e)) = (upper.split_at(c), lower.split_at(c));
+                for ((((out, &a), &b), &d), &e) in out.iter_mut().zip(a).zip(b).zip(d).zip(e) {
+                    let (upper, lower) = (if b > a { b } else { a }, if e > d { e } else { d });
+                    *out = if lower > upper { lower } else { upper };
+                }
+            }
+        });
+    }
+
+    /// The gradient goes to the first largest of each window, row by row; all else gets 0.
+    pub fn gradient<T: Real>(&self, x: &[T], dy: &[T], dx: &mut [T]) {
+        let (c, row) = (self.channels, self.width * self.channels);
+        let sources = x.par_chunks(2 * row).zip(dy.par_chunks(row / 2));
+        dx.par_chunks_mut(2 * row).zip(sources).for_each(|(dx, (x, dy))| {
+            let (x_upper, x_lower) = x.split_at(row);
+            let (upper, lower) = dx.split_at_mut(row);
+            let windows = x_upper.chunks_exact(2 * c).zip(x_lower.chunks_exact(2 * c));
+            let targets = upper.chunks_exact_mut(2 * c).zip(lower.chunks_exact_mut(2 * c));
+            for ((dy, (x_upper, x_lower)), (upper, lower)) in dy.chunks_exact(c).zip(windows).zip(targets) {
+                let ((xa, xb), (xd, xe)) = (x_upper.split_at(c), x_lower.split_at(c));
+                let ((a, b), (d, e)) = (upper.split_at_mut(c), lower.split_at_mut(c));
+                for i in 0..c {
+                    let (g, zero) = (dy[i], T::ZERO);
+                    let second = xb[i] > xa[i];
+                    let fourth = xe[i] > xd[i];
+                    let above = if second { xb[i] } else { xa[i] };
+                    let below = if fourth { xe[i] } else { xd[i] };
+                    let (up, down) = if below > above { (zero, g) } else { (g, zero) };
+                    (a[i], b[i]) = if second { (zero, up) } else { (up, zero) };
+                    (d[i], e[i]) = if fourth { (zero, down) } else { (down, zero) };
+                }
+            }
+        });
+    }
+}
+
+/// The shape of a 2x2 up-convolution with stride 2; weights are `[ky][kx][output][input]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpConv {
+    /// Images.
+    pub batch: usize,
+    /// Rows of an input image.
+    pub height: usize,
+    /// Pixels in an input row.
+    pub width: usize,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+}
+
+impl UpConv {
+    /// Number of weights.
+    pub fn weights(&self) -> usize {
+        4 * self.inputs * self.outputs
+    }
+
+    /// Where the two upper outputs of an input pixel begin; the two lower ones lie a row further.
+    fn at(&self, pixel: usize) -> usize {
+        (pixel / self.width * 2 * 2 * self.width + pixel % self.width * 2) * self.outputs
+    }
+
+    /// The runs of the four outputs of an input pixel.
+    fn runs(&self) -> Runs {
+        Runs {
+            count: 2,
+            length: 2 * self.outputs,
+            stride: 2 * self.width * self.outputs,
+        }
+    }
+
+    /// Every input pixel becomes 2x2 output pixels: two products, one for the upper two and one for the lower.
+    pub fn forward<T: Real>(&self, x: &[T], weights: &[T], bias: &[T], out: &mut [T]) {
+        let runs = Runs {
+            count: 1,
+            length: self.inputs,
+            stride: 0,
+        };
+        let (columns, stride) = (self.runs().length, self.runs().stride);
+        let bias = [bias, bias].concat();
+        for lower in 0..2 {
+            let packed = pack(self.inputs, columns, |k, n| {
+                weights[(lower * columns + n) * self.inputs + k]
+            });
+            let finish = Finish {
+                bias: &bias,
+                relu: false,
+            };
+            product(
+                x,
+                runs,
+                &packed,
+                finish,
+                out,
+                (self.width, 2 * columns),
+                |pixel| (pixel * self.inputs, self.at(pixel) + lower * stride),
+            );
+        }
+    }
+
+    /// The gradient by the input: each pixel's four outputs are two runs.
+    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], dx: &mut [T]) {
+        let packed = pack(4 * self.outputs, self.inputs, |k, n| weights[k * self.inputs + n]);
+        product(
+            dy,
+            self.runs(),
+            &packed,
+            Finish::NOTHING,
+            dx,
+            (1, self.inputs),
+            |pixel| (self.at(pixel), pixel * self.inputs),
+        );
+    }
+
+    /// The gradient by the weights.
+    pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T]) {
+        let (filled, x_step);
+        let values = if self.inputs.is_multiple_of(PANEL) {
+            x_step = self.inputs;
+            x
+        } else {
+            (filled, x_step) = widened(x, self.inputs);
+            &filled
+        };
+        let rows = self.batch * self.height;
+        let gradient = Rows {
+            values: dy,
+            step: 2 * self.outputs,
+            at: |row| self.at(row * self.width),
+        };
+        let source = Rows {
+            values,
+            step: x_step,
+            at: |row| row * self.width * x_step,
+        };
+        outer(
+            &gradient,
+            self.runs(),
+            &source,
+            self.inputs,
+            (rows, self.width),
+            dw,
+        );
+    }
+}
+
+/// The channels of `a`, then those of `b`, of every pixel.
+pub fn concat<T: Real>(a: &[T], b: &[T], (in_a, in_b): (usize, usize), out: &mut [T]) {
+    const PIXELS: usize = 512;
+    let parts = a.par_chunks(PIXELS * in_a).zip(b.par_chunks(PIXELS * in_b));
+    out.par_chunks_mut(PIXELS * (in_a + in_b))
+        .zip(parts)
+        .for_each(|(out, (a, b))| {
+            let pixels = a.chunks_exact(in_a).zip(b.chunks_exact(in_b));
+            for (out, (a, b)) in out.chunks_exact_mut(in_a + in_b).zip(pixels) {
+                out[..in_a].copy_from_slice(a);
+                out[in_a..].copy_from_slice(b);
+            }
+        });
+}
+
+/// `out.len() / pixels` channels of every pixel of `x`, from channel `from` on: the gradient of [`concat`].
+pub fn split<T: Real>(x: &[T], channels: usize, from: usize, out: &mut [T]) {
+    const PIXELS: usize = 512;
+    let kept = out.len() / (x.len() / channels);
+    out.par_chunks_mut(PIXELS * kept)
+        .zip(x.par_chunks(PIXELS * channels))
+        .for_each(|(out, x)| {
+            for (out, x) in out.chunks_exact_mut(kept).zip(x.chunks_exact(channels)) {
+                out.copy_from_slice(&x[from..from + kept]);
+            }
+        });
+}

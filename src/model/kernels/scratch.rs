@@ -1,0 +1,51 @@
+//! Buffers that are used again: a fresh one of some megabytes costs more in page faults than filling it.
+
+use std::ops::{Deref, DerefMut};
+
+use super::Real;
+
+/// Buffers kept for the next user at most.
+const SHELF: usize = 16;
+
+/// A buffer from the shelf, put back when dropped. Its contents are whatever the last user left.
+pub struct Scratch<T: Real>(Vec<T>);
+
+impl<T: Real> Scratch<T> {
+    /// A buffer of `len` values: the smallest one on the shelf that is large enough, or a new one.
+    pub fn take(len: usize) -> Self {
+        let mut shelf = T::shelf().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let fits = (0..shelf.len())
+            .filter(|&i| shelf[i].capacity() >= len)
+            .min_by_key(|&i| shelf[i].capacity());
+        let mut buffer = fits.map(|i| shelf.swap_remove(i)).unwrap_or_default();
+        drop(shelf);
+        buffer.resize(len, T::ZERO);
+        Scratch(buffer)
+    }
+}
+
+impl<T: Real> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        let mut shelf = T::shelf().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        shelf.push(std::mem::take(&mut self.0));
+        if shelf.len() > SHELF {
+            let smallest = (0..shelf.len())
+                .min_by_key(|&i| shelf[i].capacity())
+                .expect("the shelf is not empty");
+            shelf.swap_remove(smallest);
+        }
+    }
+}
+
+impl<T: Real> Deref for Scratch<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Real> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}

@@ -1,0 +1,171 @@
+//! Convolutions that keep the image's size.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+use super::{by_dtype, filled, values};
+use crate::model::kernels::{Conv, channel_sums, relu_gradient};
+
+/// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
+/// plus `bias` (outputs), through ReLU where `relu` is set.
+///
+/// # Errors
+/// Shapes that do not fit, or tensors that are not contiguous f32 or f64.
+pub fn conv(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<Tensor> {
+    x.apply_op3(weight, bias, Convolution { relu })
+}
+
+struct Convolution {
+    relu: bool,
+}
+
+fn shape_of(x: &Shape, weight: &Shape) -> Result<Conv> {
+    let (batch, height, width, channels) = x.dims4()?;
+    let (kernel, across, inputs, outputs) = weight.dims4()?;
+    if inputs != channels || kernel != across || !matches!(kernel, 1 | 3) {
+        bail!("weights {weight:?} do not convolve images {x:?}");
+    }
+    Ok(Conv {
+        batch,
+        height,
+        width,
+        inputs,
+        outputs,
+        kernel,
+    })
+}
+
+impl CustomOp3 for Convolution {
+    fn name(&self) -> &'static str {
+        "convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let conv = shape_of(x_layout.shape(), weight_layout.shape())?;
+        let out = by_dtype!(x, T => {
+            let (x, weight) = (values::<T>(x, x_layout)?, values(weight, weight_layout)?);
+            let bias = values(bias, bias_layout)?;
+            filled(conv.pixels() * conv.outputs, |out: &mut [T]| conv.forward(x, weight, bias, self.relu, out))
+        });
+        Ok((out, (conv.batch, conv.height, conv.width, conv.outputs).into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let conv = shape_of(x.shape(), weight.shape())?;
+        let grad = if self.relu {
+            grad.apply_op2_no_bwd(out, &ReluGradient)?
+        } else {
+            grad.clone()
+        };
+        // The image that comes in is nobody's variable: its gradient would be thrown away.
+        let dx = x
+            .track_op()
+            .then(|| grad.apply_op2_no_bwd(weight, &InputGradient(conv)))
+            .transpose()?;
+        let dw = x.apply_op2_no_bwd(&grad, &WeightGradient(conv))?;
+        Ok((dx, Some(dw), Some(grad.apply_op1_no_bwd(&ChannelSums)?)))
+    }
+}
+
+struct ReluGradient;
+
+impl CustomOp2 for ReluGradient {
+    fn name(&self) -> &'static str {
+        "gradient of relu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        out: &CpuStorage,
+        out_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let storage = by_dtype!(grad, T => {
+            let (grad, out) = (values::<T>(grad, grad_layout)?, values(out, out_layout)?);
+            filled(grad.len(), |dx: &mut [T]| relu_gradient(grad, out, dx))
+        });
+        Ok((storage, grad_layout.shape().clone()))
+    }
+}
+
+struct InputGradient(Conv);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "gradient of a convolution by its input"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let conv = self.0;
+        let storage = by_dtype!(grad, T => {
+            let (grad, weight) = (values::<T>(grad, grad_layout)?, values(weight, weight_layout)?);
+            filled(conv.pixels() * conv.inputs, |dx: &mut [T]| conv.input_gradient(grad, weight, dx))
+        });
+        Ok((storage, (conv.batch, conv.height, conv.width, conv.inputs).into()))
+    }
+}
+
+struct WeightGradient(Conv);
+
+impl CustomOp2 for WeightGradient {
+    fn name(&self) -> &'static str {
+        "gradient of a convolution by its weights"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let conv = self.0;
+        let storage = by_dtype!(x, T => {
+            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
+            filled(conv.weights(), |dw: &mut [T]| conv.weight_gradient(x, grad, dw))
+        });
+        Ok((
+            storage,
+            (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into(),
+        ))
+    }
+}
+
+/// Sum over all but the last axis: the gradient by a bias.
+pub(super) struct ChannelSums;
+
+impl CustomOp1 for ChannelSums {
+    fn name(&self) -> &'static str {
+        "sum over pixels"
+    }
+
+    fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let channels = layout.dims()[layout.dims().len() - 1];
+        let storage = by_dtype!(grad, T => {
+            let grad = values::<T>(grad, layout)?;
+            filled(channels, |out: &mut [T]| channel_sums(grad, out))
+        });
+        Ok((storage, channels.into()))
+    }
+}

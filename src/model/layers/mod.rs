@@ -1,0 +1,203 @@
+//! The layers as candle operations: a kernel forward, and an exact gradient of its own backward.
+//!
+//! Images are `(batch, height, width, channels)`. candle keeps the graph and adds up what the users of a tensor
+//! send back; every gradient comes from [`super::kernels`]. candle's own max pooling and nearest upsampling have
+//! wrong gradients (see the tests of the layers for right ones) and are not used.
+
+mod conv;
+mod resample;
+
+pub use conv::conv;
+pub use resample::{concat, max_pool, up_conv};
+
+use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
+
+use super::kernels::Real;
+
+/// The values of a contiguous tensor.
+pub(super) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&T::cpu_storage_as_slice(storage)?[from..to]),
+        None => bail!(
+            "a layer takes contiguous tensors, not the strides {:?}",
+            layout.stride()
+        ),
+    }
+}
+
+/// A new tensor's storage, filled by `fill`.
+pub(super) fn filled<T: Real + WithDType>(len: usize, fill: impl FnOnce(&mut [T])) -> CpuStorage {
+    let mut out = vec![T::ZERO; len];
+    fill(&mut out);
+    T::to_cpu_storage_owned(out)
+}
+
+/// Runs the body with `$t` as the storage's number type.
+macro_rules! by_dtype {
+    ($storage:expr, $t:ident => $body:expr) => {
+        match candle_core::backend::BackendStorage::dtype($storage) {
+            candle_core::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => candle_core::bail!("a layer computes in f32 or f64, not in {other:?}"),
+        }
+    };
+}
+pub(super) use by_dtype;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use candle_core::{DType, Device, Tensor, Var};
+
+    use super::*;
+    use crate::imaging::Rng;
+
+    /// Normal values in double precision.
+    pub fn random(shape: &[usize], rng: &mut Rng) -> Var {
+        let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.normal()).collect();
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    /// Holds every input's gradient of the scalar `f` against central differences.
+    pub fn check_gradients(inputs: &[Var], f: impl Fn(&[Var]) -> Result<Tensor>) {
+        const STEP: f64 = 1e-5;
+        let grads = f(inputs).unwrap().backward().unwrap();
+        for (n, input) in inputs.iter().enumerate() {
+            let grad = grads.get(input).expect("every input has a gradient");
+            assert_eq!(grad.dims(), input.dims());
+            let grad: Vec<f64> = grad.flatten_all().unwrap().to_vec1().unwrap();
+            let values: Vec<f64> = input.flatten_all().unwrap().to_vec1().unwrap();
+            let scale = grad.iter().fold(1e-3, |m: f64, g| m.max(g.abs()));
+            for i in (0..values.len()).step_by(1 + values.len() / 200) {
+                let at = |value: f64| {
+                    let mut moved = values.clone();
+                    moved[i] = value;
+                    let moved = Var::from_vec(moved, input.dims(), &Device::Cpu).unwrap();
+                    let mut inputs = inputs.to_vec();
+                    inputs[n] = moved;
+                    f(&inputs).unwrap().to_scalar::<f64>().unwrap()
+                };
+                let slope = (at(values[i] + STEP) - at(values[i] - STEP)) / (2.0 * STEP);
+                assert!(
+                    (slope - grad[i]).abs() <= 1e-6 * scale,
+                    "input {n}, value {i}: the slope is {slope}, the gradient {}",
+                    grad[i]
+                );
+            }
+        }
+    }
+
+    /// A scalar that weighs every output differently, so that no gradient is hidden by symmetry.
+    pub fn weighed(y: &Tensor) -> Result<Tensor> {
+        let n = y.elem_count();
+        let weights: Vec<f64> = (0..n).map(|i| ((i * 7919 % 101) as f64 - 50.0) / 50.0).collect();
+        (y.flatten_all()? * Tensor::from_vec(weights, n, y.device())?)?.sum_all()
+    }
+
+    #[test]
+    fn a_convolution_has_the_gradient_of_its_slope() {
+        let mut rng = Rng::new(1);
+        for (kernel, relu) in [(3, false), (3, true), (1, false)] {
+            let inputs = [
+                random(&[2, 6, 10, 3], &mut rng),
+                random(&[kernel, kernel, 3, 5], &mut rng),
+                random(&[5], &mut rng),
+            ];
+            check_gradients(&inputs, |v| weighed(&conv(&v[0], &v[1], &v[2], relu)?));
+        }
+    }
+
+    #[test]
+    fn a_pooling_has_the_gradient_of_its_slope() {
+        let x = random(&[2, 6, 10, 3], &mut Rng::new(2));
+        check_gradients(&[x], |v| weighed(&max_pool(&v[0])?));
+    }
+
+    #[test]
+    fn an_up_convolution_has_the_gradient_of_its_slope() {
+        let mut rng = Rng::new(3);
+        let inputs = [
+            random(&[2, 3, 5, 6], &mut rng),
+            random(&[2, 2, 3, 6], &mut rng),
+            random(&[3], &mut rng),
+        ];
+        check_gradients(&inputs, |v| weighed(&up_conv(&v[0], &v[1], &v[2])?));
+    }
+
+    #[test]
+    fn a_concatenation_has_the_gradient_of_its_slope() {
+        let mut rng = Rng::new(4);
+        let inputs = [random(&[2, 3, 5, 2], &mut rng), random(&[2, 3, 5, 3], &mut rng)];
+        check_gradients(&inputs, |v| weighed(&concat(&v[0], &v[1])?));
+    }
+
+    /// A skip connection: one tensor goes down through pooling and up-convolution and across by concatenation.
+    #[test]
+    fn a_tensor_used_twice_gets_both_gradients() {
+        let mut rng = Rng::new(5);
+        let inputs = [
+            random(&[1, 4, 6, 2], &mut rng),
+            random(&[3, 3, 2, 3], &mut rng),
+            random(&[3], &mut rng),
+            random(&[2, 2, 3, 3], &mut rng),
+        ];
+        check_gradients(&inputs, |v| {
+            let x = conv(&v[0], &v[1], &v[2], false)?;
+            let below = up_conv(&max_pool(&x)?, &v[3], &v[2])?;
+            weighed(&concat(&x, &below)?)
+        });
+    }
+
+    /// The convolution by its definition, on a size that fills no block and a channel count that fills no panel.
+    #[test]
+    fn a_convolution_sums_its_window() {
+        let mut rng = Rng::new(6);
+        let (h, w, i, o) = (6, 10, 3, 37);
+        let (x, k) = (random(&[1, h, w, i], &mut rng), random(&[3, 3, i, o], &mut rng));
+        let b = random(&[o], &mut rng);
+        let (xs, ks, bs): (Vec<f64>, Vec<f64>, Vec<f64>) = (
+            x.flatten_all().unwrap().to_vec1().unwrap(),
+            k.flatten_all().unwrap().to_vec1().unwrap(),
+            b.to_vec1().unwrap(),
+        );
+        let double: Vec<f64> = conv(&x, &k, &b, true)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        let single = |t: &Var| t.to_dtype(DType::F32).unwrap();
+        let fast = conv(&single(&x), &single(&k), &single(&b), true).unwrap();
+        let fast: Vec<f32> = fast.flatten_all().unwrap().to_vec1().unwrap();
+        for (y, col, out) in (0..h * w * o).map(|n| (n / (w * o), n / o % w, n % o)) {
+            let mut sum = bs[out];
+            for (dy, dx, c) in (0..9 * i).map(|n| (n / (3 * i), n / i % 3, n % i)) {
+                let (sy, sx) = ((y + dy) as isize - 1, (col + dx) as isize - 1);
+                if (0..h as isize).contains(&sy) && (0..w as isize).contains(&sx) {
+                    let at = (sy as usize * w + sx as usize) * i + c;
+                    sum += xs[at] * ks[((dy * 3 + dx) * i + c) * o + out];
+                }
+            }
+            let n = (y * w + col) * o + out;
+            assert!((double[n] - sum.max(0.0)).abs() < 1e-12, "({y}, {col}, {out})");
+            assert!(
+                (fast[n] as f64 - sum.max(0.0)).abs() < 1e-4,
+                "({y}, {col}, {out}) in single precision"
+            );
+        }
+    }
+
+    /// Equal values: the first one, row by row, gets the gradient.
+    #[test]
+    fn the_first_maximum_wins() {
+        let x = Var::from_vec(vec![1.0f64, 1.0, 1.0, 1.0], (1, 2, 2, 1), &Device::Cpu).unwrap();
+        let grads = max_pool(&x).unwrap().sum_all().unwrap().backward().unwrap();
+        let grad: Vec<f64> = grads.get(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        assert_eq!(grad, [1.0, 0.0, 0.0, 0.0]);
+    }
+}

@@ -1,0 +1,267 @@
+//! Pooling, up-convolution and concatenation.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+use super::conv::ChannelSums;
+use super::{by_dtype, filled, values};
+use crate::model::kernels::{Pool, UpConv, concat as concat_kernel, split};
+
+/// The largest of each 2x2 window of `x` (batch, height, width, channels); of equals, the first gets the gradient.
+///
+/// # Errors
+/// An odd height or width, or tensors that are not contiguous f32 or f64.
+pub fn max_pool(x: &Tensor) -> Result<Tensor> {
+    x.apply_op1(MaxPool)
+}
+
+/// Every pixel of `x` (batch, height, width, inputs) becomes 2x2 pixels of `weight` (2, 2, outputs, inputs) times
+/// the pixel plus `bias` (outputs).
+///
+/// # Errors
+/// Shapes that do not fit, or tensors that are not contiguous f32 or f64.
+pub fn up_conv(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.apply_op3(weight, bias, UpConvolution)
+}
+
+/// The channels of `a`, then those of `b`.
+///
+/// # Errors
+/// Images of different sizes, or tensors that are not contiguous f32 or f64.
+pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.apply_op2(b, Concat)
+}
+
+struct MaxPool;
+
+fn pool_of(x: &Shape) -> Result<Pool> {
+    let (batch, height, width, channels) = x.dims4()?;
+    if height % 2 + width % 2 != 0 {
+        bail!("images {x:?} cannot be halved");
+    }
+    Ok(Pool {
+        batch,
+        height,
+        width,
+        channels,
+    })
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        "max pooling"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let pool = pool_of(layout.shape())?;
+        let storage = by_dtype!(x, T => {
+            let x = values::<T>(x, layout)?;
+            filled(x.len() / 4, |out: &mut [T]| pool.forward(x, out))
+        });
+        Ok((
+            storage,
+            (pool.batch, pool.height / 2, pool.width / 2, pool.channels).into(),
+        ))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(x.apply_op2_no_bwd(grad, &MaxPoolGradient)?))
+    }
+}
+
+struct MaxPoolGradient;
+
+impl CustomOp2 for MaxPoolGradient {
+    fn name(&self) -> &'static str {
+        "gradient of max pooling"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let pool = pool_of(x_layout.shape())?;
+        let storage = by_dtype!(x, T => {
+            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
+            filled(x.len(), |dx: &mut [T]| pool.gradient(x, grad, dx))
+        });
+        Ok((storage, x_layout.shape().clone()))
+    }
+}
+
+struct UpConvolution;
+
+fn up_of(x: &Shape, weight: &Shape) -> Result<UpConv> {
+    let (batch, height, width, channels) = x.dims4()?;
+    let (down, across, outputs, inputs) = weight.dims4()?;
+    if (down, across) != (2, 2) || inputs != channels {
+        bail!("weights {weight:?} do not widen images {x:?}");
+    }
+    Ok(UpConv {
+        batch,
+        height,
+        width,
+        inputs,
+        outputs,
+    })
+}
+
+impl CustomOp3 for UpConvolution {
+    fn name(&self) -> &'static str {
+        "up-convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let up = up_of(x_layout.shape(), weight_layout.shape())?;
+        let pixels = 4 * up.batch * up.height * up.width;
+        let storage = by_dtype!(x, T => {
+            let (x, weight) = (values::<T>(x, x_layout)?, values(weight, weight_layout)?);
+            let bias = values(bias, bias_layout)?;
+            filled(pixels * up.outputs, |out: &mut [T]| up.forward(x, weight, bias, out))
+        });
+        Ok((
+            storage,
+            (up.batch, 2 * up.height, 2 * up.width, up.outputs).into(),
+        ))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let up = up_of(x.shape(), weight.shape())?;
+        Ok((
+            Some(grad.apply_op2_no_bwd(weight, &InputGradient(up))?),
+            Some(x.apply_op2_no_bwd(grad, &WeightGradient(up))?),
+            Some(grad.apply_op1_no_bwd(&ChannelSums)?),
+        ))
+    }
+}
+
+struct InputGradient(UpConv);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "gradient of an up-convolution by its input"
+    }
+
+    fn cpu_fwd(
+        &self,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let up = self.0;
+        let storage = by_dtype!(grad, T => {
+            let (grad, weight) = (values::<T>(grad, grad_layout)?, values(weight, weight_layout)?);
+            filled(up.batch * up.height * up.width * up.inputs, |dx: &mut [T]| {
+                up.input_gradient(grad, weight, dx)
+            })
+        });
+        Ok((storage, (up.batch, up.height, up.width, up.inputs).into()))
+    }
+}
+
+struct WeightGradient(UpConv);
+
+impl CustomOp2 for WeightGradient {
+    fn name(&self) -> &'static str {
+        "gradient of an up-convolution by its weights"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let up = self.0;
+        let storage = by_dtype!(x, T => {
+            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
+            filled(up.weights(), |dw: &mut [T]| up.weight_gradient(x, grad, dw))
+        });
+        Ok((storage, (2, 2, up.outputs, up.inputs).into()))
+    }
+}
+
+struct Concat;
+
+impl CustomOp2 for Concat {
+    fn name(&self) -> &'static str {
+        "concatenation"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (batch, height, width, in_a) = a_layout.shape().dims4()?;
+        let (_, _, _, in_b) = b_layout.shape().dims4()?;
+        if a_layout.dims()[..3] != b_layout.dims()[..3] {
+            bail!(
+                "images {:?} and {:?} do not lie side by side",
+                a_layout.shape(),
+                b_layout.shape()
+            );
+        }
+        let storage = by_dtype!(a, T => {
+            let (a, b) = (values::<T>(a, a_layout)?, values(b, b_layout)?);
+            filled(a.len() + b.len(), |out: &mut [T]| concat_kernel(a, b, (in_a, in_b), out))
+        });
+        Ok((storage, (batch, height, width, in_a + in_b).into()))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (in_a, in_b) = (a.dim(3)?, b.dim(3)?);
+        let part = |from, kept| grad.apply_op1_no_bwd(&Split { from, kept });
+        Ok((Some(part(0, in_a)?), Some(part(in_a, in_b)?)))
+    }
+}
+
+/// `kept` channels from `from` on.
+struct Split {
+    from: usize,
+    kept: usize,
+}
+
+impl CustomOp1 for Split {
+    fn name(&self) -> &'static str {
+        "gradient of a concatenation"
+    }
+
+    fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, height, width, channels) = layout.shape().dims4()?;
+        let storage = by_dtype!(grad, T => {
+            let grad = values::<T>(grad, layout)?;
+            filled(batch * height * width * self.kept, |out: &mut [T]| {
+                split(grad, channels, self.from, out)
+            })
+        });
+        Ok((storage, (batch, height, width, self.kept).into()))
+    }
+}

@@ -1,0 +1,449 @@
+//! Drawing: the label map of a case, how sure each pixel is, and the sums that rank the pool.
+//!
+//! Tiles of consecutive slices go through the network in batches, without a graph. The tile without signal goes through
+//! once and stands for all of its kind. What lies beyond a slice's edge is counted nowhere. Sums are taken in f64 of
+//! the probabilities themselves; the margin map's bytes are for looking at.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::ModelError;
+use super::checkpoint::load_network;
+use super::data::{Case, TILE, TILE_PIXELS};
+use super::error::pool;
+use super::loss::softmax;
+use super::unet::UNet;
+use crate::imaging::{LabelMap, encode_bytes, encode_labels};
+use crate::metrics::dice;
+use crate::records::{PredictCase, PredictTask, Predicted, Progress, SliceSums, TaskResult};
+
+/// Draws every case of `task` into its folder; stops between cases when `report` says so.
+///
+/// # Errors
+/// [`ModelError`]: weights or images that cannot be read or do not fit, or files that cannot be written.
+pub fn predict(
+    task: &PredictTask,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<TaskResult, ModelError> {
+    let net = load_network(&task.weights, &task.architecture)?;
+    let pool = pool(task.threads)?;
+    let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
+        let start = Instant::now();
+        let mask = case.mask.as_deref();
+        let classes = task.architecture.classes;
+        let read = Case::read(&case.id, &case.images, mask, case.plane, task.intensity, classes)?;
+        Ok((read, start.elapsed().as_secs_f64()))
+    };
+    std::thread::scope(|scope| {
+        // One case is read while the one before it is drawn.
+        let (sender, cases) = sync_channel(0);
+        scope.spawn(move || {
+            // A receiver that has gone wants no more cases.
+            task.cases
+                .iter()
+                .map(read)
+                .find_map(|case| sender.send(case).err().map(drop))
+        });
+        let mut drawn = Vec::new();
+        for case in cases {
+            let (case, reading_s) = case?;
+            let start = Instant::now();
+            let result = pool.install(|| draw(&net, &case, task.batch))?;
+            let mut predicted = finish(&case, result, task.architecture.classes, &task.folder)?;
+            predicted.seconds = reading_s + start.elapsed().as_secs_f64();
+            drawn.push(predicted);
+            let progress = Progress::Case {
+                id: case.id,
+                done: drawn.len(),
+                of: task.cases.len(),
+            };
+            if report(progress).is_break() {
+                return Ok(TaskResult::Cancelled);
+            }
+        }
+        Ok(TaskResult::Predicted(drawn))
+    })
+}
+
+/// A case's label map, its margins and the sums of its slices.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Drawn {
+    pub labels: LabelMap,
+    pub margins: Vec<u8>,
+    pub slices: Vec<SliceSums>,
+}
+
+/// Draws one case; `batch` tiles at a time.
+pub(super) fn draw(net: &UNet, case: &Case, batch: usize) -> Result<Drawn, ModelError> {
+    let shape = net.shape();
+    if case.channels.len() != shape.channels {
+        let problem = format!(
+            "it has {} images, but the network takes {}",
+            case.channels.len(),
+            shape.channels
+        );
+        return Err(ModelError::Case {
+            case: case.id.clone(),
+            problem,
+        });
+    }
+    let grid = *case.grid();
+    let mut drawn = Drawn {
+        labels: LabelMap::empty(grid),
+        margins: vec![0; grid.len()],
+        slices: vec![SliceSums::default(); case.slices()],
+    };
+    let size = TILE_PIXELS * shape.channels;
+    let mut inputs: Vec<f32> = Vec::with_capacity(batch * size);
+    let mut waiting = Vec::new();
+    let mut blank: Option<Vec<Pixel>> = None;
+    let mut input = vec![0.0; size];
+    for slice in 0..case.slices() {
+        for tile in 0..case.tiling().tiles() {
+            if case.cut(slice, tile, &mut input) {
+                inputs.extend_from_slice(&input);
+                waiting.push((slice, tile));
+            } else {
+                if blank.is_none() {
+                    blank = judge(net, input.clone(), 1)?.pop();
+                }
+                let pixels = blank.as_ref().expect("a batch of one tile has one result");
+                drawn.place(case, (slice, tile), pixels);
+            }
+            if waiting.len() == batch {
+                drawn.place_all(net, case, &mut inputs, &mut waiting)?;
+            }
+        }
+    }
+    drawn.place_all(net, case, &mut inputs, &mut waiting)?;
+    Ok(drawn)
+}
+
+/// What the network says of one pixel.
+#[derive(Debug, Clone, Copy)]
+struct Pixel {
+    class: u8,
+    margin: f64,
+    entropy: f64,
+}
+
+impl Drawn {
+    fn place_all(
+        &mut self,
+        net: &UNet,
+        case: &Case,
+        inputs: &mut Vec<f32>,
+        waiting: &mut Vec<(usize, usize)>,
+    ) -> Result<(), ModelError> {
+        if !waiting.is_empty() {
+            let tiles = judge(net, std::mem::take(inputs), waiting.len())?;
+            for (at, pixels) in waiting.drain(..).zip(&tiles) {
+                self.place(case, at, pixels);
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, case: &Case, (slice, tile): (usize, usize), pixels: &[Pixel]) {
+        let window = case.tiling().window(tile);
+        let (first, [along, down]) = case.plane.strides(case.grid().shape, slice);
+        let mut sums = SliceSums::default();
+        for (y, row) in (window.top..window.bottom).enumerate() {
+            for (x, column) in (window.left..window.right).enumerate() {
+                let pixel = pixels[y * TILE + x];
+                let voxel = first + column * along + row * down;
+                self.labels.voxels[voxel] = pixel.class;
+                self.margins[voxel] = (255.0 * pixel.margin).round() as u8;
+                sums.pixels += 1;
+                sums.margin += pixel.margin;
+                sums.entropy += pixel.entropy;
+                if pixel.class != 0 {
+                    sums.foreground_pixels += 1;
+                    sums.foreground_margin += pixel.margin;
+                    sums.foreground_entropy += pixel.entropy;
+                }
+            }
+        }
+        self.slices[slice] += sums;
+    }
+}
+
+/// Every pixel of `tiles` tiles.
+fn judge(net: &UNet, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<Vec<Pixel>>> {
+    let m = net.shape().classes;
+    let inputs = Tensor::from_vec(inputs, (tiles, TILE, TILE, net.shape().channels), &Device::Cpu)?;
+    let logits = net.forward(&inputs)?.flatten_all()?.to_vec1::<f32>()?;
+    let judged = logits.par_chunks_exact(TILE_PIXELS * m).map(|logits| {
+        let mut p = vec![0.0; m];
+        logits
+            .chunks_exact(m)
+            .map(|logits| {
+                for (p, logit) in p.iter_mut().zip(logits) {
+                    *p = f64::from(*logit);
+                }
+                Pixel::of(&mut p)
+            })
+            .collect()
+    });
+    Ok(judged.collect())
+}
+
+impl Pixel {
+    /// From one pixel's logits, which are overwritten.
+    fn of(logits: &mut [f64]) -> Pixel {
+        let class = best_class(logits);
+        softmax(logits);
+        let best = logits[class as usize];
+        let others = logits.iter().enumerate().filter(|(c, _)| *c != class as usize);
+        let second = others.map(|(_, p)| *p).fold(0.0, f64::max);
+        let entropy = -logits
+            .iter()
+            .filter(|p| **p > 0.0)
+            .map(|p| p * p.ln())
+            .sum::<f64>();
+        Pixel {
+            class,
+            margin: best - second,
+            entropy: entropy.max(0.0),
+        }
+    }
+}
+
+/// The class with the highest logit; the lowest of equals.
+pub(super) fn best_class<T: PartialOrd>(logits: &[T]) -> u8 {
+    (1..logits.len()).fold(0, |best, c| if logits[c] > logits[best] { c } else { best }) as u8
+}
+
+/// Writes a case's files and sums it up; the seconds are still to be filled in.
+fn finish(case: &Case, drawn: Drawn, classes: usize, folder: &Path) -> Result<Predicted, ModelError> {
+    let labels = folder.join(format!("{}.labels.nii.gz", case.id));
+    let margins = folder.join(format!("{}.margins.nii.gz", case.id));
+    write_private(&labels, &encode_labels(&drawn.labels, u16::from))?;
+    write_private(&margins, &encode_bytes(&drawn.labels.grid, &drawn.margins))?;
+    let class_voxels = drawn.labels.class_voxels(classes);
+    let dice = case
+        .mask
+        .as_ref()
+        .map(|mask| dice(&drawn.labels.voxels, &mask.voxels, classes))
+        .unwrap_or_default();
+    Ok(Predicted {
+        case: case.id.clone(),
+        labels,
+        margins,
+        slices: drawn.slices,
+        class_voxels,
+        dice,
+        seconds: 0.0,
+    })
+}
+
+/// Writes a file whole or not at all, for its owner alone.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let failed = ModelError::io("writing", path);
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(&failed)?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(&failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::imaging::{Grid, Plane, Rng, Volume, encode_volume, read_scan};
+    use crate::model::checkpoint::{Checkpoint, Header, save};
+    use crate::model::unet::parameters;
+    use crate::records::{Architecture, CaseId};
+    use crate::settings::Intensity;
+
+    const SHAPE: Architecture = Architecture {
+        channels: 1,
+        classes: 3,
+        base_channels: 2,
+    };
+
+    /// 70 x 66 pixels a slice (four tiles, three of them padded), the first slice and one more tile without signal.
+    fn volume() -> Volume {
+        let grid = Grid::new([70, 3, 66], [1.0; 3]);
+        let mut rng = Rng::new(3);
+        let voxels = (0..grid.len()).map(|at| {
+            let (i, j) = (at % 70, at / 70 % 3);
+            if j == 0 || (j == 1 && i >= 64) {
+                0.0
+            } else {
+                rng.range(1.0, 2.0) as f32
+            }
+        });
+        Volume {
+            grid,
+            voxels: voxels.collect(),
+        }
+    }
+
+    fn case() -> Case {
+        let id = CaseId::new("ibsr_01").unwrap();
+        Case::new(id, vec![volume()], None, Plane(1), Intensity::None, 3).unwrap()
+    }
+
+    /// ln 2 each for two equal logits beside one that is out of the question; p = e / (e + 1) against 1 / (e + 1).
+    #[test]
+    fn a_coin_toss_has_no_margin_and_one_bit_of_entropy() {
+        let toss = Pixel::of(&mut [-800.0, 1.0, 1.0]);
+        assert_eq!((toss.class, toss.margin), (1, 0.0), "the lowest of equals");
+        assert!((toss.entropy - 2f64.ln()).abs() < 1e-12);
+        let e = std::f64::consts::E;
+        let sure = Pixel::of(&mut [0.0, 1.0]);
+        assert!((sure.margin - (e - 1.0) / (e + 1.0)).abs() < 1e-12);
+        assert_eq!(sure.class, 1);
+    }
+
+    #[test]
+    fn padding_is_counted_nowhere() {
+        let net = UNet::drawn(SHAPE, &Rng::new(1)).unwrap();
+        let drawn = draw(&net, &case(), 4).unwrap();
+        assert_eq!(
+            drawn.slices.iter().map(|s| s.pixels).collect::<Vec<_>>(),
+            [70 * 66; 3]
+        );
+        let foreground = drawn.labels.voxels.iter().filter(|&&class| class > 0).count() as u64;
+        assert_eq!(
+            drawn.slices.iter().map(|s| s.foreground_pixels).sum::<u64>(),
+            foreground
+        );
+        let bytes: f64 = drawn.margins.iter().map(|&m| f64::from(m) / 255.0).sum();
+        let sums: f64 = drawn.slices.iter().map(|s| s.margin).sum();
+        assert!((bytes - sums).abs() <= drawn.margins.len() as f64 * 0.5 / 255.0);
+    }
+
+    /// Every tile by itself, without signal or not, through a network that sees one tile at a time.
+    #[test]
+    fn the_blank_tile_computed_once_gives_the_sums_of_each_computed() {
+        let net = UNet::drawn(SHAPE, &Rng::new(1)).unwrap();
+        let case = case();
+        let mut each = Drawn {
+            labels: LabelMap::empty(*case.grid()),
+            margins: vec![0; case.grid().len()],
+            slices: vec![SliceSums::default(); 3],
+        };
+        let mut blanks = 0;
+        for (slice, tile) in (0..3).flat_map(|slice| (0..4).map(move |tile| (slice, tile))) {
+            let mut input = vec![0.0; TILE_PIXELS];
+            blanks += usize::from(!case.cut(slice, tile, &mut input));
+            each.place(&case, (slice, tile), &judge(&net, input, 1).unwrap()[0]);
+        }
+        assert_eq!(blanks, 4 + 2);
+        for batch in [1, 3, 16] {
+            let drawn = draw(&net, &case, batch).unwrap();
+            assert_eq!((&drawn.labels, &drawn.margins), (&each.labels, &each.margins));
+            for (a, b) in drawn.slices.iter().zip(&each.slices) {
+                // Tiles are added in another order where blank ones do not wait for a batch.
+                assert!((a.margin - b.margin).abs() < 1e-9 && (a.entropy - b.entropy).abs() < 1e-9);
+            }
+        }
+    }
+
+    fn task(folder: &Path) -> PredictTask {
+        let learned = parameters(&SHAPE).into_iter().map(|p| {
+            let values = p.drawn(&Rng::new(1));
+            (p.name, values.clone(), [values.clone(), values].concat())
+        });
+        let weights = folder.join("weights.safetensors");
+        save(
+            &Checkpoint {
+                header: Header::new(SHAPE, 1, 1, 1),
+                learned: learned.collect(),
+            },
+            &weights,
+        )
+        .unwrap();
+        let image = folder.join("image.nii.gz");
+        std::fs::write(&image, encode_volume(&volume())).unwrap();
+        let mask = folder.join("mask.nii.gz");
+        std::fs::write(&mask, encode_labels(&LabelMap::empty(volume().grid), u16::from)).unwrap();
+        let case = |name: &str, mask: Option<PathBuf>| PredictCase {
+            id: CaseId::new(name).unwrap(),
+            images: vec![image.clone()],
+            mask,
+            plane: Plane(1),
+        };
+        PredictTask {
+            architecture: SHAPE,
+            weights,
+            cases: vec![case("a", None), case("b", Some(mask))],
+            intensity: Intensity::None,
+            batch: 4,
+            threads: 1,
+            folder: folder.to_path_buf(),
+        }
+    }
+
+    #[test]
+    fn a_case_becomes_two_private_files_and_its_sums() {
+        let folder = tempfile::tempdir().unwrap();
+        let task = task(folder.path());
+        let mut heard = Vec::new();
+        let result = predict(&task, &mut |progress| {
+            heard.push(progress);
+            ControlFlow::Continue(())
+        });
+        let TaskResult::Predicted(predicted) = result.unwrap() else {
+            panic!("not predicted")
+        };
+        assert_eq!(
+            heard[1],
+            Progress::Case {
+                id: CaseId::new("b").unwrap(),
+                done: 2,
+                of: 2
+            }
+        );
+        let net = load_network(&task.weights, &SHAPE).unwrap();
+        let drawn = draw(&net, &case(), 4).unwrap();
+        for (predicted, name) in predicted.iter().zip(["a", "b"]) {
+            assert_eq!(
+                predicted.labels,
+                folder.path().join(format!("{name}.labels.nii.gz"))
+            );
+            let read = |path: &Path| {
+                assert_eq!(
+                    std::fs::metadata(path).unwrap().permissions().mode() & 0o777,
+                    0o600
+                );
+                let scan = read_scan(path, 1 << 20).unwrap();
+                scan.volume.voxels.iter().map(|&v| v as u8).collect::<Vec<_>>()
+            };
+            assert_eq!(read(&predicted.labels), drawn.labels.voxels);
+            assert_eq!(read(&predicted.margins), drawn.margins);
+            assert_eq!(predicted.slices, drawn.slices);
+            assert_eq!(predicted.class_voxels, drawn.labels.class_voxels(3));
+        }
+        assert!(predicted[0].dice.is_empty());
+        let expected: Vec<Option<f64>> = drawn.labels.class_voxels(3)[1..]
+            .iter()
+            .map(|&n| (n > 0).then_some(0.0))
+            .collect();
+        assert_eq!(predicted[1].dice, expected, "against an empty mask");
+    }
+
+    #[test]
+    fn a_break_stops_between_cases() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = predict(&task(folder.path()), &mut |_| ControlFlow::Break(()));
+        assert_eq!(result.unwrap(), TaskResult::Cancelled);
+        assert!(!folder.path().join("b.labels.nii.gz").exists());
+    }
+}

@@ -1,0 +1,88 @@
+//! Numbers against PyTorch: `fixtures/unet_torch.safetensors`, made as `fixtures/unet_torch.md` says.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::loss::{loss, softmax};
+use super::unet::{Role, UNet, parameters};
+use crate::records::Architecture;
+use crate::settings::Loss;
+
+/// Ours to PyTorch's axes.
+fn turned(tensor: &Tensor, role: Role) -> Tensor {
+    match role {
+        Role::Bias => tensor.clone(),
+        Role::Conv | Role::UpConv => tensor.permute((3, 2, 0, 1)).unwrap().contiguous().unwrap(),
+    }
+}
+
+/// The largest difference, in parts of the largest expected value.
+fn difference(got: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(got.dims(), expected.dims());
+    let values = |t: &Tensor| -> Vec<f64> {
+        t.to_dtype(DType::F64)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    };
+    let (got, expected) = (values(got), values(expected));
+    let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+    got.iter()
+        .zip(&expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f64::max)
+        / largest
+}
+
+#[test]
+fn output_loss_and_every_gradient_are_pytorchs() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/unet_torch.safetensors");
+    let file = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let shape = Architecture {
+        channels: 1,
+        classes: 4,
+        base_channels: 4,
+    };
+    let vars: HashMap<String, Var> = parameters(&shape)
+        .into_iter()
+        .map(|p| {
+            let weight = &file[&format!("w/{}", p.name)];
+            let ours = match p.role {
+                Role::Bias => weight.clone(),
+                // PyTorch's [b][a][ky][kx] is [ky][kx][a][b] here, for both kinds of weight.
+                Role::Conv | Role::UpConv => weight.permute((2, 3, 1, 0)).unwrap().contiguous().unwrap(),
+            };
+            (p.name, Var::from_tensor(&ours).unwrap())
+        })
+        .collect();
+    let net = UNet::new(
+        shape,
+        vars.iter()
+            .map(|(n, v)| (n.clone(), v.as_tensor().clone()))
+            .collect(),
+    )
+    .unwrap();
+    let images = file["x"].permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+    let logits = net.forward(&images).unwrap();
+
+    let mut p: Vec<f32> = logits.flatten_all().unwrap().to_vec1().unwrap();
+    p.chunks_exact_mut(4).for_each(softmax);
+    let p = Tensor::from_vec(p, logits.dims(), &Device::Cpu)
+        .unwrap()
+        .permute((0, 3, 1, 2))
+        .unwrap();
+    assert!(difference(&p, &file["p"]) <= 1e-4);
+
+    let loss = loss(Loss::Dice, &logits, &file["y"]).unwrap();
+    assert!(difference(&loss.reshape(1).unwrap(), &file["loss"]) <= 1e-4);
+
+    let grads = loss.backward().unwrap();
+    for parameter in parameters(&shape) {
+        let grad = turned(grads.get(&vars[&parameter.name]).unwrap(), parameter.role);
+        let off = difference(&grad, &file[&format!("g/{}", parameter.name)]);
+        assert!(off <= 1e-4, "{}: {off}", parameter.name);
+    }
+}
