@@ -17,7 +17,6 @@ use super::ModelError;
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::error::pool;
-use super::loss::softmax;
 use super::unet::UNet;
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
@@ -179,38 +178,30 @@ fn judge(net: &UNet, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<
     let m = net.shape().classes;
     let inputs = Tensor::from_vec(inputs, (tiles, TILE, TILE, net.shape().channels), &Device::Cpu)?;
     let logits = net.forward(&inputs)?.flatten_all()?.to_vec1::<f32>()?;
-    let judged = logits.par_chunks_exact(TILE_PIXELS * m).map(|logits| {
-        let mut p = vec![0.0; m];
-        logits
-            .chunks_exact(m)
-            .map(|logits| {
-                for (p, logit) in p.iter_mut().zip(logits) {
-                    *p = f64::from(*logit);
-                }
-                Pixel::of(&mut p)
-            })
-            .collect()
-    });
+    let judged = logits
+        .par_chunks_exact(TILE_PIXELS * m)
+        .map(|logits| logits.chunks_exact(m).map(Pixel::of).collect());
     Ok(judged.collect())
 }
 
 impl Pixel {
-    /// From one pixel's logits, which are overwritten.
-    fn of(logits: &mut [f64]) -> Pixel {
-        let class = best_class(logits);
-        softmax(logits);
-        let best = logits[class as usize];
-        let others = logits.iter().enumerate().filter(|(c, _)| *c != class as usize);
-        let second = others.map(|(_, p)| *p).fold(0.0, f64::max);
-        let entropy = -logits
-            .iter()
-            .filter(|p| **p > 0.0)
-            .map(|p| p * p.ln())
-            .sum::<f64>();
+    /// From one pixel's logits z, in one pass: with e = exp(z - largest z) and S their sum, p = e / S and the entropy
+    /// is ln S - sum e (z - largest z) / S.
+    fn of(logits: &[f32]) -> Pixel {
+        let class = best_class(logits) as usize;
+        let largest = f64::from(logits[class]);
+        let (mut sum, mut second, mut weighted) = (1.0, 0.0f64, 0.0);
+        for (_, &logit) in logits.iter().enumerate().filter(|(c, _)| *c != class) {
+            let z = f64::from(logit) - largest;
+            let e = z.exp();
+            sum += e;
+            second = second.max(e);
+            weighted += e * z;
+        }
         Pixel {
-            class,
-            margin: best - second,
-            entropy: entropy.max(0.0),
+            class: class as u8,
+            margin: (1.0 - second) / sum,
+            entropy: (sum.ln() - weighted / sum).max(0.0),
         }
     }
 }
@@ -302,12 +293,14 @@ mod tests {
     /// ln 2 each for two equal logits beside one that is out of the question; p = e / (e + 1) against 1 / (e + 1).
     #[test]
     fn a_coin_toss_has_no_margin_and_one_bit_of_entropy() {
-        let toss = Pixel::of(&mut [-800.0, 1.0, 1.0]);
+        let toss = Pixel::of(&[-800.0, 1.0, 1.0]);
         assert_eq!((toss.class, toss.margin), (1, 0.0), "the lowest of equals");
         assert!((toss.entropy - 2f64.ln()).abs() < 1e-12);
         let e = std::f64::consts::E;
-        let sure = Pixel::of(&mut [0.0, 1.0]);
-        assert!((sure.margin - (e - 1.0) / (e + 1.0)).abs() < 1e-12);
+        let sure = Pixel::of(&[0.0, 1.0]);
+        let (p, q) = (e / (e + 1.0), 1.0 / (e + 1.0));
+        assert!((sure.margin - (p - q)).abs() < 1e-12);
+        assert!((sure.entropy + p * p.ln() + q * q.ln()).abs() < 1e-12);
         assert_eq!(sure.class, 1);
     }
 

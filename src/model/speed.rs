@@ -1,15 +1,18 @@
-//! How fast the network is, printed: `cargo test --release --lib speed -- --ignored --nocapture`.
+//! How fast the network is, printed: `cargo test --release --lib speed -- --ignored --nocapture
+//! --test-threads=1`.
 
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
 
 use super::adam::Adam;
+use super::data::Case;
 use super::loss::loss;
+use super::predict::draw;
 use super::unet::{UNet, parameters};
-use crate::imaging::Rng;
-use crate::records::Architecture;
-use crate::settings::Loss;
+use crate::imaging::{Grid, Plane, Rng, Volume};
+use crate::records::{Architecture, CaseId};
+use crate::settings::{Intensity, Loss};
 
 /// Multiply-adds count twice; the head and the up-convolutions included.
 fn flop_per_tile(shape: &Architecture) -> f64 {
@@ -90,5 +93,32 @@ fn forward_and_training_step_at_every_width() {
             let grads = loss(Loss::Dice, &logits, &classes).unwrap().backward().unwrap();
             adam.step(&grads).unwrap();
         });
+    }
+}
+
+/// The volume of the paper's segmentation times: 256 x 128 x 256, every tile with signal.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn drawing_a_volume() {
+    let grid = Grid::new([256, 128, 256], [0.9375, 1.5, 0.9375]);
+    let volume = Volume {
+        grid,
+        voxels: vec![1.0; grid.len()],
+    };
+    let id = CaseId::new("volume").unwrap();
+    let case = Case::new(id, vec![volume], None, Plane(1), Intensity::None, 4).unwrap();
+    for base_channels in [16, 32] {
+        let shape = Architecture {
+            channels: 1,
+            classes: 4,
+            base_channels,
+        };
+        let net = UNet::drawn(shape, &Rng::new(1)).unwrap();
+        let start = Instant::now();
+        draw(&net, &case, 16).unwrap();
+        println!(
+            "base {base_channels} volume: {:.2} s",
+            start.elapsed().as_secs_f64()
+        );
     }
 }

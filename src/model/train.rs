@@ -80,7 +80,7 @@ pub(super) fn train_on(
         check = learn.clone();
     }
     let pool = pool(training.threads)?;
-    let mut learner = Student::new(task, &rng)?;
+    let mut student = Student::new(task, &rng)?;
     let mut shuffle = rng.fork("shuffle");
     let mut order: Vec<usize> = (0..learn.len()).collect();
     let mut curve: Vec<EpochReport> = Vec::new();
@@ -92,7 +92,7 @@ pub(super) fn train_on(
         let steps = order.len().div_ceil(training.batch);
         let mut sum = 0.0;
         for (step, batch) in order.chunks(training.batch).enumerate() {
-            let loss = pool.install(|| learner.step(&learn, batch))?;
+            let loss = pool.install(|| student.step(&learn, batch))?;
             if !loss.is_finite() {
                 return Err(ModelError::Diverged { loss, epoch });
             }
@@ -107,11 +107,11 @@ pub(super) fn train_on(
                 return Ok(TaskResult::Cancelled);
             }
         }
-        let dice = pool.install(|| learner.dice(&check, training.batch))?;
+        let dice = pool.install(|| student.dice(&check, training.batch))?;
         // Without a class to measure no epoch is better than the first.
         let score = mean_of_known(dice.iter().copied()).unwrap_or(0.0);
         if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-            best = Some((score, learner.checkpoint(training.seed, epoch)?));
+            best = Some((score, student.checkpoint(training.seed, epoch)?));
             best_epoch = epoch;
         }
         let seconds = began.elapsed().as_secs_f64();

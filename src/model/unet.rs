@@ -267,7 +267,8 @@ mod tests {
         let images = Tensor::zeros((1, 16, 48, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         assert_eq!(net.forward(&images).unwrap().dims(), [1, 16, 48, 2]);
         let odd = Tensor::zeros((1, 24, 48, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
-        assert!(net.forward(&odd).is_err());
+        let error = net.forward(&odd).unwrap_err().to_string();
+        assert!(error.contains("48 x 24 cannot be halved 4 times"), "{error}");
     }
 
     /// Keras: limit = sqrt(6 / (9 x 64 + 9 x 64)) = 0.0722 for 64 to 64 channels.
