@@ -195,7 +195,7 @@ impl Default for Training {
     fn default() -> Self {
         Training {
             loss: Loss::Dice,
-            learning_rate: 1e-3,
+            learning_rate: 2e-4,
             batch: 16,
             max_epochs: 500,
             patience: 30,
