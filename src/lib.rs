@@ -3,3 +3,4 @@ pub mod imaging;
 pub mod protocol;
 pub mod records;
 pub mod settings;
+pub mod tui;
