@@ -10,6 +10,10 @@ use crate::records::CaseId;
 pub(super) struct Queue {
     pub rows: Vec<QueueRow>,
     pub cursor: Cursor,
+    /// Characters in the longest name, for the width of its column.
+    pub longest_name: usize,
+    /// The largest score, for the length of the bars.
+    pub largest_score: f64,
     /// The selected case by name: the order may change under it.
     case: Option<CaseId>,
 }
@@ -18,6 +22,9 @@ impl Queue {
     /// Makes the rows anew and finds the selected case among them.
     pub fn refresh(&mut self, snapshot: &Snapshot) {
         self.rows = snapshot.queue();
+        let names = self.rows.iter().map(|row| row.case.as_str().len());
+        self.longest_name = names.max().unwrap_or(0);
+        self.largest_score = self.rows.iter().filter_map(|row| row.score).fold(0.0, f64::max);
         if let Some(at) = self
             .case
             .as_ref()

@@ -56,37 +56,33 @@ pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: 
     }
 }
 
-/// What the order is: made how, over which pixels, by which model, and whether that is the current one.
+/// What the order is: made how and by which model, whether that is the current one, and over which pixels.
 fn title_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
     let theme = &app.setup.theme;
     let Some(ranking) = snapshot.ranking() else {
         return Line::styled(" not ranked yet", theme.dim());
     };
+    let words = strategy_words(ranking.strategy);
     let (Some(model), true) = (ranking.model, ranking.strategy != Strategy::Random) else {
         let seed = ranking
             .seed
             .map_or_else(String::new, |seed| format!(" (seed {seed})"));
-        return Line::raw(format!(" ranked by {}{seed}", strategy_words(ranking.strategy)));
+        return Line::raw(format!(" ranked by {words}{seed}"));
     };
-    let pixels = match ranking.pixels {
-        Pixels::All => "all pixels",
-        Pixels::Foreground => "foreground pixels",
-    };
-    let mut spans = vec![Span::raw(format!(
-        " ranked by {} over {pixels}, by {model}",
-        strategy_words(ranking.strategy)
-    ))];
+    let mut spans = vec![Span::raw(format!(" ranked by {words} of {model}"))];
     if snapshot.ranking_is_stale() {
         let current = snapshot
             .project
             .model
             .map_or_else(|| "none".into(), |model| model.to_string());
         let rank = app.setup.keymap.first_key_of(app.screen, Action::Rank);
-        spans.push(Span::styled(
-            format!("  (stale: current model is {current}; {rank} ranks anew)"),
-            theme.warn(),
-        ));
+        let stale = format!(" (stale: now {current}; {rank} ranks anew)");
+        spans.push(Span::styled(stale, theme.warn()));
     }
+    spans.push(Span::raw(match ranking.pixels {
+        Pixels::All => ", over all pixels",
+        Pixels::Foreground => ", over foreground pixels",
+    }));
     Line::from(spans)
 }
 
@@ -109,15 +105,15 @@ fn known_score(row: &QueueRow) -> Option<f64> {
     row.score.filter(|_| row.score_model.is_some())
 }
 
-/// The score as a bar of eight cells, from 0 to the largest of the ranking.
-fn bar(score: Option<f64>, largest: f64) -> String {
+/// The score as a bar of seven cells, from 0 to the largest of the ranking.
+fn bar(score: f64, largest: f64) -> String {
     const EIGHTHS: [&str; 8] = [
         "", "\u{258f}", "\u{258e}", "\u{258d}", "\u{258c}", "\u{258b}", "\u{258a}", "\u{2589}",
     ];
-    let Some(score) = score.filter(|_| largest > 0.0) else {
+    if largest <= 0.0 {
         return String::new();
-    };
-    let eighths = (score / largest * 64.0).round().clamp(0.0, 64.0) as usize;
+    }
+    let eighths = (score / largest * 56.0).round().clamp(0.0, 56.0) as usize;
     format!("{}{}", "\u{2588}".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
@@ -138,15 +134,8 @@ fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Column<'a
         spare,
         cell,
     };
-    let longest = app
-        .queue
-        .rows
-        .iter()
-        .take(500)
-        .map(|row| row.case.as_str().len())
-        .max()
-        .unwrap_or(0);
-    let case_width = longest.clamp(6, 20) as u16;
+    let case_width = app.queue.longest_name.clamp(6, 24) as u16;
+    let largest = app.queue.largest_score;
     let mut columns = vec![
         column(
             "#".into(),
@@ -157,22 +146,14 @@ fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Column<'a
         column("case".into(), case_width, 0, Box::new(|row| row.case.to_string())),
         column(
             score_head(snapshot),
-            8,
+            14,
             0,
-            Box::new(|row| known_score(row).map_or_else(String::new, |score| format!("{score:.4}"))),
+            Box::new(move |row| {
+                known_score(row)
+                    .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, largest)))
+            }),
         ),
     ];
-    let largest = snapshot
-        .order
-        .iter()
-        .filter_map(|scored| scored.score)
-        .fold(0.0, f64::max);
-    columns.push(column(
-        String::new(),
-        8,
-        4,
-        Box::new(move |row| bar(known_score(row), largest)),
-    ));
     columns.push(column(
         "status".into(),
         19,

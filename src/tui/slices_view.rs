@@ -186,11 +186,12 @@ fn effort_lines(app: &App, snapshot: &Snapshot, view: &SliceView) -> Vec<Line<'s
     let Some(correction) = snapshot.correction_of(&view.case) else {
         return Vec::new();
     };
-    let by = correction
-        .model
-        .map_or_else(|| "nothing drawn".into(), |model| model.to_string());
+    let head = match correction.model {
+        Some(model) => format!("saved effort of {model}"),
+        None => "saved effort (nothing was drawn)".into(),
+    };
     let mut lines = vec![
-        Line::styled(format!("saved effort of {by}"), theme.title()),
+        Line::styled(head, theme.title()),
         Line::styled(format!("{:<10}{:>8} {:>8}", "", "slice", "case"), theme.dim()),
     ];
     let saved = |effort: &[ClassEffort], at: usize| percent(effort.get(at).and_then(ClassEffort::saved));

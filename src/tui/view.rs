@@ -128,18 +128,17 @@ pub(super) fn seconds_left(app: &App, activity: &Activity) -> Option<f64> {
 fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = &app.setup.theme;
     let Some(snapshot) = &app.snapshot else { return };
-    let mut spans = vec![Span::raw(pools(snapshot)), Span::raw("  ")];
     let model = snapshot
         .project
         .model
         .map_or_else(|| "no model".into(), |model| model.to_string());
-    spans.push(Span::styled(model, theme.title()));
+    let mut spans = vec![Span::styled(model, theme.title())];
     if snapshot.ranking_is_stale() {
         spans.push(Span::styled("  ranking stale", theme.warn()));
     }
     let held = snapshot.waiting().count();
     if held > 0 {
-        spans.push(Span::styled(format!("  {held} held"), theme.warn()));
+        spans.push(Span::styled(format!("  {held} held back"), theme.warn()));
     }
     if snapshot.project.satisfied.is_some() {
         spans.push(Span::styled("  satisfactory", theme.good()));
@@ -148,17 +147,13 @@ fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
     if let Some(left) = seconds_left(app, &snapshot.activity) {
         activity += &format!(" at most {}", span(left));
     }
-    spans.push(Span::raw(format!("  {activity}")));
-    frame.render_widget(Line::from(spans), area);
-    let picture = Line::styled(app.setup.picture, theme.dim()).right_aligned();
-    let taken: usize = 4 + snapshot_width(app, snapshot, &activity);
-    if usize::from(area.width) > taken + app.setup.picture.len() {
-        frame.render_widget(picture, area);
+    spans.push(Span::raw(format!("  {activity}  {}", pools(snapshot))));
+    let line = Line::from(spans);
+    let room = usize::from(area.width).saturating_sub(line.width());
+    frame.render_widget(line, area);
+    if room > app.setup.picture.len() {
+        frame.render_widget(Line::styled(app.setup.picture, theme.dim()).right_aligned(), area);
     }
-}
-
-fn snapshot_width(_app: &App, snapshot: &Snapshot, activity: &str) -> usize {
-    pools(snapshot).len() + activity.len() + 40
 }
 
 /// Labelled, unlabelled and held-out cases, without the excluded ones.
@@ -168,7 +163,7 @@ fn pools(snapshot: &Snapshot) -> String {
         snapshot.cases.values().filter(here).count()
     };
     format!(
-        "{} labelled {} unlabelled {} held out",
+        "{} labelled, {} unlabelled, {} held out",
         count(Pool::Labelled),
         count(Pool::Unlabelled),
         count(Pool::HeldOut)
