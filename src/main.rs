@@ -1,16 +1,17 @@
 //! The program: reads the command line, sets up the log, and hands verbs and screens the doors to the engine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 use overtrace::cli::{Args, Doors};
 use overtrace::engine::{self, Options};
 use overtrace::protocol::EngineHandle;
 use overtrace::records::printable;
+use overtrace::tui;
 use tracing_appender::non_blocking::WorkerGuard;
 
 fn main() -> ExitCode {
@@ -67,8 +68,25 @@ fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
     Ok(handle)
 }
 
-fn app(_handle: EngineHandle, _args: &Args) -> Result<()> {
-    bail!("the app is not built yet")
+fn app(handle: EngineHandle, args: &Args) -> Result<()> {
+    let options = tui::Options {
+        keymap: args.keymap.clone(),
+        user_keymap: user_keymap(),
+        engine_ends: true,
+        ..tui::Options::default()
+    };
+    Ok(tui::run(handle, options)?)
+}
+
+/// The user's own keys: `overtrace/keymap.toml` in the configuration folder.
+fn user_keymap() -> Option<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    Some(folder.join("overtrace/keymap.toml"))
 }
 
 /// One file a day; the level comes from `OVERTRACE_LOG`, and is `info` without it.

@@ -25,23 +25,25 @@ pub struct EngineGone;
 /// Sends commands to an engine and receives its events.
 #[derive(Debug)]
 pub struct EngineHandle {
+    sender: EngineSender,
+    receiver: EngineReceiver,
+}
+
+/// The half of a handle that sends.
+#[derive(Debug)]
+pub struct EngineSender {
     requests: Sender<Request>,
-    events: Receiver<Event>,
     who: String,
     next: AtomicU64,
 }
 
-impl EngineHandle {
-    /// A handle over the two ends; `who` is the account that its commands are journalled under.
-    pub fn new(requests: Sender<Request>, events: Receiver<Event>, who: String) -> Self {
-        EngineHandle {
-            requests,
-            events,
-            who,
-            next: AtomicU64::new(1),
-        }
-    }
+/// The half of a handle that receives; it may wait in a thread of its own.
+#[derive(Debug)]
+pub struct EngineReceiver {
+    events: Receiver<Event>,
+}
 
+impl EngineSender {
     /// The account that commands are journalled under.
     pub fn who(&self) -> &str {
         &self.who
@@ -61,7 +63,9 @@ impl EngineHandle {
         self.requests.send(request).map_err(|_| EngineGone)?;
         Ok(id)
     }
+}
 
+impl EngineReceiver {
     /// The next event, or `None` when `timeout` passes without one.
     ///
     /// # Errors
@@ -80,6 +84,54 @@ impl EngineHandle {
     /// [`EngineGone`].
     pub fn wait(&self) -> Result<Event, EngineGone> {
         self.events.recv().map_err(|_| EngineGone)
+    }
+}
+
+impl EngineHandle {
+    /// A handle over the two ends; `who` is the account that its commands are journalled under.
+    pub fn new(requests: Sender<Request>, events: Receiver<Event>, who: String) -> Self {
+        EngineHandle {
+            sender: EngineSender {
+                requests,
+                who,
+                next: AtomicU64::new(1),
+            },
+            receiver: EngineReceiver { events },
+        }
+    }
+
+    /// The two halves, for a surface that waits for events and keys at once.
+    pub fn split(self) -> (EngineSender, EngineReceiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// The account that commands are journalled under.
+    pub fn who(&self) -> &str {
+        self.sender.who()
+    }
+
+    /// Sends a command without waiting; returns the number its answer will carry.
+    ///
+    /// # Errors
+    /// [`EngineGone`].
+    pub fn send(&self, command: Command) -> Result<u64, EngineGone> {
+        self.sender.send(command)
+    }
+
+    /// The next event, or `None` when `timeout` passes without one.
+    ///
+    /// # Errors
+    /// [`EngineGone`].
+    pub fn receive(&self, timeout: Duration) -> Result<Option<Event>, EngineGone> {
+        self.receiver.receive(timeout)
+    }
+
+    /// The next event, however long it takes.
+    ///
+    /// # Errors
+    /// [`EngineGone`].
+    pub fn wait(&self) -> Result<Event, EngineGone> {
+        self.receiver.wait()
     }
 
     /// Sends a command and waits for its answer; other events go to `meanwhile`.

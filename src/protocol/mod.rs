@@ -14,6 +14,6 @@ mod snapshot;
 
 pub use command::{Command, ImportItem, SliceRequest};
 pub use event::{Activity, Answer, Change, Event, HandedOut, IntakeReport, Outcome, SliceView, Stage};
-pub use handle::{EngineGone, EngineHandle, Request};
+pub use handle::{EngineGone, EngineHandle, EngineReceiver, EngineSender, Request};
 pub use queue::{QueueRow, Status};
 pub use snapshot::{Gap, Snapshot};

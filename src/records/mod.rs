@@ -24,4 +24,4 @@ pub use task::{
     EpochReport, PredictCase, PredictTask, Predicted, Progress, Task, TaskResult, TrainCase, TrainTask,
     Trained,
 };
-pub use text::printable;
+pub use text::{is_unsafe, printable};

@@ -1,14 +1,19 @@
 //! Text from outside (names, headers, reasons) as it may reach a terminal.
 
-/// The text with every control and bidirectional character replaced by U+FFFD, so that no name can move a cursor,
-/// set a colour or turn the reading direction.
+/// Whether a terminal would obey the character, or let it turn the text around it, instead of showing it.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
+        )
+}
+
+/// The text with every such character replaced by U+FFFD, so that no name can move a cursor or set a colour.
 pub fn printable(text: &str) -> String {
-    let unsafe_to_show = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
     text.chars()
-        .map(|c| if unsafe_to_show(c) { '\u{fffd}' } else { c })
+        .map(|c| if is_unsafe(c) { '\u{FFFD}' } else { c })
         .collect()
 }
 

@@ -1,0 +1,128 @@
+//! What keys do to one case, from the queue and from its slices alike.
+
+use super::action::Action;
+use super::prompt::{Prompt, Then};
+use super::text::{clean, percent};
+use crate::protocol::{Command, Snapshot};
+use crate::records::{Case, CaseId, HeldFile, Pool};
+
+/// What a key leads to.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    /// A question first.
+    Ask(Prompt),
+    /// A wish to the engine.
+    Send(Command),
+}
+
+/// The oldest file that waits for a decision on `case`.
+pub(super) fn held<'a>(snapshot: &'a Snapshot, case: &CaseId) -> Option<&'a HeldFile> {
+    snapshot.waiting().find(|held| held.case == *case)
+}
+
+/// What `action` leads to for `case`; `who` is the account of the person at the keys.
+///
+/// # Errors
+/// Why it cannot be done now, in words.
+pub(super) fn act(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> Result<Step, String> {
+    let row: &Case = snapshot
+        .cases
+        .get(case)
+        .ok_or_else(|| format!("{case} is not in the project any more"))?;
+    let handout = row.handout.and_then(|id| snapshot.handouts.get(&id));
+    let ask = |title: String, lines: Vec<String>, text: &str, then| {
+        Ok(Step::Ask(Prompt::line(title, lines, text, then)))
+    };
+    match action {
+        Action::HandOut => {
+            if let Some(out) = handout {
+                return Err(format!(
+                    "{case} is out to {}; withdraw it first",
+                    clean(&out.owner)
+                ));
+            }
+            if row.excluded.is_some() {
+                return Err(format!("{case} is excluded; include it first"));
+            }
+            let drawn = snapshot.predictions.get(case).map_or(
+                "no model has drawn it: the mask will be empty".into(),
+                |prediction| format!("{} has drawn it", prediction.model),
+            );
+            let mut lines = vec![drawn];
+            if row.pool == Pool::HeldOut {
+                lines.push("it is held out: it only measures".into());
+            }
+            ask(
+                format!("hand {case} out to"),
+                lines,
+                who,
+                Then::HandOut(case.clone()),
+            )
+        }
+        Action::Withdraw => {
+            let out = handout.ok_or_else(|| format!("{case} is in nobody's hands"))?;
+            let lines = vec![format!("{} has it", clean(&out.owner))];
+            ask(
+                format!("withdraw {case}, because"),
+                lines,
+                "",
+                Then::Withdraw(case.clone()),
+            )
+        }
+        Action::AcceptHeld => {
+            let file =
+                held(snapshot, case).ok_or_else(|| format!("no file of {case} waits for a decision"))?;
+            Ok(Step::Ask(Prompt::confirm(
+                format!("accept {} for {case}?", clean(&file.name)),
+                vec![format!("{}: {}", clean(&file.code), clean(&file.words))],
+                Then::Send(Command::AcceptHeld { held: file.id }),
+            )))
+        }
+        Action::RefuseHeld => {
+            let file =
+                held(snapshot, case).ok_or_else(|| format!("no file of {case} waits for a decision"))?;
+            let lines = vec![format!("{}: {}", clean(&file.code), clean(&file.words))];
+            let title = format!("refuse {}, because", clean(&file.name));
+            ask(title, lines, "", Then::Refuse(file.id))
+        }
+        Action::NoteMinutes => {
+            let last = snapshot
+                .correction_of(case)
+                .ok_or_else(|| format!("{case} has not come back corrected yet"))?;
+            let mean =
+                crate::records::mean_of_known(last.effort.iter().map(crate::records::ClassEffort::saved));
+            let lines = vec![format!(
+                "correction {} by {}, saved effort {}",
+                last.id,
+                clean(&last.who),
+                percent(mean)
+            )];
+            let before = last
+                .minutes
+                .map_or_else(String::new, |minutes| minutes.to_string());
+            ask(
+                format!("minutes at work on {case}"),
+                lines,
+                &before,
+                Then::Minutes(case.clone()),
+            )
+        }
+        Action::ExcludeCase => {
+            if row.excluded.is_some() {
+                return Err(format!("{case} is excluded already"));
+            }
+            let lines = vec!["it will not be ranked, train or measure".into()];
+            ask(
+                format!("exclude {case}, because"),
+                lines,
+                "",
+                Then::Exclude(case.clone()),
+            )
+        }
+        Action::IncludeCase => match row.excluded {
+            Some(_) => Ok(Step::Send(Command::Include { case: case.clone() })),
+            None => Err(format!("{case} is not excluded")),
+        },
+        other => Err(format!("{} does nothing to a case", other.entry().name)),
+    }
+}

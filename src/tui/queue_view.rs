@@ -1,0 +1,257 @@
+//! Draws the queue: only the rows on the screen are formatted.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Row, Table, Wrap};
+
+use super::action::Action;
+use super::app::App;
+use super::cases;
+use super::layout;
+use super::rounds::strategy_words;
+use super::text::{age, clean, dice, percent};
+use super::view::cut;
+use crate::protocol::{QueueRow, Snapshot, Status};
+use crate::settings::{Pixels, Strategy};
+
+/// A column: its header, its width, how little it matters, and what it says of a row.
+struct Column<'a> {
+    head: String,
+    width: u16,
+    /// Columns with the highest number go first when there is no room.
+    spare: u8,
+    cell: Box<dyn Fn(&QueueRow) -> String + 'a>,
+}
+
+pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
+    let theme = &app.setup.theme;
+    let [title, header, list, details] = layout::queue(body);
+    frame.render_widget(title_line(app, snapshot), title);
+    let columns = columns(app, snapshot, body.width);
+    let widths = || columns.iter().map(|column| Constraint::Length(column.width));
+    let heads = Row::new(columns.iter().map(|column| column.head.clone())).style(theme.title());
+    frame.render_widget(Table::new([heads], widths()), header);
+    let queue = &app.queue;
+    let window = queue.cursor.window(queue.rows.len(), list.height.into());
+    let rows = queue.rows[window.clone()].iter().zip(window).map(|(row, at)| {
+        let cells = columns
+            .iter()
+            .map(|column| cut(&(column.cell)(row), column.width.into()));
+        let style = match row.status {
+            _ if at == queue.cursor.selected => theme.selected(),
+            Status::Held { .. } => theme.warn(),
+            Status::Excluded { .. } => theme.dim(),
+            _ => ratatui::style::Style::new(),
+        };
+        Row::new(cells.collect::<Vec<_>>()).style(style)
+    });
+    frame.render_widget(Table::new(rows, widths()), list);
+    if queue.rows.is_empty() {
+        let words = "no case yet; `overtrace import` takes images in";
+        frame.render_widget(Line::raw(words).centered(), list);
+    }
+    if let Some(row) = queue.selected() {
+        draw_details(app, snapshot, row, frame, details);
+    }
+}
+
+/// What the order is: made how and by which model, whether that is the current one, and over which pixels.
+fn title_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
+    let theme = &app.setup.theme;
+    let Some(ranking) = snapshot.ranking() else {
+        return Line::styled(" not ranked yet", theme.dim());
+    };
+    let words = strategy_words(ranking.strategy);
+    let (Some(model), true) = (ranking.model, ranking.strategy != Strategy::Random) else {
+        let seed = ranking
+            .seed
+            .map_or_else(String::new, |seed| format!(" (seed {seed})"));
+        return Line::raw(format!(" ranked by {words}{seed}"));
+    };
+    let mut spans = vec![Span::raw(format!(" ranked by {words} of {model}"))];
+    if snapshot.ranking_is_stale() {
+        let current = snapshot
+            .project
+            .model
+            .map_or_else(|| "none".into(), |model| model.to_string());
+        let rank = app.setup.keymap.first_key_of(app.screen, Action::Rank);
+        let stale = format!(" (stale: now {current}; {rank} ranks anew)");
+        spans.push(Span::styled(stale, theme.warn()));
+    }
+    spans.push(Span::raw(match ranking.pixels {
+        Pixels::All => ", over all pixels",
+        Pixels::Foreground => ", over foreground pixels",
+    }));
+    Line::from(spans)
+}
+
+fn score_head(snapshot: &Snapshot) -> String {
+    let Some(ranking) = snapshot.ranking() else {
+        return "score".into();
+    };
+    let name = match ranking.strategy {
+        Strategy::AverageBvsb => "Avg BvSB",
+        Strategy::Entropy => "entropy",
+        Strategy::Random => return "score".into(),
+    };
+    ranking
+        .model
+        .map_or_else(|| "score".into(), |model| format!("{name} by {model}"))
+}
+
+/// A score is never shown without the model that made it.
+fn known_score(row: &QueueRow) -> Option<f64> {
+    row.score.filter(|_| row.score_model.is_some())
+}
+
+/// The score as a bar of seven cells, from 0 to the largest of the ranking.
+fn bar(score: f64, largest: f64) -> String {
+    const EIGHTHS: [&str; 8] = [
+        "", "\u{258f}", "\u{258e}", "\u{258d}", "\u{258c}", "\u{258b}", "\u{258a}", "\u{2589}",
+    ];
+    if largest <= 0.0 {
+        return String::new();
+    }
+    let eighths = (score / largest * 56.0).round().clamp(0.0, 56.0) as usize;
+    format!("{}{}", "\u{2588}".repeat(eighths / 8), EIGHTHS[eighths % 8])
+}
+
+fn status_words(app: &App, status: &Status) -> String {
+    match status {
+        Status::Held { code } => format!("held {}", clean(code)),
+        Status::Out { owner, since } => format!("out {} {}", clean(owner), age(*since, app.now)),
+        Status::Excluded { why } => format!("excluded: {}", clean(why)),
+        status => status.word().into(),
+    }
+}
+
+fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Column<'a>> {
+    let labels = &snapshot.settings.labels.0;
+    let column = |head: String, width: u16, spare, cell: Box<dyn Fn(&QueueRow) -> String + 'a>| Column {
+        width: width.max(head.chars().count() as u16),
+        head,
+        spare,
+        cell,
+    };
+    let case_width = app.queue.longest_name.clamp(6, 24) as u16;
+    let largest = app.queue.largest_score;
+    let mut columns = vec![
+        column(
+            "#".into(),
+            5,
+            0,
+            Box::new(|row| row.rank.map_or_else(|| "-".into(), |rank| rank.to_string())),
+        ),
+        column("case".into(), case_width, 0, Box::new(|row| row.case.to_string())),
+        column(
+            score_head(snapshot),
+            14,
+            0,
+            Box::new(move |row| {
+                known_score(row)
+                    .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, largest)))
+            }),
+        ),
+    ];
+    columns.push(column(
+        "status".into(),
+        19,
+        0,
+        Box::new(|row| status_words(app, &row.status)),
+    ));
+    for (at, label) in labels.iter().enumerate() {
+        let ml = move |row: &QueueRow| {
+            row.class_ml
+                .get(at)
+                .map_or_else(String::new, |ml| format!("{ml:.1}"))
+        };
+        columns.push(column(
+            cut(&format!("{} ml", clean(&label.name)), 10),
+            7,
+            2,
+            Box::new(ml),
+        ));
+    }
+    let by = |row: &QueueRow| {
+        row.volume_model
+            .map_or_else(String::new, |model| model.to_string())
+    };
+    columns.push(column("by".into(), 4, 2, Box::new(by)));
+    let mean = |row: &QueueRow| {
+        if row.saved_effort.is_empty() {
+            String::new()
+        } else {
+            percent(row.mean_saved_effort())
+        }
+    };
+    columns.push(column("saved".into(), 7, 1, Box::new(mean)));
+    for (at, label) in labels.iter().enumerate() {
+        let saved = move |row: &QueueRow| {
+            row.saved_effort
+                .get(at)
+                .map_or_else(String::new, |share| percent(*share))
+        };
+        columns.push(column(
+            cut(&format!("{} saved", clean(&label.name)), 12),
+            7,
+            3,
+            Box::new(saved),
+        ));
+    }
+    // One column of a kind alone would mislead: the kind goes as a whole.
+    let width = |columns: &[Column<'_>]| columns.iter().map(|column| column.width + 1).sum::<u16>();
+    while width(&columns) > room + 1 {
+        let Some(spare) = columns
+            .iter()
+            .map(|column| column.spare)
+            .max()
+            .filter(|spare| *spare > 0)
+        else {
+            break;
+        };
+        columns.retain(|column| column.spare != spare);
+    }
+    columns
+}
+
+/// Everything about one case that its row may have no room for.
+fn draw_details(app: &App, snapshot: &Snapshot, row: &QueueRow, frame: &mut Frame<'_>, area: Rect) {
+    let theme = &app.setup.theme;
+    let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
+    let per_class = |values: Vec<String>| {
+        let each: Vec<String> = names
+            .iter()
+            .zip(values)
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        each.join("  ")
+    };
+    let mut lines = vec![Line::from(vec![
+        Span::styled(format!("{} ", row.case), theme.title()),
+        Span::raw(format!("{}, {}", row.pool.word(), status_words(app, &row.status))),
+    ])];
+    if let Some(file) = cases::held(snapshot, &row.case) {
+        let [accept, refuse] = [Action::AcceptHeld, Action::RefuseHeld]
+            .map(|action| app.setup.keymap.first_key_of(app.screen, action));
+        let words = format!(
+            "{} waits ({accept} accepts, {refuse} refuses): {}",
+            clean(&file.name),
+            clean(&file.words)
+        );
+        lines.push(Line::styled(words, theme.warn()));
+    }
+    if let (Some(model), false) = (row.volume_model, row.class_ml.is_empty()) {
+        let ml = row.class_ml.iter().map(|ml| format!("{ml:.1} ml")).collect();
+        lines.push(Line::raw(format!("predicted by {model}: {}", per_class(ml))));
+        if !row.dice.is_empty() {
+            let values = row.dice.iter().map(|value| dice(*value)).collect();
+            lines.push(Line::raw(format!("Dice by {model}: {}", per_class(values))));
+        }
+    }
+    if !row.saved_effort.is_empty() {
+        let values = row.saved_effort.iter().map(|share| percent(*share)).collect();
+        lines.push(Line::raw(format!("saved effort: {}", per_class(values))));
+    }
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), area);
+}

@@ -1,0 +1,239 @@
+//! Draws the rounds: history, what runs now, the learning curves.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::symbols::Marker;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Row, Table, Wrap};
+
+use super::action::Action;
+use super::app::App;
+use super::layout;
+use super::text::{age, clean, dice, percent, span};
+use super::view::{activity_words, cut, seconds_left};
+use crate::protocol::{Snapshot, Stage};
+use crate::records::{ClassEffort, EpochReport, Round, RoundState, mean_of_known};
+
+pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
+    let [title, header, list, activity, charts] = layout::rounds(body);
+    draw_title(app, snapshot, frame, title);
+    draw_table(app, snapshot, frame, header, list);
+    draw_activity(app, snapshot, frame, activity);
+    draw_curves(app, snapshot, frame, charts);
+}
+
+fn draw_title(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
+    let theme = &app.setup.theme;
+    let key = |action| app.setup.keymap.first_key_of(app.screen, action);
+    let line = match (&snapshot.project.satisfied, snapshot.open_round()) {
+        (Some(words), _) => {
+            let again = key(Action::Reopen);
+            let text = format!(" satisfactory: {} ({again} goes on)", clean(words));
+            Line::styled(text, theme.good())
+        }
+        (None, Some(round)) => Line::raw(format!(
+            " round {} is {}: {} of {} queried cases are back ({} trains now, {} abandons)",
+            round.id,
+            round.state.word(),
+            round.returned,
+            round.queried.len(),
+            key(Action::Train),
+            key(Action::AbandonRound)
+        )),
+        (None, None) => Line::raw(format!(
+            " no round is open ({} starts one)",
+            key(Action::StartRound)
+        )),
+    };
+    frame.render_widget(line, area);
+}
+
+/// One line of the history; `per_class` is what there is room for.
+fn cells(round: &Round, per_class: bool) -> Vec<String> {
+    let mean_dice = mean_of_known(round.held_out_dice.iter().copied());
+    let saved: Vec<Option<f64>> = round.effort.iter().map(ClassEffort::saved).collect();
+    let mut cells = vec![
+        round.id.to_string(),
+        round.state.word().into(),
+        round.model.map_or_else(|| "-".into(), |model| model.to_string()),
+        round.labelled.to_string(),
+    ];
+    let known = |empty: bool, text: String| if empty { String::new() } else { text };
+    cells.push(known(round.held_out_dice.is_empty(), dice(mean_dice)));
+    if per_class {
+        let each: Vec<String> = round.held_out_dice.iter().map(|value| dice(*value)).collect();
+        cells.push(each.join(" "));
+    }
+    cells.push(known(
+        saved.is_empty(),
+        percent(mean_of_known(saved.iter().copied())),
+    ));
+    if per_class {
+        let each: Vec<String> = saved
+            .iter()
+            .map(|share| percent(*share).replace(' ', ""))
+            .collect();
+        cells.push(each.join(" "));
+    }
+    cells.push(span(round.training_s + round.predicting_s));
+    cells
+}
+
+fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rect, list: Rect) {
+    let theme = &app.setup.theme;
+    let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
+    let per_class = (9 + 10 + 6 + 9 + 7 + 7 + 9) + 14 * names.len() <= header.width.into();
+    let class_width = (7 * names.len()).max(1) as u16;
+    let mut heads = vec![
+        "round".to_string(),
+        "state".into(),
+        "model".into(),
+        "labelled".into(),
+        "Dice".into(),
+    ];
+    let mut widths = vec![5, 10, 5, 8, 6];
+    if per_class {
+        heads.push(cut(&names.join(" / "), class_width.into()));
+        widths.push(class_width);
+    }
+    heads.push("saved".into());
+    widths.push(7);
+    if per_class {
+        heads.push(cut(&names.join(" / "), class_width.into()));
+        widths.push(class_width);
+    }
+    heads.push("took".into());
+    widths.push(8);
+    let widths = || widths.iter().map(|width| Constraint::Length(*width));
+    frame.render_widget(
+        Table::new([Row::new(heads).style(theme.title())], widths()),
+        header,
+    );
+    let window = app
+        .rounds
+        .cursor
+        .window(snapshot.rounds.len(), list.height.into());
+    let shown = snapshot
+        .rounds
+        .values()
+        .enumerate()
+        .skip(window.start)
+        .take(window.len());
+    let rows = shown.map(|(at, round)| {
+        let style = match round.state {
+            _ if at == app.rounds.cursor.selected => theme.selected(),
+            RoundState::Abandoned(_) => theme.dim(),
+            _ => Style::new(),
+        };
+        Row::new(cells(round, per_class)).style(style)
+    });
+    frame.render_widget(Table::new(rows, widths()), list);
+}
+
+fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
+    let theme = &app.setup.theme;
+    let activity = &snapshot.activity;
+    let [words, gauge] = Layout::vertical([Constraint::Length(1); 2]).areas(area);
+    if activity.stage == Stage::Idle {
+        // What ended a round early, or what a round was asked by, is said where a running one has its gauge.
+        let note = app
+            .rounds
+            .selected(snapshot)
+            .and_then(|round| match &round.state {
+                RoundState::Abandoned(why) => Some(format!(" {} abandoned: {}", round.id, clean(why))),
+                _ => None,
+            });
+        frame.render_widget(
+            Line::styled(note.unwrap_or_else(|| " idle".into()), theme.dim()),
+            words,
+        );
+        return;
+    }
+    let mut text = format!(" {}", activity_words(activity));
+    if let Some(since) = activity.since {
+        text += &format!(", for {}", age(since, app.now));
+    }
+    if let Some(left) = seconds_left(app, activity) {
+        text += &format!(", at most {} to go", span(left));
+    }
+    frame.render_widget(Line::raw(text), words);
+    let share = activity.done as f64 / activity.of.max(1) as f64;
+    let bar = Gauge::default()
+        .ratio(share.clamp(0.0, 1.0))
+        .gauge_style(theme.title());
+    frame.render_widget(bar, gauge);
+}
+
+fn draw_curves(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
+    let theme = &app.setup.theme;
+    let Some((of, curve)) = app.rounds.curve(snapshot).filter(|(_, curve)| !curve.is_empty()) else {
+        let selected = app.rounds.selected(snapshot).and_then(|round| round.model);
+        let why = match selected.and_then(|model| app.rounds.curves.get(&model)) {
+            Some(Err(why)) => why.clone(),
+            _ => "no learning curve yet".into(),
+        };
+        let words = Paragraph::new(why)
+            .style(theme.dim())
+            .centered()
+            .wrap(Wrap { trim: true });
+        frame.render_widget(words, layout::middle(area, area.width, 2));
+        return;
+    };
+    // Loss and Dice have scales of their own, so each has a chart of its own.
+    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(area);
+    let points = |value: &dyn Fn(&EpochReport) -> Option<f64>| -> Vec<(f64, f64)> {
+        curve
+            .iter()
+            .filter_map(|epoch| {
+                value(epoch)
+                    .filter(|v| v.is_finite())
+                    .map(|v| (epoch.epoch as f64, v))
+            })
+            .collect()
+    };
+    let loss = points(&|epoch| Some(epoch.loss));
+    let mean = points(&|epoch| mean_of_known(epoch.dice.iter().copied()));
+    let last = curve.last().expect("an empty curve was filtered out");
+    let worst = loss.iter().map(|point| point.1).fold(0.0, f64::max);
+    let loss_title = format!(" loss of {of}: {:.4} in epoch {} ", last.loss, last.epoch);
+    let last_dice = dice(mean_of_known(last.dice.iter().copied()));
+    let dice_title = format!(" validation Dice: {last_dice}, best epoch {} ", last.best_epoch);
+    draw_chart(
+        app,
+        frame,
+        left,
+        loss_title,
+        &loss,
+        if worst > 0.0 { worst } else { 1.0 },
+    );
+    draw_chart(app, frame, right, dice_title, &mean, 1.0);
+}
+
+fn draw_chart(app: &App, frame: &mut Frame<'_>, area: Rect, title: String, points: &[(f64, f64)], top: f64) {
+    let theme = &app.setup.theme;
+    let end = points.last().map_or(2.0, |point| point.0.max(2.0));
+    let label = |value: f64| {
+        if value >= 10.0 {
+            format!("{value:.0}")
+        } else {
+            format!("{value:.2}")
+        }
+    };
+    let data = Dataset::default()
+        .marker(Marker::Braille)
+        .graph_type(GraphType::Line)
+        .style(theme.title())
+        .data(points);
+    let epochs = Axis::default()
+        .bounds([1.0, end])
+        .labels([Span::raw("1"), Span::raw(format!("epoch {end:.0}"))]);
+    let values = Axis::default()
+        .bounds([0.0, top])
+        .labels([0.0, top / 2.0, top].map(|value| Span::raw(label(value))));
+    let chart = Chart::new(vec![data])
+        .block(Block::bordered().title(title))
+        .x_axis(epochs.style(theme.dim()))
+        .y_axis(values.style(theme.dim()));
+    frame.render_widget(chart, area);
+}

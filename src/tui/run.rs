@@ -1,0 +1,284 @@
+//! The event loop: keys, signals, engine events and pictures come in through one channel; what the app wants
+//! done is done here. Blocks while nothing happens; draws once for all that came in meanwhile.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use jiff::Timestamp;
+use ratatui::crossterm::event::{self, Event as Input, KeyEventKind};
+use ratatui::layout::Size;
+use ratatui_image::picker::{Picker, ProtocolType};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
+
+use super::app::{App, Effect, Msg, Setup};
+use super::key::Key;
+use super::keymap::{Keymap, KeymapErrors};
+use super::picture::{PaintJob, paint};
+use super::terminal::Takeover;
+use super::theme::Theme;
+use crate::protocol::{EngineGone, EngineHandle, EngineReceiver, EngineSender};
+
+/// Messages taken in before a frame is drawn, so that a flood of them cannot keep the screen still.
+const BATCH: usize = 256;
+
+/// How pictures reach the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PictureMode {
+    /// The terminal is asked; half-blocks when it knows no graphics, and inside tmux.
+    #[default]
+    Auto,
+    /// Half-blocks, which work everywhere.
+    HalfBlocks,
+    /// Letters and shades, for terminals without colour.
+    Letters,
+}
+
+/// What a person may choose.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Name of the keymap preset.
+    pub keymap: String,
+    /// A keymap file laid over it; one that is not there lays nothing.
+    pub user_keymap: Option<PathBuf>,
+    /// How pictures reach the terminal.
+    pub picture: PictureMode,
+    /// Whether there are colours; no when `NO_COLOR` is set. Without, pictures are letters.
+    pub colour: bool,
+    /// The engine ends with the app: leaving while it computes asks first.
+    pub engine_ends: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            keymap: "default".into(),
+            user_keymap: None,
+            picture: PictureMode::Auto,
+            colour: true,
+            engine_ends: true,
+        }
+    }
+}
+
+/// Why the screens ended, or never began.
+#[derive(Debug, thiserror::Error)]
+pub enum TuiError {
+    /// Standard input or output is no terminal.
+    #[error("the screens need a terminal; for scripts there are the verbs, see `overtrace --help`")]
+    NoTerminal,
+    /// The keymap is wrong.
+    #[error(transparent)]
+    Keymap(#[from] KeymapErrors),
+    /// The terminal refused.
+    #[error("using the terminal: {0}")]
+    Terminal(#[from] io::Error),
+    /// The engine ended.
+    #[error(transparent)]
+    Engine(#[from] EngineGone),
+}
+
+/// What comes in.
+enum Incoming {
+    /// Something for the app.
+    Msg(Msg),
+    /// SIGCONT: the terminal may be in any state.
+    Continued,
+    /// A thread panicked and the terminal was given back; the words are its last.
+    Panicked(String),
+    /// The engine ended.
+    EngineGone,
+    /// No more keys will come.
+    KeysEnded(io::Error),
+}
+
+/// Runs the screens until the person leaves.
+///
+/// The thread that reads keys cannot be interrupted and lives on until the process ends.
+///
+/// # Errors
+/// [`TuiError`]; the terminal is given back before it is returned.
+pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
+    let keymap = Keymap::load(&options.keymap, options.user_keymap.as_deref())?;
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Err(TuiError::NoTerminal);
+    }
+    let (inbox, incoming) = channel();
+    let panics = inbox.clone();
+    let mut takeover = Takeover::new(move |words| drop(panics.send(Incoming::Panicked(words))))?;
+    let picker = choose_picker(options.picture);
+    let spelled = options.picture == PictureMode::Letters || !options.colour;
+    let (sender, receiver) = handle.split();
+    let mut app = App::new(Setup {
+        keymap,
+        theme: Theme::new(options.colour),
+        who: sender.who().to_string(),
+        picture: if spelled {
+            "letters"
+        } else {
+            protocol_word(picker.protocol_type())
+        },
+        spelled,
+        engine_ends: options.engine_ends,
+    });
+    app.update(Msg::Resize(takeover.size()?));
+    let painter = start_painter(picker, inbox.clone());
+    start_signals(inbox.clone())?;
+    start_keys(inbox.clone());
+    start_events(receiver, inbox);
+    let hands = Hands { sender, painter };
+    follow(&mut app, &mut takeover, &incoming, &hands)
+}
+
+/// What the loop does things with.
+struct Hands {
+    sender: EngineSender,
+    painter: Sender<Arc<PaintJob>>,
+}
+
+fn follow(
+    app: &mut App,
+    takeover: &mut Takeover,
+    incoming: &Receiver<Incoming>,
+    hands: &Hands,
+) -> Result<(), TuiError> {
+    loop {
+        let wants = app.update(Msg::Frame(Timestamp::now()));
+        if perform(app, takeover, hands, wants)? {
+            return Ok(());
+        }
+        takeover.draw(app)?;
+        let first = incoming.recv().map_err(|_| EngineGone)?;
+        let more = std::iter::from_fn(|| incoming.try_recv().ok()).take(BATCH);
+        for one in std::iter::once(first).chain(more) {
+            let effects = match one {
+                Incoming::Msg(msg) => app.update(msg),
+                Incoming::Continued => {
+                    takeover.resume()?;
+                    app.update(Msg::Resize(takeover.size()?))
+                }
+                Incoming::Panicked(words) => {
+                    takeover.resume()?;
+                    app.update(Msg::Notice(format!("a part of overtrace failed: {words}")))
+                }
+                Incoming::EngineGone => return Err(EngineGone.into()),
+                Incoming::KeysEnded(error) => return Err(error.into()),
+            };
+            if perform(app, takeover, hands, effects)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Does what the app wants done; `true` ends the loop.
+fn perform(
+    app: &mut App,
+    takeover: &mut Takeover,
+    hands: &Hands,
+    effects: Vec<Effect>,
+) -> Result<bool, TuiError> {
+    for effect in effects {
+        match effect {
+            Effect::Send { command, purpose } => {
+                let request = hands.sender.send(command)?;
+                app.update(Msg::Sent { request, purpose });
+            }
+            // The painter lives as long as its sender, unless it panicked, and then there are no pictures.
+            Effect::Paint(job) => drop(hands.painter.send(job)),
+            Effect::Suspend => takeover.suspend(),
+            Effect::Redraw => takeover.clear()?,
+            Effect::Quit => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the terminal what it can show. tmux answers for the terminal behind it and then drops the picture.
+fn choose_picker(mode: PictureMode) -> Picker {
+    let term = std::env::var("TERM").unwrap_or_default();
+    let multiplexed =
+        std::env::var_os("TMUX").is_some() || term.starts_with("tmux") || term.starts_with("screen");
+    match mode {
+        PictureMode::Auto if !multiplexed => {
+            Picker::from_query_stdio().unwrap_or_else(|_| Picker::halfblocks())
+        }
+        _ => Picker::halfblocks(),
+    }
+}
+
+fn protocol_word(protocol: ProtocolType) -> &'static str {
+    match protocol {
+        ProtocolType::Halfblocks => "half-blocks",
+        ProtocolType::Sixel => "sixel",
+        ProtocolType::Kitty => "kitty",
+        ProtocolType::Iterm2 => "iterm2",
+    }
+}
+
+fn start_painter(picker: Picker, inbox: Sender<Incoming>) -> Sender<Arc<PaintJob>> {
+    let (jobs, todo) = channel::<Arc<PaintJob>>();
+    thread::spawn(move || {
+        for job in todo {
+            let picture = paint(&job, &picker);
+            if inbox.send(Incoming::Msg(Msg::Painted(job, picture))).is_err() {
+                return;
+            }
+        }
+    });
+    jobs
+}
+
+fn start_signals(inbox: Sender<Incoming>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let incoming = match signal {
+                SIGCONT => Incoming::Continued,
+                SIGTSTP => Incoming::Msg(Msg::Suspend),
+                _ => Incoming::Msg(Msg::Terminate),
+            };
+            if inbox.send(incoming).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+fn start_keys(inbox: Sender<Incoming>) {
+    thread::spawn(move || {
+        loop {
+            let incoming = match event::read() {
+                Ok(Input::Key(key)) if key.kind != KeyEventKind::Release => {
+                    Incoming::Msg(Msg::Key(Key::from(key)))
+                }
+                Ok(Input::Paste(text)) => Incoming::Msg(Msg::Paste(text)),
+                Ok(Input::Resize(width, height)) => Incoming::Msg(Msg::Resize(Size::new(width, height))),
+                Ok(_) => continue,
+                Err(error) => {
+                    // Nobody is left to read it when the loop has ended.
+                    let _ = inbox.send(Incoming::KeysEnded(error));
+                    return;
+                }
+            };
+            if inbox.send(incoming).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn start_events(receiver: EngineReceiver, inbox: Sender<Incoming>) {
+    thread::spawn(move || {
+        while let Ok(event) = receiver.wait() {
+            if inbox.send(Incoming::Msg(Msg::Event(event))).is_err() {
+                return;
+            }
+        }
+        let _ = inbox.send(Incoming::EngineGone);
+    });
+}

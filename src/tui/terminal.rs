@@ -1,0 +1,105 @@
+//! The terminal: taken over while the app runs, and given back sane however it ends.
+//!
+//! Given back on return and unwinding (drop), on a panic in any thread (hook), before the program stops for
+//! Ctrl-Z, and on SIGTERM and SIGHUP, which end the app in the ordinary way.
+
+use std::io::{self, Stdout, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::layout::Size;
+
+use super::app::App;
+use super::view::draw;
+
+/// Whether the terminal is the app's. One a process, because a panic hook has no owner to ask.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The terminal while it is the app's; given back on drop.
+pub(super) struct Takeover {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+}
+
+fn take() -> io::Result<()> {
+    // Raw mode is left first: after a stop from outside the shell has its own mode set, and crossterm, which
+    // believes that raw mode is on, would do nothing.
+    disable_raw_mode()?;
+    enable_raw_mode()?;
+    TAKEN.store(true, Ordering::SeqCst);
+    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)
+}
+
+/// Gives the terminal back, once; errors are of no use to anyone by then.
+fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let _ = execute!(stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
+    }
+}
+
+impl Takeover {
+    /// Takes the terminal over. A panic in any thread gives it back before the earlier hook prints its words,
+    /// and then calls `on_panic` with them: the thread may have ended alone, and the app goes on.
+    pub fn new(on_panic: impl Fn(String) + Send + Sync + 'static) -> io::Result<Takeover> {
+        let earlier = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let taken = TAKEN.load(Ordering::SeqCst);
+            give_back();
+            earlier(panic);
+            if taken {
+                on_panic(panic.to_string());
+            }
+        }));
+        let takeover = Takeover {
+            terminal: Terminal::new(CrosstermBackend::new(stdout()))?,
+        };
+        take()?;
+        Ok(takeover)
+    }
+
+    /// The size in cells.
+    pub fn size(&self) -> io::Result<Size> {
+        self.terminal.size()
+    }
+
+    /// Draws, while the terminal is the app's.
+    pub fn draw(&mut self, app: &App) -> io::Result<()> {
+        if TAKEN.load(Ordering::SeqCst) {
+            self.terminal.draw(|frame| draw(app, frame))?;
+        }
+        Ok(())
+    }
+
+    /// Has the next frame draw every cell.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.terminal.clear()
+    }
+
+    /// Gives the terminal back and stops the job until the shell goes on with it; SIGCONT is the sign to
+    /// [`Takeover::resume`].
+    pub fn suspend(&self) {
+        give_back();
+        // SAFETY: kill has no memory to violate. The whole group is stopped, as the kernel does on Ctrl-Z, so
+        // that a wrapper which waits for the app stops too; SIGSTOP because SIGTSTP is handled by us.
+        unsafe { libc::kill(0, libc::SIGSTOP) };
+    }
+
+    /// Takes the terminal over again, whatever happened to it meanwhile.
+    pub fn resume(&mut self) -> io::Result<()> {
+        take()?;
+        self.terminal.clear()
+    }
+}
+
+impl Drop for Takeover {
+    fn drop(&mut self) {
+        give_back();
+    }
+}

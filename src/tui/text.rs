@@ -1,0 +1,76 @@
+//! Words for the screen: what nobody may smuggle into a terminal, and numbers as people read them.
+
+use jiff::Timestamp;
+
+pub(super) use crate::records::{is_unsafe, printable as clean};
+
+/// A share as `87.3 %`; `n/a` without one.
+pub(super) fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "n/a".into(), |share| format!("{:.1} %", 100.0 * share))
+}
+
+/// A Dice as `0.873`; `n/a` without one.
+pub(super) fn dice(value: Option<f64>) -> String {
+    value.map_or_else(|| "n/a".into(), |value| format!("{value:.3}"))
+}
+
+/// A stretch of time as `45 s`, `12 min`, `3 h 05`, `4 d`.
+pub(super) fn span(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min", whole / 60),
+        3600..172_800 => format!("{} h {:02}", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d", whole / 86_400),
+    }
+}
+
+/// How long ago `since` was.
+pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
+    span((now.as_millisecond() - since.as_millisecond()) as f64 / 1000.0)
+}
+
+/// One letter a class, so that colour is never the only sign: the name's first that is still free, or a digit.
+pub(super) fn letters<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<char> {
+    let mut taken: Vec<char> = Vec::new();
+    for name in names {
+        let fallback = ('1'..='9').chain('a'..='z');
+        let letter = name
+            .chars()
+            .filter(|c| c.is_alphanumeric())
+            .flat_map(char::to_uppercase)
+            .chain(fallback)
+            .find(|c| !taken.contains(c));
+        taken.push(letter.unwrap_or('*'));
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left() {
+        assert_eq!(
+            clean("eve\u{1b}[2J\u{202e}xyz\r\n"),
+            "eve\u{fffd}[2J\u{fffd}xyz\u{fffd}\u{fffd}"
+        );
+        assert_eq!(clean("J\u{fc}rgen"), "J\u{fc}rgen");
+        assert_eq!(clean("a\u{9b}31m\u{2066}b"), "a\u{fffd}31m\u{fffd}b");
+    }
+
+    #[test]
+    fn each_class_gets_a_letter_of_its_own() {
+        assert_eq!(letters(["CSF", "GM", "WM"]), ['C', 'G', 'W']);
+        assert_eq!(letters(["gm", "GM", "g", "-"]), ['G', 'M', '1', '2']);
+    }
+
+    #[test]
+    fn times_are_as_short_as_they_may_be() {
+        assert_eq!(
+            [0.4, 59.0, 61.0, 3900.0, 200_000.0].map(span),
+            ["0 s", "59 s", "1 min", "1 h 05", "2 d"]
+        );
+    }
+}
