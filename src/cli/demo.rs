@@ -28,8 +28,9 @@ const SETTINGS: &str = r#"# A demo on phantoms: small enough for two cores. `ove
 base_channels = 8
 
 [training]
-max_epochs = 36
-patience = 12
+learning_rate = 0.001
+max_epochs = 110
+patience = 30
 
 [query]
 budget = 2

@@ -1,5 +1,6 @@
 //! A bench for the screens: a project made by hand, an engine's end that answers when it is told to, keys in,
 //! cells out.
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -351,11 +352,11 @@ impl Bench {
     }
 
     fn newest_slice(&self) -> u64 {
-        let slices = self
+        let mut slices = self
             .log
             .iter()
             .filter(|request| matches!(request.command, Command::Slice(_)));
-        slices.last().expect("a slice was asked for").id
+        slices.next_back().expect("a slice was asked for").id
     }
 
     pub fn answer_slice(&mut self, view: SliceView) {

@@ -8,7 +8,7 @@
 //! | what | drawn from | why |
 //! |---|---|---|
 //! | grid | 64 x 64 x 28 voxels of 2 x 2 x 4 mm | one tile a slice; the slice axis is the thickest |
-//! | brain | 106 x 118 x 96 mm, whole and each axis +-5 %, warped by some mm | 2/3 of an adult's, to fit the grid |
+//! | brain | 106 x 118 x 96 mm, -7 to +5 %, each axis +-4 %, warped by some mm | 2/3 of an adult's, to fit the grid |
 //! | sulci | up to 11 to 17 mm deep, 2.4 to 3.6 mm wide | a voxel or two, as in real scans |
 //! | cortex | 4.2 to 5.6 mm, varying by a quarter within a case | two voxels |
 //! | contrast | grey 0.52 to 0.70, fluid 0.18 to 0.34 of white | T1 at different repetition times |

@@ -13,7 +13,7 @@ fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
 fn the_data_set_never_changes() {
     let case = phantom(DATASET_SEED, 0);
     let intensities = case.image.voxels.iter().flat_map(|&v| (v as i16).to_le_bytes());
-    assert_eq!(hash(intensities), 0);
+    assert_eq!(hash(intensities), 10_544_490_583_604_053_930);
     assert_eq!(hash(case.truth.voxels.iter().copied()), 0);
 }
 
@@ -112,28 +112,4 @@ fn k_means_dice(case: &Phantom, k: usize) -> f64 {
     (0..4usize.pow(k as u32))
         .map(|assignment| (1..4).map(|class| dice(assignment, class)).sum::<f64>() / 3.0)
         .fold(0.0, f64::max)
-}
-
-#[test]
-fn dump() {
-    let folder = "/tmp/imgio-phantoms";
-    let t = std::time::Instant::now();
-    for i in 0..30 {
-        let p = phantom(DATASET_SEED, i);
-        let raw: Vec<u8> = p
-            .image
-            .voxels
-            .iter()
-            .flat_map(|v| (*v as i16).to_le_bytes())
-            .collect();
-        std::fs::write(format!("{folder}/{i}.img"), raw).unwrap();
-        std::fs::write(format!("{folder}/{i}.lab"), &p.truth.voxels).unwrap();
-        eprintln!(
-            "{i} {:.2} {} {:?}",
-            p.difficulty,
-            p.unusual,
-            p.truth.class_voxels(4)
-        );
-    }
-    eprintln!("{} ms a case", t.elapsed().as_millis() / 30);
 }
