@@ -410,7 +410,7 @@ fn the_expert_ends_the_loop_by_a_key_and_opens_it_again() {
     };
     bench.change(What::DeclaredSatisfactory, vec![Row::Project(ended)], None);
     assert!(
-        bench.screen().contains("satisfactory: ada: ok (o goes on)"),
+        bench.screen().contains("satisfactory (o goes on): ada: ok"),
         "{}",
         bench.screen()
     );
@@ -434,6 +434,17 @@ fn rounds_list_dice_and_saved_effort_per_class() {
         "{line}"
     );
     assert!(line.contains("2 min"), "{line}");
+    bench.resize(60, 20);
+    bench.keys("k");
+    let screen = bench.screen();
+    assert!(
+        screen.contains("Dice by m2: CSF 0.700  GM 0.900  WM n/a"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("saved effort: CSF 50.0 %  GM 75.0 %  WM n/a"),
+        "{screen}"
+    );
 }
 
 #[test]

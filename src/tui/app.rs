@@ -220,7 +220,8 @@ impl App {
     }
 
     fn say(&mut self, tone: Tone, text: impl AsRef<str>) {
-        self.message = Some((tone, clean(text.as_ref())));
+        // The message has no lines of its own: what came with some is one sentence after the other.
+        self.message = Some((tone, clean(&text.as_ref().replace('\n', " "))));
     }
 
     fn press(&mut self, key: Key) -> Vec<Effect> {

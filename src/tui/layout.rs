@@ -61,13 +61,14 @@ pub(super) fn slices(body: Rect) -> [Rect; 3] {
     [title, picture, side]
 }
 
-/// Title, header and rows of the rounds, the activity, and the curves.
-pub(super) fn rounds(body: Rect) -> [Rect; 5] {
+/// Title, header and rows of the rounds, the selected one's classes, the activity, and the curves.
+pub(super) fn rounds(body: Rect) -> [Rect; 6] {
     let table = (body.height / 3).max(3);
     let rows = [
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(table - 1),
+        Constraint::Length(2),
         Constraint::Length(2),
         Constraint::Min(0),
     ];

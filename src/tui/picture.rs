@@ -368,3 +368,143 @@ pub fn paint(job: &PaintJob, picker: &Picker) -> Picture {
     };
     made.map_or_else(|error| Picture::Failed(error.to_string()), Picture::Encoded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::Affine;
+    use crate::records::CaseId;
+    use crate::settings::Labels;
+
+    const UPRIGHT: Turn = Turn {
+        transpose: false,
+        mirror: false,
+        flip: false,
+        letters: ['R', 'L', 'S', 'I'],
+    };
+
+    fn plane(width: usize, pixels: &[u8]) -> Slice<u8> {
+        Slice {
+            width,
+            height: pixels.len() / width,
+            pixels: pixels.to_vec(),
+        }
+    }
+
+    fn view(image: Slice<u8>) -> SliceView {
+        SliceView {
+            case: CaseId::new("a").unwrap(),
+            plane: Plane(1),
+            plane_name: "coronal".into(),
+            index: 0,
+            slices: 1,
+            pixel_mm: [1.0, 1.0],
+            image,
+            predicted: None,
+            model: None,
+            margin: None,
+            corrected: None,
+            effort: Vec::new(),
+            average_bvsb: None,
+        }
+    }
+
+    fn greys(view: &SliceView, turn: Turn, target: [u32; 2]) -> Vec<u8> {
+        let palette = Palette::of(&Labels::default());
+        let image = compose(view, &Look::default(), &palette, turn, target);
+        image.pixels().map(|pixel| pixel.0[0]).collect()
+    }
+
+    /// The ring of a 3 x 3 square; its middle has neighbours of its own class only, and the border of the image
+    /// counts as another class.
+    #[test]
+    fn a_contour_is_the_rim_of_its_class_and_the_border_of_the_image_counts() {
+        let map = plane(3, &[2; 9]);
+        let rim: Vec<u8> = (0..9).map(|at| contour_at(&map, at % 3, at / 3)).collect();
+        assert_eq!(rim, [2, 2, 2, 2, 0, 2, 2, 2, 2]);
+        assert_eq!(contour_at(&plane(1, &[0]), 0, 0), 0, "background has no contour");
+    }
+
+    /// One column of GM in eight survives being drawn on a single pixel; the grey under it would be a mean.
+    #[test]
+    fn a_thin_contour_survives_a_small_picture() {
+        let mut view = view(plane(8, &[0, 0, 0, 80, 0, 0, 0, 80]));
+        assert_eq!(greys(&view, UPRIGHT, [1, 1]), [20], "(80 + 80) / 8");
+        view.predicted = Some(plane(8, &[0, 0, 0, 2, 0, 0, 0, 0]));
+        assert_eq!(greys(&view, UPRIGHT, [1, 1]), [0x57], "GM's red");
+    }
+
+    #[test]
+    fn a_class_of_both_maps_is_common_only_where_both_have_the_same_class() {
+        let mut view = view(plane(4, &[0; 4]));
+        view.predicted = Some(plane(4, &[1, 1, 1, 0]));
+        view.corrected = Some(plane(4, &[1, 2, 0, 2]));
+        let look = Look {
+            difference: true,
+            ..Look::default()
+        };
+        let palette = Palette::of(&Labels::default());
+        let image = compose(&view, &look, &palette, UPRIGHT, [4, 1]);
+        let expected = [
+            palette.common,
+            palette.corrected,
+            palette.predicted,
+            palette.corrected,
+        ];
+        assert_eq!(image.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn slices_are_turned_head_up_and_the_right_hand_to_the_left() {
+        let coronal = Turn::of(&Grid::new([2, 2, 2], [1.0; 3]), Plane(1));
+        assert_eq!(
+            (coronal.transpose, coronal.mirror, coronal.flip, coronal.letters),
+            (false, true, true, ['R', 'L', 'S', 'I'])
+        );
+        // Voxel (i, k) holds 10 k + i: i grows to the right hand, k to the head.
+        assert_eq!(
+            greys(&view(plane(2, &[0, 1, 10, 11])), coronal, [2, 2]),
+            [11, 10, 1, 0]
+        );
+        let sagittal = Turn::of(&Grid::new([2, 2, 2], [1.0; 3]), Plane(0));
+        assert_eq!(sagittal.letters, ['A', 'P', 'S', 'I']);
+        let axial = Turn::of(&Grid::new([2, 2, 2], [1.0; 3]), Plane(2));
+        assert_eq!(axial.letters, ['R', 'L', 'A', 'P']);
+    }
+
+    /// i runs to the head and k to the left hand: the picture has to be transposed, and nothing mirrored.
+    #[test]
+    fn a_volume_that_lies_on_its_side_is_stood_up() {
+        let grid = Grid {
+            shape: [2, 1, 3],
+            affine: Affine([[0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]),
+        };
+        let turn = Turn::of(&grid, Plane(1));
+        assert_eq!((turn.transpose, turn.mirror, turn.flip), (true, false, true));
+        // Rows of the slice are k = 0, 1, 2; in the picture they are columns, the head (i = 1) above.
+        let lying = view(plane(2, &[0, 1, 10, 11, 20, 21]));
+        assert_eq!(greys(&lying, turn, [3, 2]), [1, 11, 21, 0, 10, 20]);
+    }
+
+    #[test]
+    fn a_picture_keeps_the_shape_that_the_millimetres_say() {
+        let job = PaintJob {
+            view: Arc::new(SliceView {
+                pixel_mm: [1.0, 3.0],
+                ..view(plane(4, &[0; 8]))
+            }),
+            look: Look::default(),
+            palette: Arc::new(Palette::of(&Labels::default())),
+            letters: Arc::new([]),
+            turn: UPRIGHT,
+            cells: Size::new(40, 15),
+            spelled: false,
+        };
+        // 4 mm x 6 mm in 40 x 30 half-blocks.
+        assert_eq!(fit(&job, [40.0, 30.0], 1.0), [20, 30]);
+        let Picture::Encoded(protocol) = paint(&job, &Picker::halfblocks()) else {
+            panic!("half-blocks always work");
+        };
+        assert_eq!(protocol.size(), Size::new(20, 15));
+    }
+}

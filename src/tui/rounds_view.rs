@@ -16,9 +16,10 @@ use crate::protocol::{Snapshot, Stage};
 use crate::records::{ClassEffort, EpochReport, Round, RoundState, mean_of_known};
 
 pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
-    let [title, header, list, activity, charts] = layout::rounds(body);
+    let [title, header, list, classes, activity, charts] = layout::rounds(body);
     draw_title(app, snapshot, frame, title);
     draw_table(app, snapshot, frame, header, list);
+    draw_classes(app, snapshot, frame, classes);
     draw_activity(app, snapshot, frame, activity);
     draw_curves(app, snapshot, frame, charts);
 }
@@ -29,11 +30,11 @@ fn draw_title(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect)
     let line = match (&snapshot.project.satisfied, snapshot.open_round()) {
         (Some(words), _) => {
             let again = key(Action::Reopen);
-            let text = format!(" satisfactory: {} ({again} goes on)", clean(words));
+            let text = format!(" satisfactory ({again} goes on): {}", clean(words));
             Line::styled(text, theme.good())
         }
         (None, Some(round)) => Line::raw(format!(
-            " round {} is {}: {} of {} queried cases are back ({} trains now, {} abandons)",
+            " {} is {}, {} of {} back ({} trains now, {} abandons)",
             round.id,
             round.state.word(),
             round.returned,
@@ -131,23 +132,49 @@ fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rec
     frame.render_widget(Table::new(rows, widths()), list);
 }
 
+/// The selected round class by class, which the table has no room for in a narrow terminal, or why it ended.
+fn draw_classes(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
+    let theme = &app.setup.theme;
+    let Some(round) = app.rounds.selected(snapshot) else {
+        return;
+    };
+    let per_class = |values: Vec<String>| {
+        let names = snapshot.settings.labels.names().map(clean);
+        let each: Vec<String> = names
+            .zip(values)
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        each.join("  ")
+    };
+    let mut lines = Vec::new();
+    if let RoundState::Abandoned(why) = &round.state {
+        lines.push(format!(" {} abandoned: {}", round.id, clean(why)));
+    }
+    if let (Some(model), false) = (round.model, round.held_out_dice.is_empty()) {
+        let values = round.held_out_dice.iter().map(|value| dice(*value)).collect();
+        lines.push(format!(" Dice by {model}: {}", per_class(values)));
+    }
+    if !round.effort.is_empty() {
+        let values = round
+            .effort
+            .iter()
+            .map(|effort| percent(effort.saved()))
+            .collect();
+        let drawn = round
+            .parent
+            .map_or_else(String::new, |model| format!(" of {model}"));
+        lines.push(format!(" saved effort{drawn}: {}", per_class(values)));
+    }
+    let lines: Vec<Line<'_>> = lines.into_iter().map(Line::raw).collect();
+    frame.render_widget(Paragraph::new(lines).style(theme.dim()), area);
+}
+
 fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
     let theme = &app.setup.theme;
     let activity = &snapshot.activity;
     let [words, gauge] = Layout::vertical([Constraint::Length(1); 2]).areas(area);
     if activity.stage == Stage::Idle {
-        // What ended a round early, or what a round was asked by, is said where a running one has its gauge.
-        let note = app
-            .rounds
-            .selected(snapshot)
-            .and_then(|round| match &round.state {
-                RoundState::Abandoned(why) => Some(format!(" {} abandoned: {}", round.id, clean(why))),
-                _ => None,
-            });
-        frame.render_widget(
-            Line::styled(note.unwrap_or_else(|| " idle".into()), theme.dim()),
-            words,
-        );
+        frame.render_widget(Line::styled(" idle", theme.dim()), words);
         return;
     }
     let mut text = format!(" {}", activity_words(activity));

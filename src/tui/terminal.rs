@@ -14,7 +14,7 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use ratatui::layout::Size;
+use ratatui::layout::{Position, Rect, Size};
 
 use super::app::App;
 use super::view::draw;
@@ -79,7 +79,10 @@ impl Takeover {
 
     /// Has the next frame draw every cell.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not `Terminal::clear`: that asks the terminal where the cursor is, and the answer would have to get
+        // past the thread that waits for keys. To resize to the same size clears as well and asks nothing.
+        let whole = Rect::from((Position::ORIGIN, self.size()?));
+        self.terminal.resize(whole)
     }
 
     /// Gives the terminal back and stops the job until the shell goes on with it; SIGCONT is the sign to
@@ -94,7 +97,7 @@ impl Takeover {
     /// Takes the terminal over again, whatever happened to it meanwhile.
     pub fn resume(&mut self) -> io::Result<()> {
         take()?;
-        self.terminal.clear()
+        self.clear()
     }
 }
 
