@@ -1,4 +1,5 @@
 //! The screens, driven by keys: what the engine says, keys, the screen after. No terminal, no clock, no sleep.
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
 
 mod tui_bench;
 
