@@ -351,11 +351,11 @@ impl Bench {
     }
 
     fn newest_slice(&self) -> u64 {
-        let slices = self
+        let mut slices = self
             .log
             .iter()
             .filter(|request| matches!(request.command, Command::Slice(_)));
-        slices.last().expect("a slice was asked for").id
+        slices.next_back().expect("a slice was asked for").id
     }
 
     pub fn answer_slice(&mut self, view: SliceView) {
@@ -397,7 +397,8 @@ impl Bench {
 
     /// Runs until nothing is left to do, then draws.
     fn settle(&mut self) {
-        loop {
+        for turn in 0.. {
+            assert!(turn < 20, "the app never comes to rest");
             while let Ok(Some(event)) = self.handle.receive(std::time::Duration::ZERO) {
                 let effects = self.app.update(Msg::Event(event));
                 self.perform(effects);
