@@ -24,7 +24,7 @@ pub(super) struct Slices {
     asked: Option<SliceRequest>,
     /// The slice that is here does not show what is stored by now.
     outdated: bool,
-    /// The slice that is here.
+    /// The slice that is here; always one of the wanted case.
     pub view: Option<Arc<SliceView>>,
     /// Why there is none.
     pub problem: Option<String>,
@@ -64,11 +64,6 @@ impl Slices {
         self.wanted = Some(wanted);
     }
 
-    /// The slice that is here, if it belongs to the wanted case.
-    pub fn shown(&self) -> Option<&Arc<SliceView>> {
-        self.view.as_ref().filter(|view| Some(&view.case) == self.case())
-    }
-
     /// Moves through the slices, or changes the layers.
     ///
     /// # Errors
@@ -91,14 +86,14 @@ impl Slices {
             Action::ToggleContours => self.look.contours = !self.look.contours,
             Action::ToggleMargin => {
                 self.look.margin = !self.look.margin;
-                if self.look.margin && self.shown().is_some_and(|view| view.margin.is_none()) {
+                if self.look.margin && self.view.as_ref().is_some_and(|view| view.margin.is_none()) {
                     return Err("the current model has not predicted this case: there is no margin".into());
                 }
             }
             Action::ToggleDifference => {
                 self.look.difference = !self.look.difference;
                 let both = |view: &Arc<SliceView>| view.predicted.is_some() && view.corrected.is_some();
-                if self.look.difference && !self.shown().is_some_and(both) {
+                if self.look.difference && !self.view.as_ref().is_some_and(both) {
                     self.look.difference = false;
                     return Err("contours can be compared once the case has a prediction and a mask".into());
                 }
@@ -119,7 +114,7 @@ impl Slices {
 
     /// Changes the wish, once it is known what it starts from.
     fn place(&mut self, change: impl FnOnce(&mut SliceRequest, &SliceView)) {
-        if let (Some(wanted), Some(view)) = (&self.wanted, self.shown().cloned()) {
+        if let (Some(wanted), Some(view)) = (&self.wanted, self.view.clone()) {
             let mut wanted = wanted.clone();
             change(&mut wanted, &view);
             self.want(wanted);
@@ -164,7 +159,7 @@ impl Slices {
             return None;
         }
         let wanted = self.wanted.as_ref()?;
-        let here = self.shown().is_some_and(|view| {
+        let here = self.view.as_ref().is_some_and(|view| {
             wanted.plane.is_none_or(|plane| plane == view.plane) && wanted.index == Some(view.index)
         });
         if here && !self.outdated {
@@ -202,7 +197,7 @@ impl Slices {
 
     /// The picture to make now, if any.
     pub fn paint(&mut self, snapshot: &Snapshot, cells: Size, spelled: bool) -> Option<Arc<PaintJob>> {
-        let view = self.shown()?.clone();
+        let view = self.view.clone()?;
         let case = snapshot.cases.get(&view.case)?;
         let labels = &snapshot.settings.labels;
         let job = PaintJob {

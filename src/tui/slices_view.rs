@@ -23,7 +23,7 @@ pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: 
         frame.render_widget(Paragraph::new(words).alignment(Alignment::Center), picture);
         return;
     };
-    let Some(view) = slices.shown() else {
+    let Some(view) = &slices.view else {
         frame.render_widget(Line::styled(format!(" {case}"), theme.title()), title);
         match &slices.problem {
             Some(why) => {
@@ -61,7 +61,7 @@ pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: 
 /// Draws the picture, and the patient's directions around it.
 pub(super) fn draw_picture(app: &App, frame: &mut Frame<'_>, body: Rect) {
     let [_, room, _] = layout::slices(body);
-    let (Some(_), Some((job, picture))) = (app.slices.shown(), &app.slices.picture) else {
+    let (Some(_), Some((job, picture))) = (&app.slices.view, &app.slices.picture) else {
         return;
     };
     let size = match picture {

@@ -398,7 +398,8 @@ impl Bench {
 
     /// Runs until nothing is left to do, then draws.
     fn settle(&mut self) {
-        loop {
+        for turn in 0.. {
+            assert!(turn < 20, "the app never comes to rest");
             while let Ok(Some(event)) = self.handle.receive(std::time::Duration::ZERO) {
                 let effects = self.app.update(Msg::Event(event));
                 self.perform(effects);
