@@ -29,8 +29,9 @@ base_channels = 8
 
 [training]
 learning_rate = 0.001
-max_epochs = 110
-patience = 30
+batch = 4
+max_epochs = 60
+patience = 20
 
 [query]
 budget = 2

@@ -1,6 +1,6 @@
 //! A bench for the screens: a project made by hand, an engine's end that answers when it is told to, keys in,
 //! cells out.
-#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+#![allow(dead_code, clippy::unwrap_used)] // each test program uses its own part; a test may stop at what it did not expect
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
