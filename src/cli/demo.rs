@@ -18,23 +18,23 @@ use crate::records::{CaseId, Pool};
 /// In a folder that the demo made, and may therefore make anew.
 const MARK: &str = ".overtrace-demo";
 const LABELLED: u32 = 2;
-const UNLABELLED: u32 = 8;
+const UNLABELLED: u32 = 10;
 const HELD_OUT: u32 = 4;
 const ROUNDS: usize = 2;
-const BUDGET: usize = 2;
+const BUDGET: usize = 3;
 
 const SETTINGS: &str = r#"# A demo on phantoms: small enough for two cores. `overtrace init` writes every key, explained.
 [model]
 base_channels = 8
 
 [training]
-learning_rate = 0.001
+learning_rate = 0.0007
 batch = 4
-max_epochs = 60
+max_epochs = 50
 patience = 20
 
 [query]
-budget = 2
+budget = 3
 train_when_complete = false
 
 [inbox]
@@ -52,7 +52,7 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool) -> Result<Ex
     let began = Instant::now();
     say(
         &session,
-        "1. phantoms: two labelled cases, eight to ask for, four held out to measure on",
+        "1. phantoms: two labelled cases, ten to ask for, four held out to measure on",
     )?;
     let phantoms = folder.join("phantoms");
     fs::create_dir_all(&phantoms)?;
@@ -164,7 +164,7 @@ fn import(session: &Session, folder: &Path) -> Result<()> {
         fs::write(&image, encode_volume(&made.image))?;
         let pool = match index {
             0..LABELLED => Pool::Labelled,
-            LABELLED..10 => Pool::Unlabelled,
+            index if index < LABELLED + UNLABELLED => Pool::Unlabelled,
             _ => Pool::HeldOut,
         };
         let mask = match pool {
