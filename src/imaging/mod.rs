@@ -8,6 +8,7 @@
 mod geometry;
 mod gzip;
 mod nifti;
+mod phantom;
 mod plane;
 mod rng;
 mod volume;
@@ -18,6 +19,7 @@ pub use self::nifti::{
 };
 pub use geometry::{Affine, Grid};
 pub use gzip::gunzip;
+pub use phantom::{DATASET_SEED, Phantom, phantom};
 pub use plane::{Plane, Slice};
 pub use rng::Rng;
 pub use volume::{LabelMap, Volume};
