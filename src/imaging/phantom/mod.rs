@@ -19,6 +19,10 @@
 //!
 //! `difficulty` moves contrast, bias and noise together, each with some chance of its own.
 //!
+//! A 2-D U-shape network (8 channels at the first level, Dice loss, Adam 1e-3, 60 to 100 epochs a round, PyTorch)
+//! reached a mean Dice of 0.73 to 0.86 on eight other cases after two cases, 0.89 to 0.91 after four, 0.92 to 0.93
+//! after six, over three choices of cases.
+//!
 //! The parameters and [`DATASET_SEED`] were chosen by k-means and by training on the first few or on arbitrary
 //! cases, and frozen before any query strategy was run on them: a curve that compares strategies here was not
 //! tuned for. Only operations that IEEE 754 rounds exactly are used, no logarithm and no sine, so a case is the
