@@ -8,8 +8,8 @@ use super::models::is_askable;
 use crate::effort::pooled;
 use crate::protocol::{Answer, Stage};
 use crate::records::{
-    Case, Fixed, Model, ModelOrigin, Pool, Round, RoundId, RoundState, Row, Task, TaskResult, TrainCase,
-    TrainTask, Trained, TrainedOn, What, mean_of_known,
+    Case, Fixed, Model, ModelId, ModelOrigin, Pool, Round, RoundId, RoundState, Row, Task, TaskResult,
+    TrainCase, TrainTask, Trained, TrainedOn, What, mean_of_known,
 };
 use crate::settings::Strategy;
 
@@ -394,6 +394,15 @@ impl Actor {
             "round {} closed: {model} on {} cases, {measured}",
             round.id, round.labelled
         );
+        let missed = self.missed_classes(model);
+        let words = if missed.is_empty() {
+            words
+        } else {
+            format!(
+                "{words}; {} was never found in validation: lower training.learning_rate, or train on more cases",
+                missed.join(", ")
+            )
+        };
         let id = round.id;
         self.commit(who, What::RoundClosed, None, vec![Row::Round(round)])?;
         if let Some(mean) = mean.filter(|&mean| query.target_dice > 0.0 && mean >= query.target_dice) {
@@ -404,6 +413,23 @@ impl Actor {
             self.declare_satisfactory(who, why)?;
         }
         Ok(Answer::Done(words).into())
+    }
+
+    /// The classes that a model's best epoch did not find at all: soft Dice can settle on leaving a small class out,
+    /// and nothing else would say so.
+    fn missed_classes(&self, model: ModelId) -> Vec<String> {
+        let snapshot = &self.project.snapshot;
+        let dice = snapshot
+            .models
+            .get(&model)
+            .map_or(&[][..], |model| &model.validation_dice);
+        let missed = dice
+            .iter()
+            .enumerate()
+            .filter(|(_, dice)| dice.is_some_and(|dice| dice < 0.01));
+        missed
+            .map(|(class, _)| snapshot.settings.labels.name_of(class + 1).to_string())
+            .collect()
     }
 
     /// Ends the open round early; a running task is stopped first.
