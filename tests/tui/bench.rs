@@ -24,7 +24,8 @@ use ratatui_image::picker::Picker;
 /// Two hours after everything in the project happened.
 const NOW_S: i64 = 7200;
 
-fn case_id(name: &str) -> CaseId {
+/// The case of that name.
+pub fn case_id(name: &str) -> CaseId {
     CaseId::new(name).unwrap()
 }
 

@@ -1,0 +1,212 @@
+//! Rounds: history, start, stop, the live curve; leaving.
+
+use super::bench::{Bench, project};
+use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
+use overtrace::records::{EpochReport, ModelId, Project, Row, What};
+
+#[test]
+fn training_can_be_started_without_the_cases_that_are_not_back() {
+    let mut bench = Bench::on(project());
+    bench.keys("3 t");
+    assert!(
+        bench
+            .screen()
+            .contains("0 of 1 queried cases are back; 1 will be left out"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("y");
+    assert_eq!(bench.sent(), [Command::Train]);
+}
+
+#[test]
+fn a_round_starts_after_a_summary_was_confirmed() {
+    let mut snapshot = project();
+    snapshot.rounds.clear();
+    let mut bench = Bench::on(snapshot);
+    bench.keys("3 s");
+    let screen = bench.screen();
+    for words in [
+        "start a round?",
+        "asks for 1 of 3 unlabelled cases by Average BvSB of m2",
+        "weights of m2",
+    ] {
+        assert!(screen.contains(words), "{words}\n{screen}");
+    }
+    bench.keys("n");
+    assert!(!bench.screen().contains("start a round?"));
+    assert_eq!(bench.sent(), []);
+    bench.keys("s enter");
+    let start = Command::StartRound {
+        from_scratch: false,
+        budget: None,
+        strategy: None,
+    };
+    assert_eq!(bench.sent(), [start]);
+}
+
+#[test]
+fn an_open_round_keeps_another_from_starting_and_is_abandoned_with_a_reason() {
+    let mut bench = Bench::on(project());
+    bench.keys("3 s");
+    assert!(
+        bench.screen().contains("round r2 is open (correcting)"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("x enter");
+    assert!(
+        bench.screen().contains("a reason is needed"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("t o o space s l o w enter");
+    assert_eq!(
+        bench.sent(),
+        [Command::AbandonRound {
+            why: "too slow".into()
+        }]
+    );
+}
+
+#[test]
+fn the_expert_ends_the_loop_by_a_key_and_opens_it_again() {
+    let mut bench = Bench::on(project());
+    bench.keys("3 e");
+    assert!(
+        bench.screen().contains("m2: mean Dice 0.800 on 1 held-out cases"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("o k enter");
+    assert_eq!(bench.sent(), [Command::DeclareSatisfactory { why: "ok".into() }]);
+    let ended = Project {
+        satisfied: Some("ada: ok".into()),
+        ..bench.snapshot().project.clone()
+    };
+    bench.change(What::DeclaredSatisfactory, vec![Row::Project(ended)], None);
+    assert!(
+        bench.screen().contains("satisfactory (o goes on): ada: ok"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("o n o enter");
+    assert_eq!(bench.sent()[1..], [Command::Reopen { why: "no".into() }]);
+}
+
+#[test]
+fn rounds_list_dice_and_saved_effort_per_class() {
+    let mut bench = Bench::on(project());
+    bench.keys("3");
+    let screen = bench.screen();
+    assert!(screen.contains("CSF / GM / WM"), "{screen}");
+    let line = bench.line(bench.row_of("r1"));
+    assert!(
+        line.contains("0.800") && line.contains("0.700 0.900 n/a"),
+        "{line}"
+    );
+    assert!(
+        line.contains("62.5 %") && line.contains("50.0% 75.0% n/a"),
+        "{line}"
+    );
+    assert!(line.contains("2 min"), "{line}");
+    bench.resize(60, 20);
+    bench.keys("k");
+    let screen = bench.screen();
+    assert!(
+        screen.contains("Dice by m2: CSF 0.700  GM 0.900  WM n/a"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("saved effort: CSF 50.0 %  GM 75.0 %  WM n/a"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn the_curve_of_the_selected_rounds_model_is_fetched_once() {
+    let mut bench = Bench::on(project());
+    bench.keys("3");
+    assert!(
+        bench.screen().contains("no learning curve yet"),
+        "r2 has no model: {}",
+        bench.screen()
+    );
+    bench.keys("k");
+    assert_eq!(
+        bench.sent_all().last(),
+        Some(&Command::Curve { model: ModelId(2) })
+    );
+    bench.answer(Ok(Answer::Curve(curve(3))));
+    assert!(
+        bench.screen().contains("loss of m2: 1.0000 in epoch 3"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("j k");
+    let all = bench.sent_all();
+    let asked = all
+        .iter()
+        .filter(|command| matches!(command, Command::Curve { .. }));
+    assert_eq!(asked.count(), 1);
+}
+
+#[test]
+fn a_running_training_draws_its_curve_live() {
+    let mut bench = Bench::on(project());
+    bench.keys("3");
+    bench.say(Event::Activity(training(2)));
+    let screen = bench.screen();
+    assert!(screen.contains("training epoch 3/10 40/80"), "{screen}");
+    assert!(screen.contains("loss of live: 1.5000 in epoch 2"), "{screen}");
+    assert!(screen.contains("at most 16 s"), "eight epochs of 2 s: {screen}");
+    assert!(screen.contains("50%"), "the gauge: {screen}");
+    bench.say(Event::Activity(training(3)));
+    assert!(bench.screen().contains("loss of live: 1.0000 in epoch 3"));
+}
+
+#[test]
+fn leaving_while_a_round_trains_asks_first() {
+    let mut bench = Bench::on(project());
+    bench.say(Event::Activity(training(2)));
+    bench.keys("q");
+    assert!(!bench.quit);
+    assert!(
+        bench.screen().contains("goes on with `overtrace round train`"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("n q y");
+    assert!(bench.quit);
+}
+
+#[test]
+fn leaving_an_idle_app_asks_nothing() {
+    let mut bench = Bench::on(project());
+    bench.keys("q");
+    assert!(bench.quit);
+}
+
+fn curve(epochs: usize) -> Vec<EpochReport> {
+    (1..=epochs)
+        .map(|epoch| EpochReport {
+            epoch,
+            loss: 2.5 - 0.5 * epoch as f64,
+            dice: vec![Some(0.25 * epoch as f64), None, None],
+            best_epoch: epoch,
+            seconds: 2.0,
+        })
+        .collect()
+}
+
+fn training(epochs_done: usize) -> Activity {
+    Activity {
+        stage: Stage::Training,
+        done: 40,
+        of: 80,
+        epoch: epochs_done + 1,
+        max_epochs: 10,
+        curve: curve(epochs_done),
+        since: None,
+    }
+}
