@@ -19,7 +19,7 @@ use crate::records::{CaseId, Pool};
 const MARK: &str = ".overtrace-demo";
 const LABELLED: u32 = 2;
 const UNLABELLED: u32 = 10;
-const HELD_OUT: u32 = 4;
+const HELD_OUT: u32 = 5;
 const ROUNDS: usize = 2;
 const BUDGET: usize = 3;
 
@@ -28,10 +28,10 @@ const SETTINGS: &str = r#"# A demo on phantoms: small enough for two cores. `ove
 base_channels = 8
 
 [training]
-learning_rate = 0.0007
-batch = 4
-max_epochs = 50
-patience = 20
+learning_rate = 0.001
+batch = 16
+max_epochs = 120
+patience = 35
 
 [query]
 budget = 3
@@ -52,7 +52,7 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool) -> Result<Ex
     let began = Instant::now();
     say(
         &session,
-        "1. phantoms: two labelled cases, ten to ask for, four held out to measure on",
+        "1. phantoms: two labelled cases, ten to ask for, five held out to measure on",
     )?;
     let phantoms = folder.join("phantoms");
     fs::create_dir_all(&phantoms)?;

@@ -22,10 +22,11 @@ use super::prompt::{Answered, Pressed, Prompt};
 use super::queue::Queue;
 use super::rounds::{self, Rounds};
 use super::slices::Slices;
-use super::text::{clean, percent};
+use super::text::clean;
 use super::theme::Theme;
-use crate::protocol::{Answer, Command, Event, IntakeReport, Outcome, Snapshot, Stage};
-use crate::records::{CaseId, ClassEffort, mean_of_known};
+use super::wish::{answer_words, wish};
+use crate::protocol::{Answer, Command, Event, Snapshot, Stage};
+use crate::records::CaseId;
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -501,69 +502,4 @@ impl App {
         }
         effects
     }
-}
-
-/// A command that a person wished for.
-fn wish(command: Command) -> Effect {
-    let words = match &command {
-        Command::HandOut { case, .. } => format!("handing out {case}"),
-        Command::Withdraw { case, .. } => format!("withdrawing {case}"),
-        Command::Exclude { case, .. } => format!("excluding {case}"),
-        Command::Include { case } => format!("including {case}"),
-        Command::AcceptHeld { held } => format!("accepting {held}"),
-        Command::RefuseHeld { held, .. } => format!("refusing {held}"),
-        Command::NoteMinutes { case, .. } => format!("noting minutes of {case}"),
-        Command::Rank { .. } => "ranking".into(),
-        Command::ScanInbox => "looking into the inbox".into(),
-        Command::StartRound { .. } => "starting a round".into(),
-        Command::Train => "training".into(),
-        Command::AbandonRound { .. } => "abandoning the round".into(),
-        Command::DeclareSatisfactory { .. } => "ending the loop".into(),
-        Command::Reopen { .. } => "reopening the loop".into(),
-        other => format!("{other:?}"),
-    };
-    Effect::Send {
-        command,
-        purpose: Purpose::Wish(words),
-    }
-}
-
-fn answer_words(wish: &str, answer: Answer) -> (Tone, String) {
-    let text = match answer {
-        Answer::Done(words) | Answer::Nothing(words) => words,
-        Answer::HandedOut(out) => format!(
-            "{} is in {}; the corrected mask goes to {} as {}",
-            out.case,
-            out.folder.display(),
-            out.inbox.display(),
-            out.reply_name
-        ),
-        Answer::Intake(reports) if reports.is_empty() => "nothing new in the inbox".into(),
-        Answer::Intake(reports) => {
-            let good = |report: &IntakeReport| matches!(report.outcome, Outcome::Accept | Outcome::Ignore);
-            let tone = if reports.iter().all(good) {
-                Tone::Plain
-            } else {
-                Tone::Warn
-            };
-            let each: Vec<String> = reports.iter().map(intake_words).collect();
-            return (tone, each.join("; "));
-        }
-        _ => format!("{wish}: done"),
-    };
-    (Tone::Plain, text)
-}
-
-fn intake_words(report: &IntakeReport) -> String {
-    let saved = mean_of_known(report.effort.iter().map(ClassEffort::saved));
-    let effort = match (report.outcome, saved) {
-        (Outcome::Accept | Outcome::Warn, Some(_)) => format!(", saved effort {}", percent(saved)),
-        _ => String::new(),
-    };
-    format!(
-        "{} {}: {}{effort}",
-        report.file,
-        report.outcome.word(),
-        report.words
-    )
 }

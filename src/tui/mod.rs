@@ -2,7 +2,7 @@
 //!
 //! One [`App`] holds what the screens know. A key, an engine event or a picture that is ready comes in as a
 //! [`Msg`]; [`App::update`] changes the state and returns [`Effect`]s; [`draw`] shows the state and changes
-//! nothing. Only [`run`] touches terminal, threads and clock, so tests drive the rest by keys alone. Every screen
+//! nothing. Only [`run()`] touches terminal, threads and clock, so tests drive the rest by keys alone. Every screen
 //! is a file of state and a `_view` file that draws it; what a key can do is one line of the table in
 //! `action.rs`, which keymaps, help and README derive from.
 //!
@@ -16,6 +16,7 @@ mod help;
 mod help_view;
 mod key;
 mod keymap;
+mod keymap_error;
 mod layout;
 mod list;
 mod picture;
@@ -31,11 +32,13 @@ mod terminal;
 mod text;
 mod theme;
 mod view;
+mod wish;
 
 pub use action::{ACTIONS, Action, Entry, Screen};
 pub use app::{App, Effect, Msg, Purpose, Setup};
 pub use key::Key;
-pub use keymap::{Keymap, KeymapError, KeymapErrors, Meaning, PRESETS, key_table};
+pub use keymap::{Keymap, Meaning, PRESETS, key_table};
+pub use keymap_error::{KeymapError, KeymapErrors};
 pub use picture::{Look, PaintJob, Picture, Turn, compose, paint};
 pub use run::{Options, PictureMode, TuiError, run};
 pub use theme::{Palette, Theme};

@@ -16,7 +16,8 @@ use signal_hook::iterator::Signals;
 
 use super::app::{App, Effect, Msg, Setup};
 use super::key::Key;
-use super::keymap::{Keymap, KeymapErrors};
+use super::keymap::Keymap;
+use super::keymap_error::KeymapErrors;
 use super::picture::{PaintJob, paint};
 use super::terminal::Takeover;
 use super::theme::Theme;

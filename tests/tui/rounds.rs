@@ -1,11 +1,23 @@
-//! Rounds on the screen, driven by keys: what the engine says, keys, the screen after. No terminal, no clock, no sleep.
-#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails its test")]
+//! Rounds: history, start, stop, the live curve; leaving.
 
-mod tui_bench;
-
+use super::bench::{Bench, project};
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
 use overtrace::records::{EpochReport, ModelId, Project, Row, What};
-use tui_bench::{Bench, project};
+
+#[test]
+fn training_can_be_started_without_the_cases_that_are_not_back() {
+    let mut bench = Bench::on(project());
+    bench.keys("3 t");
+    assert!(
+        bench
+            .screen()
+            .contains("0 of 1 queried cases are back; 1 will be left out"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("y");
+    assert_eq!(bench.sent(), [Command::Train]);
+}
 
 #[test]
 fn a_round_starts_after_a_summary_was_confirmed() {
@@ -131,9 +143,12 @@ fn the_curve_of_the_selected_rounds_model_is_fetched_once() {
         "{}",
         bench.screen()
     );
-    let before = bench.sent_all().len();
     bench.keys("j k");
-    assert_eq!(bench.sent_all().len(), before);
+    let all = bench.sent_all();
+    let asked = all
+        .iter()
+        .filter(|command| matches!(command, Command::Curve { .. }));
+    assert_eq!(asked.count(), 1);
 }
 
 #[test]

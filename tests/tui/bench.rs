@@ -1,6 +1,5 @@
 //! A bench for the screens: a project made by hand, an engine's end that answers when it is told to, keys in,
 //! cells out.
-#![allow(dead_code, clippy::unwrap_used)] // each test program uses its own part; a test may stop at what it did not expect
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -25,7 +24,8 @@ use ratatui_image::picker::Picker;
 /// Two hours after everything in the project happened.
 const NOW_S: i64 = 7200;
 
-fn case_id(name: &str) -> CaseId {
+/// The case of that name.
+pub fn case_id(name: &str) -> CaseId {
     CaseId::new(name).unwrap()
 }
 

@@ -1,0 +1,120 @@
+//! What holds on every screen: help, messages, sizes, unsafe characters.
+
+use super::bench::{Bench, project, with_handout, with_held};
+use overtrace::protocol::{Answer, Command, Event, Snapshot};
+use overtrace::records::{ModelId, What};
+use overtrace::tui::{Keymap, Screen};
+
+#[test]
+fn a_missed_change_attaches_anew_and_shows_what_it_brings() {
+    let mut bench = Bench::on(project());
+    bench.change_at(99, What::CaseImported, Vec::new());
+    assert_eq!(bench.sent_all(), [Command::Attach, Command::Attach]);
+    let mut fresh = project();
+    fresh.project.model = Some(ModelId(7));
+    fresh.seq = 99;
+    bench.answer(Ok(Answer::Snapshot(Box::new(fresh))));
+    assert!(bench.screen().contains("stale: now m7"), "{}", bench.screen());
+}
+
+#[test]
+fn what_the_engine_cannot_do_is_said_with_the_wish_it_answers() {
+    let mut bench = Bench::on(project());
+    bench.keys("R");
+    bench.answer(Err("there is no model yet".into()));
+    assert!(
+        bench.screen().contains("ranking: there is no model yet"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("esc");
+    assert!(!bench.screen().contains("no model yet"));
+}
+
+#[test]
+fn help_lists_the_keys_in_force() {
+    let own = "[queue]\n\"Q\" = \"hand_out\"\n\"h\" = \"none\"\n";
+    let keymap = Keymap::preset("default")
+        .unwrap()
+        .with(own, "my.toml".as_ref())
+        .unwrap();
+    let mut bench = Bench::with(project(), keymap, true);
+    bench.keys("?");
+    let screen = bench.screen();
+    let words = "write image and prediction for a person to correct";
+    let line = screen.lines().find(|line| line.contains(words)).unwrap();
+    assert!(line.trim_start().starts_with("Q "), "{line}");
+    assert_eq!(bench.app.screen(), Screen::Help);
+    bench.keys("?");
+    assert_eq!(bench.app.screen(), Screen::Queue, "back where it was asked");
+}
+
+#[test]
+fn vim_keys_take_counts_and_chords() {
+    let mut bench = Bench::with(project(), Keymap::preset("vim").unwrap(), true);
+    bench.keys("2 j");
+    assert_eq!(bench.selected_line().split_whitespace().nth(1), Some("certain"));
+    bench.keys("z");
+    assert!(
+        bench.screen().contains("z does nothing here; ? lists the keys"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("g");
+    assert!(
+        bench.line(bench.height() - 2).trim_end().ends_with('g'),
+        "pending: {}",
+        bench.screen()
+    );
+    bench.keys("r");
+    assert_eq!(bench.app.screen(), Screen::Rounds);
+}
+
+#[test]
+fn no_record_reaches_the_terminal_with_a_character_that_it_obeys() {
+    let snapshot = with_held(
+        with_handout(project(), "middling", "eve\u{1b}[2J\u{202e}x"),
+        "unsure",
+    );
+    let mut bench = Bench::on(Snapshot {
+        folder: "/data/p\u{1b}]0;x\u{7}".into(),
+        ..snapshot
+    });
+    bench.say(Event::Notice("disk\u{9b}31m full\u{2066}".into()));
+    for keys in ["j", "enter", "3", "1", "w"] {
+        bench.keys(keys);
+        let screen = bench.screen();
+        let obeyed = screen
+            .chars()
+            .find(|&c| c != '\n' && (c.is_control() || "\u{202e}\u{2066}".contains(c)));
+        assert_eq!(obeyed, None, "{screen:?}");
+    }
+    assert!(
+        bench.screen().contains("eve\u{fffd}[2J\u{fffd}x"),
+        "{}",
+        bench.screen()
+    );
+}
+
+#[test]
+fn a_terminal_that_is_too_small_says_so_and_60x20_is_enough() {
+    let mut bench = Bench::on(project());
+    bench.resize(59, 20);
+    assert!(
+        bench
+            .screen()
+            .contains("overtrace needs 60x20 cells; this terminal has 59x20")
+    );
+    bench.resize(60, 20);
+    let screen = bench.screen();
+    assert!(
+        screen.contains("Avg BvSB by m2") && screen.contains("0.4100"),
+        "{screen}"
+    );
+    assert!(screen.contains("unlabelled"), "{screen}");
+    for keys in ["2", "3", "?"] {
+        bench.keys(keys);
+    }
+    bench.resize(1, 1);
+    bench.resize(0, 0);
+}

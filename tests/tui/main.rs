@@ -1,0 +1,9 @@
+//! The screens, driven by keys: what the engine says, keys, the screen after. No terminal, no clock, no sleep.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails its test")]
+
+mod bench;
+mod everywhere;
+mod queue;
+mod rounds;
+mod slices;

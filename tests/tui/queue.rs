@@ -1,0 +1,175 @@
+//! The queue, and what keys do to a case.
+
+use super::bench::{Bench, case_id, project, with_handout, with_held};
+use overtrace::protocol::Command;
+use overtrace::records::{Case, HeldId, ModelId, What};
+
+#[test]
+fn the_queue_is_in_order_of_rank_and_names_the_model_of_its_scores() {
+    let bench = Bench::on(project());
+    let screen = bench.screen();
+    assert!(
+        screen.contains("ranked by Average BvSB of m2, over all pixels"),
+        "{screen}"
+    );
+    assert!(screen.contains("Avg BvSB by m2"), "{screen}");
+    assert!(!screen.contains("stale"), "{screen}");
+    let order = ["unsure", "middling", "certain"].map(|name| bench.row_of(name));
+    assert!(order.is_sorted(), "{order:?}\n{screen}");
+    let first = bench.line(order[0]);
+    assert!(
+        first.contains("1     unsure") && first.contains("0.4100"),
+        "{first}"
+    );
+    assert!(
+        first.contains("12.0") && first.contains("m2"),
+        "the predicted ml of GM, and by whom: {first}"
+    );
+    assert!(
+        screen.contains("1 labelled, 3 unlabelled, 1 held out"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn a_ranking_by_an_older_model_is_marked_stale() {
+    let mut snapshot = project();
+    snapshot.project.model = Some(ModelId(3));
+    let mut bench = Bench::on(snapshot);
+    for width in [120, 60] {
+        bench.resize(width, 20);
+        let screen = bench.screen();
+        assert!(screen.contains("of m2 (stale: now m3; R ranks anew)"), "{screen}");
+        assert!(
+            screen.contains("Avg BvSB by m2"),
+            "the scores still name their own model: {screen}"
+        );
+        assert!(screen.contains("m3  ranking stale"), "on every screen: {screen}");
+    }
+}
+
+#[test]
+fn a_score_without_a_model_is_not_shown() {
+    let mut snapshot = project();
+    for ranking in snapshot.rankings.values_mut() {
+        ranking.model = None;
+    }
+    let screen = Bench::on(snapshot).screen();
+    assert!(!screen.contains("0.4100"), "{screen}");
+}
+
+#[test]
+fn keys_move_the_selection_and_it_stays_on_its_case_when_the_order_changes() {
+    let mut bench = Bench::on(project());
+    bench.keys("j j k k");
+    assert_eq!(bench.selected_line().split_whitespace().nth(1), Some("unsure"));
+    let mut order = bench.snapshot().order.clone();
+    order.reverse();
+    bench.change(What::PoolRanked, Vec::new(), Some(order));
+    let selected = bench.selected_line();
+    assert!(selected.starts_with("3     unsure"), "{selected}");
+    bench.keys("g g");
+    assert_eq!(bench.selected_line().split_whitespace().nth(1), Some("certain"));
+}
+
+#[test]
+fn ten_thousand_cases_scroll_and_only_those_on_the_screen_are_drawn() {
+    let mut snapshot = project();
+    let model = snapshot.cases[&case_id("unsure")].clone();
+    for n in 0..10_000 {
+        let id = case_id(&format!("case{n:05}"));
+        let row = Case {
+            id: id.clone(),
+            ..model.clone()
+        };
+        snapshot.cases.insert(id, row);
+    }
+    let mut bench = Bench::on(snapshot);
+    bench.keys("G");
+    assert!(bench.selected_line().contains("labelled_1"), "{}", bench.screen());
+    bench.keys("k k k");
+    assert!(bench.selected_line().contains("case09998"), "{}", bench.screen());
+    bench.keys("pageup");
+    assert!(bench.selected_line().contains("case09978"), "{}", bench.screen());
+    assert!(!bench.screen().contains("case00000"));
+}
+
+#[test]
+fn handing_out_asks_for_the_owner_and_sends_the_case() {
+    let mut bench = Bench::on(project());
+    bench.keys("h");
+    assert!(
+        bench.screen().contains("hand unsure out to"),
+        "{}",
+        bench.screen()
+    );
+    assert!(bench.screen().contains("> ada"), "the account is the first guess");
+    bench.keys("ctrl-u e v e enter");
+    let owner = "eve".to_string();
+    assert_eq!(
+        bench.sent(),
+        [Command::HandOut {
+            case: case_id("unsure"),
+            owner
+        }]
+    );
+}
+
+#[test]
+fn a_case_that_is_out_is_not_handed_out_twice_and_can_be_withdrawn() {
+    let mut bench = Bench::on(with_handout(project(), "unsure", "eve"));
+    assert!(bench.screen().contains("out eve 2 h 00"), "{}", bench.screen());
+    bench.keys("h");
+    assert!(
+        bench.screen().contains("unsure is out to eve; withdraw it first"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("w i l l enter");
+    let why = "ill".to_string();
+    assert_eq!(
+        bench.sent(),
+        [Command::Withdraw {
+            case: case_id("unsure"),
+            why
+        }]
+    );
+}
+
+#[test]
+fn a_held_file_is_accepted_or_refused_by_a_key() {
+    let mut bench = Bench::on(with_held(project(), "unsure"));
+    assert!(bench.screen().contains("held K7"), "{}", bench.screen());
+    assert!(
+        bench.screen().contains("a accepts, r refuses"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("a");
+    assert!(
+        bench.screen().contains("GM is nowhere in it"),
+        "why it is held: {}",
+        bench.screen()
+    );
+    bench.keys("y");
+    assert_eq!(bench.sent(), [Command::AcceptHeld { held: HeldId(1) }]);
+    bench.keys("r");
+    bench.keys("enter");
+    assert!(
+        bench.screen().contains("a reason is needed"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("n o enter");
+    let refusal = Command::RefuseHeld {
+        held: HeldId(1),
+        why: "no".into(),
+    };
+    assert_eq!(bench.sent()[1..], [refusal]);
+    bench.keys("j a");
+    assert!(
+        bench.screen().contains("no file of middling waits"),
+        "{}",
+        bench.screen()
+    );
+}
