@@ -86,8 +86,8 @@ fn what_is_encoded_reads_back() {
         let bytes = decode(&encode_labels(&map, |class| class.into())).unwrap();
         assert_eq!(bytes.volume.voxels, [0.0, 1.0, 2.0, 3.0, 2.0, 1.0]);
         assert!(bytes.is_integer && bytes.volume.grid.matches(&grid));
-        let words = decode(&encode_labels(&map, |class| u16::from(class) * 1000)).unwrap();
-        assert_eq!(words.volume.voxels, [0.0, 1000.0, 2000.0, 3000.0, 2000.0, 1000.0]);
+        let words = decode(&encode_labels(&map, |class| u16::from(class) * 20_000)).unwrap();
+        assert_eq!(words.volume.voxels, [0.0, 20e3, 40e3, 60e3, 40e3, 20e3]);
         let image = Volume {
             grid,
             voxels: vec![-1.5, 0.0, 1e-3, 7.25, 1e6, f32::MIN_POSITIVE],
@@ -278,6 +278,7 @@ fn an_unsound_form_is_passed_over_with_a_note_or_refused() {
     for (what, at, value) in [
         ("qfac 0", 76, 0.0),
         ("qfac NaN", 76, f32::NAN),
+        ("qfac 2", 76, 2.0),
         ("no voxel size", 84, 0.0),
         ("a quaternion of length 2", 256, 2.0),
         ("an infinite offset", 268, f32::INFINITY),

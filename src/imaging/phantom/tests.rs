@@ -41,6 +41,17 @@ fn the_image_is_whole_numbers_and_zero_only_outside_the_brain() {
     }
 }
 
+/// However quiet the scanner: 0 means outside the brain.
+#[test]
+fn a_signal_that_rounds_to_nothing_is_still_one() {
+    let mut scanner = Scanner::draw(&Rng::new(1), 0.5);
+    scanner.white = 1e-3;
+    assert_eq!(
+        scanner.measure([1.0, 0.0, 0.0, 0.0], [0.0; 3], &mut Rng::new(1)),
+        1.0
+    );
+}
+
 #[test]
 fn one_case_of_each_five_is_unusual_and_scanners_differ_tenfold() {
     let cases: Vec<Phantom> = (0..15).map(|index| phantom(DATASET_SEED, index)).collect();
