@@ -73,6 +73,7 @@ fn app(handle: EngineHandle, args: &Args) -> Result<()> {
         keymap: args.keymap.clone(),
         user_keymap: user_keymap(),
         engine_ends: true,
+        colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         ..tui::Options::default()
     };
     Ok(tui::run(handle, options)?)

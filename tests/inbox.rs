@@ -429,3 +429,90 @@ fn what_the_engine_writes_is_nobody_else_s() {
     }
     assert!(open.is_empty(), "{open:?}");
 }
+
+#[test]
+fn a_held_pair_is_kept_whole_and_can_be_accepted() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain_1", 0, Pool::Unlabelled);
+    let single = overtrace::imaging::gunzip(&truth(), 1 << 20).unwrap();
+    let mut header = single[..348].to_vec();
+    header[344..348].copy_from_slice(b"ni1\0");
+    header[108..112].copy_from_slice(&0f32.to_le_bytes());
+    bench.drop_file("brain_1.img", &single[352..]);
+    bench.drop_file("brain_1.hdr", &header);
+    let report = bench.only_report();
+    assert_eq!(verdict(&report), (Outcome::Hold, "N4"), "{}", report.words);
+    let Answer::Intake(reports) = bench
+        .ask(Command::AcceptHeld {
+            held: report.held.unwrap(),
+        })
+        .unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(
+        verdict(&reports[0]),
+        (Outcome::Warn, "N4"),
+        "{}",
+        reports[0].words
+    );
+    assert!(
+        bench.inbox().join("done/brain_1.hdr").exists() && bench.inbox().join("done/brain_1.img").exists()
+    );
+}
+
+#[test]
+fn a_held_file_never_overwrites_one_that_a_crash_left_without_a_record() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain_1", 0, Pool::Unlabelled);
+    fs::create_dir(bench.inbox().join("held")).unwrap();
+    fs::write(bench.inbox().join("held/f1-brain_1.nii.gz"), b"an hour of work").unwrap();
+    bench.drop_file("brain_1.nii.gz", &truth());
+    assert_eq!(bench.only_report().held, Some(HeldId(2)));
+    assert_eq!(
+        fs::read(bench.inbox().join("held/f1-brain_1.nii.gz")).unwrap(),
+        b"an hour of work"
+    );
+}
+
+#[test]
+fn labels_that_were_exchanged_under_existing_masks_stop_the_inbox() {
+    let bench = out_with_a_model();
+    let swapped = "labels = [{ value = 2, name = \"CSF\", color = \"#111111\" }, \
+                   { value = 1, name = \"GM\", color = \"#222222\" }, { value = 3, name = \"WM\", color = \"#333333\" }]\n";
+    fs::write(
+        bench.project().join("overtrace.toml"),
+        format!("{swapped}{SMALL}"),
+    )
+    .unwrap();
+    let bench = bench.restart();
+    bench.drop_file("brain_1_corrected.nii.gz", &truth());
+    let error = bench.ask(Command::ScanInbox).unwrap_err();
+    assert!(error.contains("labels are [2 CSF, 1 GM, 3 WM] now"), "{error}");
+    assert!(
+        bench.inbox().join("brain_1_corrected.nii.gz").exists(),
+        "it waits until they are put back"
+    );
+}
+
+#[test]
+fn a_round_is_complete_without_a_case_that_was_excluded() {
+    let bench = Bench::new(&format!("{SMALL}[query]\nbudget = 2\n"));
+    bench.import("brain_1", 0, Pool::Unlabelled);
+    bench.import("brain_2", 1, Pool::Unlabelled);
+    bench.start_round();
+    bench.hand_out("brain_1");
+    bench.drop_file("brain_1.nii.gz", &truth());
+    bench.only_report();
+    assert!(!bench.snapshot().is_complete());
+    bench.done(Command::Exclude {
+        case: id("brain_2"),
+        why: "w".repeat(70_000),
+    });
+    assert!(bench.snapshot().is_complete());
+    let why = bench.restart().snapshot().cases[&id("brain_2")]
+        .excluded
+        .clone()
+        .unwrap();
+    assert_eq!(why.len(), 500, "a long reason is cut, and the project opens");
+}

@@ -47,7 +47,7 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool) -> Result<Ex
     (doors.create)(folder)?;
     let session = Session {
         handle: (doors.open)(folder, false)?,
-        json: false,
+        json: args.json,
     };
     let began = Instant::now();
     say(
@@ -69,7 +69,9 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool) -> Result<Ex
             strategy: None,
         },
     )?;
-    queue(&session, &session.snapshot()?)?;
+    if !args.json {
+        queue(&session, &session.snapshot()?)?;
+    }
     say(
         &session,
         &format!(

@@ -31,6 +31,19 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A count with its thousands apart: 31,030,788.
+fn thousands(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn table(header: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>, text_columns: &[usize]) -> Table {
     let mut table = Table::new();
     let columns = header.len();
@@ -239,6 +252,7 @@ pub fn models(snapshot: &Snapshot) -> String {
         "model",
         "from",
         "round",
+        "parameters",
         "trained on",
         "epochs",
         "best",
@@ -260,6 +274,7 @@ pub fn models(snapshot: &Snapshot) -> String {
             format!("{}{current}", model.id),
             model.parent.map_or("scratch".into(), |parent| parent.to_string()),
             round,
+            thousands(model.parameters),
             format!("{} cases", model.trained_cases),
             model.epochs.to_string(),
             model.best_epoch.to_string(),

@@ -219,11 +219,7 @@ fn inbox(session: &Session, action: Option<&InboxAction>) -> Result<Exit> {
         if reports.is_empty() && snapshot.waiting().next().is_none() {
             print("nothing new in the inbox")?;
         }
-        let complete = snapshot.open_round().filter(|round| {
-            round.state.word() == "correcting"
-                && !round.queried.is_empty()
-                && round.returned >= round.queried.len()
-        });
+        let complete = snapshot.open_round().filter(|_| snapshot.is_complete());
         if let Some(round) = complete {
             print(&format!(
                 "every case of round {} is back: `overtrace round train` learns from them",

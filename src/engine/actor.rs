@@ -33,11 +33,7 @@ pub enum Goal {
     /// Predict what is missing, then rank.
     Rank(Strategy, Pixels),
     /// Predict what is missing, rank, then ask for cases.
-    Query {
-        round: RoundId,
-        strategy: Strategy,
-        budget: usize,
-    },
+    Query { strategy: Strategy, budget: usize },
     /// Predict one case, then hand it out.
     HandOut { case: CaseId, owner: String },
     /// Learn.
@@ -57,8 +53,8 @@ pub struct Job {
     pub waiting: Vec<u64>,
     /// When the stage began.
     pub began: Instant,
-    /// Why it is being stopped, if it is.
-    pub abandon: Option<String>,
+    /// Who wants its round ended, and why.
+    pub abandon: Option<(String, String)>,
 }
 
 /// The engine's thread.
@@ -170,7 +166,7 @@ impl Actor {
         if !self.options.watch
             || !settings.query.train_when_complete
             || self.job.is_some()
-            || !self.is_complete()
+            || !self.project.snapshot.is_complete()
         {
             return;
         }
@@ -181,7 +177,7 @@ impl Actor {
 
     fn serve(&mut self, request: Request) {
         let Request { id, who, command } = request;
-        let reply = self.obey(&who, command);
+        let reply = self.obey(&who, command.shortened());
         match reply {
             Ok(Reply::Now(answer)) => self.answer(id, Ok(answer)),
             Ok(Reply::Later) => match &mut self.job {
@@ -207,7 +203,7 @@ impl Actor {
                 Answer::Intake(reports)
             }
             Command::AcceptHeld { held } => {
-                let report = self.accept_held(held)?;
+                let report = self.accept_held(who, held)?;
                 self.train_if_complete();
                 Answer::Intake(vec![report])
             }

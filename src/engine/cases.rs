@@ -26,8 +26,7 @@ impl Actor {
         items: Vec<ImportItem>,
         pool: Option<Pool>,
     ) -> Result<Answer, EngineError> {
-        self.project.reload_settings()?;
-        self.project.check_fixed(false)?;
+        self.project.reload_settings(false)?;
         let mut by_images: HashMap<Vec<Hash>, CaseId> = self
             .project
             .snapshot

@@ -21,6 +21,7 @@ impl Actor {
         id: CaseId,
         owner: String,
     ) -> Result<Reply, EngineError> {
+        self.project.check_settings()?;
         let case = self.project.case(&id)?;
         if let Some(why) = &case.excluded {
             return EngineError::refused(format!(
@@ -44,8 +45,11 @@ impl Actor {
         if owner.trim().is_empty() || owner.chars().any(char::is_control) || owner.len() > 100 {
             return EngineError::refused(format!("{owner:?} names nobody; give a printable name"));
         }
-        let drawn = case.mask.is_some() || self.project.snapshot.predictions.contains_key(&id);
-        if drawn || self.project.drawing_model().is_none() {
+        let model = self.project.drawing_model().map(|model| model.id);
+        let drawn = case.mask.is_some() || model.is_none_or(|model| self.is_predicted(case, model));
+        // While the worker is busy an older model's drawing is better than none; the hand-out names its model.
+        let older = self.job.is_some() && self.project.snapshot.predictions.contains_key(&id);
+        if drawn || older {
             return self.hand_out(who, &id, owner).map(Reply::Now);
         }
         self.need_idle()?;
@@ -61,6 +65,11 @@ impl Actor {
     /// A labelled case is handed out with its own mask, which no model drew, so its saved effort is n/a.
     pub(super) fn hand_out(&mut self, who: &str, id: &CaseId, owner: String) -> Result<Answer, EngineError> {
         let case = self.project.case(id)?.clone();
+        if case.handout.is_some() || case.excluded.is_some() {
+            return EngineError::refused(format!(
+                "{id} was handed out or excluded while it was being drawn"
+            ));
+        }
         let (pre_annotation, model) = self.pre_annotation(&case)?;
         let number = HandoutId(
             self.project

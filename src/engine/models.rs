@@ -37,8 +37,7 @@ impl Actor {
         pixels: Option<Pixels>,
     ) -> Result<Reply, EngineError> {
         self.need_idle()?;
-        self.project.reload_settings()?;
-        self.project.check_fixed(false)?;
+        self.project.reload_settings(false)?;
         let query = &self.project.snapshot.settings.query;
         let (strategy, pixels) = (strategy.unwrap_or(query.strategy), pixels.unwrap_or(query.pixels));
         if !self.project.snapshot.cases.values().any(is_askable) {
@@ -92,7 +91,7 @@ impl Actor {
         }))
     }
 
-    fn is_predicted(&self, case: &Case, model: ModelId) -> bool {
+    pub(super) fn is_predicted(&self, case: &Case, model: ModelId) -> bool {
         self.project
             .snapshot
             .predictions
@@ -218,8 +217,7 @@ impl Actor {
     /// Takes another project's weights as the start of the next training.
     pub(super) fn import_model(&mut self, who: &str, file: &Path) -> Result<Answer, EngineError> {
         self.need_idle()?;
-        self.project.reload_settings()?;
-        self.project.check_fixed(false)?;
+        self.project.reload_settings(false)?;
         let refused = |words: String| EngineError::Refused(format!("{}: {words}", file.display()));
         let theirs = model::architecture_of(file).map_err(|error| refused(error.to_string()))?;
         let ours = self.project.architecture();
@@ -241,6 +239,7 @@ impl Actor {
             parent: None,
             origin: ModelOrigin::Imported,
             architecture: theirs,
+            parameters: model::parameter_count(&theirs),
             weights: self.project.store.blobs().put(&bytes)?,
             trained_on: None,
             trained_cases: 0,

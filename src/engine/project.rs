@@ -17,9 +17,6 @@ use crate::store::{Store, private_folder};
 /// What a stored volume may unpack to; it was measured when it was taken in, this only bounds a damaged blob.
 const MAX_VOLUME_BYTES: u64 = 4 << 30;
 
-/// Longest reason, in characters, that is journalled.
-const MAX_REASON: usize = 500;
-
 /// A project and its rows.
 #[derive(Debug)]
 pub struct Project {
@@ -79,8 +76,12 @@ impl Project {
     }
 
     /// Reads `overtrace.toml` again, so that a round runs with what it says now.
-    pub fn reload_settings(&mut self) -> Result<(), EngineError> {
-        self.snapshot.settings = Settings::load(&self.snapshot.folder)?;
+    ///
+    /// Settings that [`Project::check_fixed`] refuses leave the old ones in force.
+    pub fn reload_settings(&mut self, from_scratch: bool) -> Result<(), EngineError> {
+        let settings = Settings::load(&self.snapshot.folder)?;
+        self.check_fixed(&settings, from_scratch)?;
+        self.snapshot.settings = settings;
         private_folder(&self.inbox())?;
         Ok(())
     }
@@ -89,8 +90,8 @@ impl Project {
     ///
     /// With `from_scratch` models are no obstacle. Masks hold classes, so the labels that masks were taken in
     /// with keep their values and places in any case; new ones may be added behind them.
-    pub fn check_fixed(&self, from_scratch: bool) -> Result<(), EngineError> {
-        let (project, settings) = (&self.snapshot.project, &self.snapshot.settings);
+    fn check_fixed(&self, settings: &Settings, from_scratch: bool) -> Result<(), EngineError> {
+        let project = &self.snapshot.project;
         if let Some(masks) = &project.mask_labels {
             let values =
                 |labels: &crate::settings::Labels| labels.0.iter().map(|l| l.value).collect::<Vec<_>>();
@@ -128,7 +129,6 @@ impl Project {
         why: Option<String>,
         rows: Vec<Row>,
     ) -> Result<Change, EngineError> {
-        let why = why.map(|why| why.chars().take(MAX_REASON).collect());
         let entry = self.store.commit(Timestamp::now(), who, what, why, rows)?;
         let order = entry.rows.iter().find_map(|row| match row {
             Row::Ranking(ranking) => Some(ranking.order),
@@ -147,6 +147,12 @@ impl Project {
             .apply(change.clone())
             .expect("the engine's own snapshot misses no change");
         Ok(change)
+    }
+
+    /// Refuses to go on with settings that were changed before this start in a way the project cannot follow.
+    pub fn check_settings(&self) -> Result<(), EngineError> {
+        let from_scratch = self.snapshot.open_round().is_some_and(|round| round.from_scratch);
+        self.check_fixed(&self.snapshot.settings, from_scratch)
     }
 
     /// A case by its name.

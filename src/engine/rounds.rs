@@ -6,6 +6,7 @@ use super::EngineError;
 use super::actor::{Actor, Goal, Job, Reply};
 use super::models::is_askable;
 use crate::effort::pooled;
+use crate::model;
 use crate::protocol::{Answer, Stage};
 use crate::records::{
     Case, Fixed, Model, ModelId, ModelOrigin, Pool, Round, RoundId, RoundState, Row, Task, TaskResult,
@@ -24,8 +25,7 @@ impl Actor {
         strategy: Option<Strategy>,
     ) -> Result<Reply, EngineError> {
         self.need_idle()?;
-        self.project.reload_settings()?;
-        self.project.check_fixed(from_scratch)?;
+        self.project.reload_settings(from_scratch)?;
         let snapshot = &self.project.snapshot;
         if let Some(why) = &snapshot.project.satisfied {
             return EngineError::refused(format!(
@@ -59,6 +59,8 @@ impl Actor {
             state: RoundState::Querying,
             settings: self.project.store.blobs().put_json(&snapshot.settings)?,
             from_scratch,
+            strategy,
+            budget: if trains_at_once { 0 } else { budget },
             ranking: None,
             queried: Vec::new(),
             returned: 0,
@@ -82,11 +84,7 @@ impl Actor {
         if trains_at_once {
             self.begin_training(who)
         } else {
-            let goal = Goal::Query {
-                round: id,
-                strategy,
-                budget,
-            };
+            let goal = Goal::Query { strategy, budget };
             self.predict_then(goal, who, Stage::Predicting, &is_askable)
         }
     }
@@ -98,11 +96,17 @@ impl Actor {
         let Some(round) = self.project.snapshot.open_round().cloned() else {
             return EngineError::refused("no round is open; `overtrace round start` begins one");
         };
-        self.project.reload_settings()?;
-        self.project.check_fixed(round.from_scratch)?;
+        self.project.reload_settings(round.from_scratch)?;
         match round.state {
             RoundState::Evaluating => self.begin_evaluation(who, round.id),
             RoundState::Training => self.run_training(who, &round),
+            RoundState::Querying if round.budget > 0 => {
+                let goal = Goal::Query {
+                    strategy: round.strategy,
+                    budget: round.budget,
+                };
+                self.predict_then(goal, who, Stage::Predicting, &is_askable)
+            }
             _ => self.begin_training(who),
         }
     }
@@ -137,15 +141,6 @@ impl Actor {
                 })
             })
             .collect()
-    }
-
-    /// Whether every case the open round asked for is back.
-    pub(super) fn is_complete(&self) -> bool {
-        self.project.snapshot.open_round().is_some_and(|round| {
-            round.state == RoundState::Correcting
-                && round.returned > 0
-                && round.returned >= round.queried.len()
-        })
     }
 
     /// Freezes the training set and sets the worker to it.
@@ -234,16 +229,19 @@ impl Actor {
     /// Goes on when a task has ended.
     pub(super) fn conclude(&mut self, job: Job, result: TaskResult) -> Result<Reply, EngineError> {
         let seconds = job.began.elapsed().as_secs_f64();
+        if let Some((who, why)) = job.abandon {
+            // Whatever the task came to, somebody wanted the round ended.
+            return self.abandon(&who, why).map(Reply::Now);
+        }
         match (result, job.goal) {
             (TaskResult::Trained(trained), Goal::Train(_)) => self.trained(&job.who, trained),
             (TaskResult::Predicted(predicted), goal) => {
                 self.keep_predictions(&job.who, predicted)?;
                 self.after_predicting(goal, &job.who, seconds)
             }
-            (TaskResult::Cancelled, _) => match job.abandon {
-                Some(why) => self.abandon(&job.who, why).map(Reply::Now),
-                None => EngineError::refused("stopped; `overtrace round train` takes it up again"),
-            },
+            (TaskResult::Cancelled, _) => {
+                EngineError::refused("stopped; `overtrace round train` takes it up again")
+            }
             (TaskResult::Failed(why), goal) => {
                 tracing::error!(?goal, why, "a task failed");
                 EngineError::refused(format!(
@@ -266,7 +264,7 @@ impl Actor {
                 let ranking = self.rank_pool(who, strategy, pixels)?;
                 Ok(Answer::Done(self.ranking_words(&ranking)).into())
             }
-            Goal::Query { strategy, budget, .. } => self.ask(who, strategy, budget, seconds),
+            Goal::Query { strategy, budget } => self.ask(who, strategy, budget, seconds),
             Goal::HandOut { case, owner } => self.hand_out(who, &case, owner).map(Reply::Now),
             Goal::Evaluate(_) => self.close(who, seconds),
             Goal::Train(_) => EngineError::refused("training does not end in predictions"),
@@ -334,6 +332,7 @@ impl Actor {
             parent: round.parent,
             origin: ModelOrigin::Round(round.id),
             architecture: self.project.architecture(),
+            parameters: model::parameter_count(&self.project.architecture()),
             weights: blobs.put(&bytes)?,
             trained_on: round.training_set,
             trained_cases: round.labelled,
@@ -438,7 +437,7 @@ impl Actor {
             return Ok(Answer::Nothing("no round is open".into()).into());
         }
         if let Some(job) = &mut self.job {
-            job.abandon = Some(why);
+            job.abandon = Some((who.to_string(), why));
             self.worker.cancel();
             return Ok(Reply::Later);
         }

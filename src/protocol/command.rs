@@ -124,6 +124,25 @@ pub enum Command {
     },
 }
 
+/// Longest reason, in characters, that is kept.
+const MAX_REASON: usize = 500;
+
+impl Command {
+    /// The command with its reason cut to what the store keeps.
+    pub fn shortened(mut self) -> Command {
+        if let Command::Exclude { why, .. }
+        | Command::Withdraw { why, .. }
+        | Command::RefuseHeld { why, .. }
+        | Command::AbandonRound { why }
+        | Command::DeclareSatisfactory { why }
+        | Command::Reopen { why } = &mut self
+        {
+            *why = why.chars().take(MAX_REASON).collect();
+        }
+        self
+    }
+}
+
 /// The files of one case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImportItem {

@@ -216,12 +216,14 @@ pub struct SliceView {
     pub predicted: Option<Slice<u8>>,
     /// The model that drew `predicted`.
     pub model: Option<ModelId>,
-    /// 255 x (p(best) - p(second best)) of the current model.
+    /// The model whose margins and scores follow; after hand-in it may be another than drew `predicted`.
+    pub score_model: Option<ModelId>,
+    /// 255 x (p(best) - p(second best)).
     pub margin: Option<Slice<u8>>,
     /// Classes of the mask that counts (imported or corrected).
     pub corrected: Option<Slice<u8>>,
     /// Contours of this slice per class (background left out), where both maps are there.
     pub effort: Vec<ClassEffort>,
-    /// Average BvSB of this slice by the current model, in the project's own cut.
+    /// Average BvSB of this slice, in the project's own cut.
     pub average_bvsb: Option<f64>,
 }

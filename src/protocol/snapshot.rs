@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Activity, Change};
 use crate::records::{
     Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model, ModelId, Prediction,
-    Project, Ranking, RankingId, Round, RoundId, Row, Scored,
+    Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
 };
 use crate::settings::Settings;
 
@@ -131,6 +131,14 @@ impl Snapshot {
             .values()
             .next_back()
             .filter(|round| !round.state.is_over())
+    }
+
+    /// Whether cases have come back to the open round and none that it asked for is still to come.
+    pub fn is_complete(&self) -> bool {
+        self.open_round().is_some_and(|round| {
+            let missing = self.cases.values().any(|case| case.queried == Some(round.id));
+            round.state == RoundState::Correcting && round.returned > 0 && !missing
+        })
     }
 
     /// The ranking that the queue shows.

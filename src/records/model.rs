@@ -28,6 +28,8 @@ pub struct Model {
     pub origin: ModelOrigin,
     /// Its shape.
     pub architecture: Architecture,
+    /// Its weights and biases, counted.
+    pub parameters: usize,
     /// Blob of the safetensors checkpoint.
     pub weights: Hash,
     /// Blob of the frozen training set: JSON list of [`TrainedOn`].

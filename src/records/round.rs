@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CaseId, ClassEffort, Hash, ModelId, RankingId, RoundId};
-use crate::settings::{Labels, PlaneChoice, Settings};
+use crate::settings::{Labels, PlaneChoice, Settings, Strategy};
 
 /// Where a round is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,10 @@ pub struct Round {
     pub settings: Hash,
     /// Weights are drawn anew instead of taken from the last model.
     pub from_scratch: bool,
+    /// How it asks.
+    pub strategy: Strategy,
+    /// Cases it asks for; 0 for one that only trains.
+    pub budget: usize,
     /// The ranking it asked by; `None` for a first training, which asks nothing.
     pub ranking: Option<RankingId>,
     /// The cases it asked for.

@@ -7,7 +7,7 @@
 mod labels;
 mod template;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -364,6 +364,22 @@ impl Settings {
         {
             return value(key, amount.to_string(), "has to lie in 0 to 1000000");
         }
+        let folder = &self.inbox.folder;
+        let project = path.parent().unwrap_or(Path::new(""));
+        let own = ["store", "work", "logs", "handouts"];
+        let inside_own = own
+            .iter()
+            .any(|own| folder.starts_with(own) || folder.starts_with(project.join(own)));
+        let odd = folder
+            .components()
+            .any(|part| matches!(part, Component::ParentDir | Component::CurDir));
+        if folder.as_os_str().is_empty() || odd || inside_own || project.starts_with(folder) {
+            return value(
+                "inbox.folder",
+                folder.display().to_string(),
+                "has to be a folder of its own: not the project, nothing above it, none of overtrace's own folders",
+            );
+        }
         if !(self.inbox.rescan_s >= 0.1 && self.inbox.rescan_s <= 3600.0) {
             return value(
                 "inbox.rescan_s",
@@ -411,6 +427,10 @@ mod tests {
             "overtrace.toml, training.learning_rate = -1: has to be above 0 and at most 1"
         );
         assert!(parse("[query]\nbudget = 0\n").unwrap_err().contains("at least 1"));
+        for folder in ["", ".", "..", "store/x", "a/../.."] {
+            let error = parse(&format!("[inbox]\nfolder = {folder:?}\n")).unwrap_err();
+            assert!(error.contains("a folder of its own"), "{error}");
+        }
         assert!(
             parse("[effort]\ntolerance_mm = nan\n")
                 .unwrap_err()

@@ -51,7 +51,12 @@ impl Blobs {
             return Ok(hash);
         }
         let shelf = path.parent().expect("a blob lies in a shelf");
-        private_folder(shelf)?;
+        if !shelf.is_dir() {
+            private_folder(shelf)?;
+            File::open(&self.folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(StoreError::io("syncing", &self.folder))?;
+        }
         // `NamedTempFile` is made 0600, whatever the umask.
         let mut file =
             tempfile::NamedTempFile::new_in(shelf).map_err(StoreError::io("making a file in", shelf))?;

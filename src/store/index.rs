@@ -17,9 +17,16 @@ use crate::records::{Entry, Row, RowKey};
 /// Raised with every change to a record's fields.
 const VERSION: u8 = 1;
 const HEAD: &[u8] = b"!head";
+/// Longest row that reads back; a longer one is refused before it is journalled.
+const MAX_ROW_BYTES: usize = 1 << 20;
 
-fn codec() -> Configuration<LittleEndian, Varint, Limit<65_536>> {
-    config::standard().with_limit::<65_536>()
+/// Whether every row would read back out of the index.
+pub fn fits(rows: &[Row]) -> bool {
+    rows.iter().all(|row| encode(row).len() <= MAX_ROW_BYTES)
+}
+
+fn codec() -> Configuration<LittleEndian, Varint, Limit<MAX_ROW_BYTES>> {
+    config::standard().with_limit::<MAX_ROW_BYTES>()
 }
 
 /// An open index.

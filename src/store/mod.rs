@@ -84,6 +84,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A row that would not read back; nothing was journalled.
+    #[error("the record is longer than the store keeps; shorten the texts in it")]
+    TooLong,
     /// The index failed; it is rebuilt at the next start.
     #[error("the index failed ({0}); start again and it is rebuilt from the journal")]
     Index(String),
@@ -102,6 +105,7 @@ pub struct Store {
     blobs: Blobs,
     journal: Journal,
     index: Index,
+    index_is_behind: bool,
     _lock: Lock,
 }
 
@@ -155,6 +159,7 @@ impl Store {
                 blobs,
                 journal,
                 index,
+                index_is_behind: false,
                 _lock: lock,
             },
             notices,
@@ -183,10 +188,17 @@ impl Store {
         why: Option<String>,
         rows: Vec<Row>,
     ) -> Result<Entry, StoreError> {
+        if !index::fits(&rows) {
+            return Err(StoreError::TooLong);
+        }
         let entry = self.journal.append(at, who, what, why, rows)?;
-        // The index can be made anew: a failure here must not unsay what the journal has acknowledged.
-        if let Err(error) = self.index.apply(&entry, self.journal.head()) {
+        // The index can be made anew: a failure here must not unsay what the journal has acknowledged. After one,
+        // nothing more is put in, so that the next start sees how far the index got and catches up.
+        if !self.index_is_behind
+            && let Err(error) = self.index.apply(&entry, self.journal.head())
+        {
             tracing::error!(%error, seq = entry.seq, "the index fell behind the journal");
+            self.index_is_behind = true;
         }
         Ok(entry)
     }

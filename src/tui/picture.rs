@@ -402,6 +402,7 @@ mod tests {
             image,
             predicted: None,
             model: None,
+            score_model: None,
             margin: None,
             corrected: None,
             effort: Vec::new(),

@@ -119,7 +119,7 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &SliceView) -> Vec<Line<'sta
     };
     lines.push(Line::raw(drawn));
     // The sums are the current model's; without one there is no score to show.
-    if let (Some(score), Some(model)) = (view.average_bvsb, snapshot.project.model) {
+    if let (Some(score), Some(model)) = (view.average_bvsb, view.score_model) {
         lines.push(Line::raw(format!("Avg BvSB {score:.4} by {model}")));
     }
     lines.push(Line::raw(""));
@@ -155,7 +155,7 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &SliceView) -> Vec<Line<'sta
         }
     }
     if look.margin {
-        let words = match (&view.margin, snapshot.project.model) {
+        let words = match (&view.margin, view.score_model) {
             (Some(_), Some(model)) => format!("unsure, by {model}"),
             _ => "no margin here".into(),
         };

@@ -111,6 +111,8 @@ pub fn project() -> Snapshot {
         state: RoundState::Closed,
         settings: Hash::ZERO,
         from_scratch: false,
+        strategy: Strategy::AverageBvsb,
+        budget: 1,
         ranking: None,
         queried: vec![case_id("labelled_1")],
         returned: 1,
@@ -237,6 +239,7 @@ pub fn slice_of(case: &str, index: usize, corrected: bool) -> SliceView {
         image: flat(100),
         predicted: Some(square(4, 4)),
         model: Some(ModelId(2)),
+        score_model: Some(ModelId(2)),
         margin: Some(margin),
         corrected: corrected.then(|| square(5, 4)),
         effort: if corrected {

@@ -123,7 +123,16 @@ fn s2_regular(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineE
             "not a regular file; copy the mask itself into the inbox".into(),
         ));
     }
-    if meta.nlink() > 1 {
+    let halves = std::iter::once(meta)
+        .chain(other_half(candidate.path).and_then(|half| fs::symlink_metadata(half).ok()));
+    let halves: Vec<Metadata> = halves.collect();
+    if halves.iter().any(|half| !half.is_file()) {
+        return Ok(Finding::Reject(
+            "S2",
+            "the other half of the pair is not a regular file; copy the file itself".into(),
+        ));
+    }
+    if halves.iter().any(|half| half.nlink() > 1) {
         let words = "the file has several names (hard links) and could change later; copy it instead";
         return Ok(Finding::Reject("S2", words.into()));
     }
@@ -271,7 +280,7 @@ fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
         Err(error @ (NiftiError::Incomplete { .. } | NiftiError::HalfMissing { .. })) => {
             Ok(Finding::Reject("S1", format!("incomplete: {error}")))
         }
-        Err(error @ NiftiError::Read { .. }) if waited < patience => {
+        Err(error @ NiftiError::Read { .. }) if candidate.accepted || waited < patience => {
             Ok(Finding::Wait("S3", error.to_string()))
         }
         Err(error @ NiftiError::Read { .. }) => Ok(Finding::Hold(
@@ -301,7 +310,7 @@ pub fn other_half(path: &Path) -> Option<PathBuf> {
     other
         .into_iter()
         .map(|extension| path.with_extension(extension))
-        .find(|path| path.is_file())
+        .find(|path| fs::symlink_metadata(path).is_ok())
 }
 
 /// P4: content that was handed in before is not taken twice, nor for another case.

@@ -19,11 +19,15 @@ use serde::Serialize;
 use super::EngineError;
 use super::actor::Actor;
 use super::project::write_private;
+use crate::imaging::single_file;
 use crate::protocol::{Answer, IntakeReport, Outcome};
-use crate::records::{CaseId, HeldFile, HeldId, Row, What, printable};
+use crate::records::{CaseId, Hash, HeldFile, HeldId, Row, What, printable};
 use crate::store::{Blobs, private_folder};
 use checks::{Candidate, Finding};
 pub use watch::Watch;
+
+/// What a file that waits for a decision may unpack to, where it is read only to be recognised again.
+const MAX_HELD_BYTES: u64 = 4 << 30;
 
 /// Folders inside the inbox that are not looked into.
 const DONE: &str = "done";
@@ -58,6 +62,7 @@ fn shown(path: &Path) -> String {
 impl Actor {
     /// Looks at every file in the inbox. Files that are ignored, or waited for as before, are not reported.
     pub(super) fn scan_inbox(&mut self) -> Result<Vec<IntakeReport>, EngineError> {
+        self.project.check_settings()?;
         let inbox = self.project.inbox();
         private_folder(&inbox)?;
         let listing = fs::read_dir(&inbox).map_err(EngineError::io("looking into", &inbox))?;
@@ -76,7 +81,12 @@ impl Actor {
         let mut reports = Vec::new();
         for path in paths {
             let before = self.sight.0.get(&path).map(|(_, words)| words.clone());
-            let report = self.intake(&path, None)?;
+            let report = match self.intake(&path, None) {
+                Ok(report) => report,
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                // One file that cannot be dealt with must not keep the others waiting.
+                Err(error) => self.wait_for(&path, &error.to_string()),
+            };
             let is_news = match report.outcome {
                 Outcome::Ignore => false,
                 Outcome::Wait => before.as_ref() != Some(&report.words),
@@ -87,6 +97,28 @@ impl Actor {
             }
         }
         Ok(reports)
+    }
+
+    /// A file that the system would not let be dealt with; the next look tries again.
+    fn wait_for(&mut self, path: &Path, words: &str) -> IntakeReport {
+        let since = self
+            .sight
+            .0
+            .get(path)
+            .map_or_else(Timestamp::now, |(since, _)| *since);
+        self.sight
+            .0
+            .insert(path.to_path_buf(), (since, words.to_string()));
+        IntakeReport {
+            file: shown(path),
+            outcome: Outcome::Wait,
+            code: "S3".into(),
+            words: words.into(),
+            case: None,
+            correction: None,
+            held: None,
+            effort: Vec::new(),
+        }
     }
 
     /// Takes one file through the checks; `held` names the decision that lets a held file through.
@@ -122,7 +154,7 @@ impl Actor {
         };
         match stop {
             None => {
-                self.take(candidate, &notes, &mut report)?;
+                self.take(candidate, &notes, held, &mut report)?;
                 self.sight.0.remove(path);
             }
             Some(Finding::Ignore(code)) => (report.outcome, report.code) = (Outcome::Ignore, code.into()),
@@ -151,28 +183,40 @@ impl Actor {
         Ok(report)
     }
 
+    /// Puts a file aside until a person decides, under a number that is free in the folder too: a file that a crash
+    /// left there without a row is never overwritten.
     fn hold(&mut self, path: &Path, case: CaseId, code: &str, words: &str) -> Result<HeldId, EngineError> {
-        let id = HeldId(
-            self.project
-                .snapshot
-                .held
-                .last_key_value()
-                .map_or(1, |(id, _)| id.0 + 1),
-        );
-        let bytes = fs::read(path).map_err(EngineError::io("reading", path))?;
-        let held = HeldFile {
-            id,
+        let last = self
+            .project
+            .snapshot
+            .held
+            .last_key_value()
+            .map_or(0, |(id, _)| id.0);
+        // One that cannot be read is held all the same; accepting it reads it then.
+        let bytes = single_file(path, MAX_HELD_BYTES).ok();
+        let mut held = HeldFile {
+            id: HeldId(last + 1),
             name: shown(path),
-            file: Blobs::hash(&bytes),
+            file: bytes.as_deref().map_or(Hash::ZERO, Blobs::hash),
             case,
             code: code.into(),
             words: words.into(),
             at: Timestamp::now(),
             decided: None,
         };
-        let place = self.held_path(&held);
+        while fs::symlink_metadata(self.held_path(&held)).is_ok() {
+            held.id.0 += 1;
+        }
+        let (id, place) = (held.id, self.held_path(&held));
         private_folder(place.parent().expect("held files lie in a folder"))?;
-        fs::rename(path, &place).map_err(EngineError::io("moving", path))?;
+        match (checks::other_half(path), bytes) {
+            // Of a pair the one file made of both waits; the halves themselves are put away.
+            (Some(_), Some(bytes)) => {
+                write_private(&place, &bytes)?;
+                self.put_away(path, DONE)?;
+            }
+            _ => fs::rename(path, &place).map_err(EngineError::io("moving", path))?,
+        }
         self.commit(
             "overtrace",
             What::FileHeld,
@@ -205,29 +249,34 @@ impl Actor {
     }
 
     /// Takes a held file in after all; what was odd about it becomes a note.
-    pub(super) fn accept_held(&mut self, id: HeldId) -> Result<IntakeReport, EngineError> {
+    pub(super) fn accept_held(&mut self, who: &str, id: HeldId) -> Result<IntakeReport, EngineError> {
+        self.project.check_settings()?;
         let mut held = self.waiting(id)?;
         let path = self.held_path(&held);
         let bytes = fs::read(&path).map_err(EngineError::io("reading", &path))?;
-        if Blobs::hash(&bytes) != held.file {
+        if held.file != Hash::ZERO && Blobs::hash(&bytes) != held.file {
             return EngineError::refused(format!(
                 "{} is not the file that was held any more; refuse it and drop the right one into the inbox",
                 path.display()
             ));
         }
         let report = self.intake(&path, Some(&held))?;
-        let decided = match report.outcome {
-            Outcome::Accept | Outcome::Warn => "accepted",
-            Outcome::Reject => "refused",
-            Outcome::Hold | Outcome::Wait | Outcome::Ignore => return Ok(report),
-        };
-        held.decided = Some(decided.into());
-        self.commit(
-            "overtrace",
-            What::FileHeld,
-            Some(decided.into()),
-            vec![Row::Held(held)],
-        )?;
+        let decided = self
+            .project
+            .snapshot
+            .held
+            .get(&id)
+            .is_some_and(|held| held.decided.is_some());
+        if !decided && matches!(report.outcome, Outcome::Accept | Outcome::Warn | Outcome::Reject) {
+            // Refused by a later check, or known already: the file has been moved, so nothing waits any more.
+            held.decided = Some("refused".into());
+            self.commit(
+                who,
+                What::FileRefused,
+                Some(report.words.clone()),
+                vec![Row::Held(held)],
+            )?;
+        }
         Ok(report)
     }
 
@@ -235,7 +284,10 @@ impl Actor {
     pub(super) fn refuse_held(&mut self, who: &str, id: HeldId, why: String) -> Result<Answer, EngineError> {
         let mut held = self.waiting(id)?;
         let path = self.held_path(&held);
-        self.quarantine(&path, &held.code.clone(), &why)?;
+        // A crash may have moved the file already; the decision stands all the same.
+        if path.exists() {
+            self.quarantine(&path, &held.code.clone(), &why)?;
+        }
         let words = format!("{id} ({}) is refused and in quarantine", held.name);
         held.decided = Some("refused".into());
         self.commit(who, What::FileRefused, Some(why), vec![Row::Held(held)])?;

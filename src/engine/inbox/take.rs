@@ -10,7 +10,7 @@ use crate::engine::actor::Actor;
 use crate::imaging::encode_labels;
 use crate::protocol::{IntakeReport, Outcome};
 use crate::records::{
-    Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Mask, MaskOrigin, Pool, Round,
+    Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, HeldFile, Mask, MaskOrigin, Pool, Round,
     RoundState, Row, What, mean_of_known,
 };
 
@@ -20,6 +20,7 @@ impl Actor {
         &mut self,
         candidate: Candidate,
         notes: &[(String, String)],
+        held: Option<&HeldFile>,
         report: &mut IntakeReport,
     ) -> Result<(), EngineError> {
         let id = candidate.case.expect("a file that passed the checks has a case");
@@ -101,6 +102,12 @@ impl Actor {
             }),
         ];
         rows.extend(self.note_mask_labels());
+        rows.extend(held.map(|held| {
+            Row::Held(HeldFile {
+                decided: Some("accepted".into()),
+                ..held.clone()
+            })
+        }));
         if let Some(round) = round {
             let first_return = case.queried == Some(round.id);
             let round = self.with_effort(round, &correction);
