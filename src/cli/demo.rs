@@ -29,9 +29,9 @@ base_channels = 8
 
 [training]
 learning_rate = 0.001
-batch = 16
-max_epochs = 120
-patience = 35
+batch = 8
+max_epochs = 100
+patience = 30
 
 [query]
 budget = 3
