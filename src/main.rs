@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -20,7 +21,9 @@ fn main() -> ExitCode {
     unsafe { libc::umask(0o077) };
     let args = Args::parse();
     let doors = Doors { create, open, app };
-    match overtrace::cli::run(&args, &doors) {
+    let result = overtrace::cli::run(&args, &doors);
+    wait_for_engines();
+    match result {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -60,12 +63,31 @@ fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
     if folder.join(overtrace::store::FOLDER).is_dir() {
         log_to(&folder.join("logs"))?;
     }
-    let (handle, notices) = engine::start(folder, who(), Options { watch: stays })?;
-    for notice in notices {
+    let started = engine::start(folder, who(), Options { watch: stays })?;
+    ENGINES
+        .lock()
+        .expect("no thread panics while it holds the list")
+        .push(started.thread);
+    for notice in started.notices {
         tracing::warn!(notice);
         eprintln!("overtrace: {}", printable(&notice));
     }
-    Ok(handle)
+    Ok(started.handle)
+}
+
+/// The engines this process has started; it does not exit before they have finished what they were at.
+static ENGINES: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+fn wait_for_engines() {
+    for engine in ENGINES
+        .lock()
+        .expect("no thread panics while it holds the list")
+        .drain(..)
+    {
+        if engine.join().is_err() {
+            eprintln!("overtrace: the engine panicked; the log in the project's logs folder says where");
+        }
+    }
 }
 
 fn app(handle: EngineHandle, args: &Args) -> Result<()> {

@@ -20,7 +20,7 @@ mod worker;
 
 use std::path::Path;
 use std::sync::mpsc::channel;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 pub use error::EngineError;
 
@@ -54,15 +54,22 @@ pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
     project.begin(who)
 }
 
-/// Opens a project and starts its engine; also returns what was mended while opening, in words.
+/// A running engine.
+#[derive(Debug)]
+pub struct Started {
+    /// The surface's end of the line; the engine ends when it is dropped.
+    pub handle: EngineHandle,
+    /// What was mended while opening, in words.
+    pub notices: Vec<String>,
+    /// Ends when the engine has finished what it was at: a process that exits earlier cuts it short.
+    pub thread: JoinHandle<()>,
+}
+
+/// Opens a project and starts its engine.
 ///
 /// # Errors
 /// [`EngineError`] where there is no project, another process holds it, or its settings or journal do not hold.
-pub fn start(
-    folder: &Path,
-    who: String,
-    options: Options,
-) -> Result<(EngineHandle, Vec<String>), EngineError> {
+pub fn start(folder: &Path, who: String, options: Options) -> Result<Started, EngineError> {
     let (store, notices) = Store::open(folder)?;
     let project = Project::new(folder, store, Settings::load(folder)?)?;
     let (messages, inbox) = channel();
@@ -81,9 +88,13 @@ pub fn start(
             let _ = messages.send(Message::SurfaceGone);
         })
         .map_err(EngineError::thread)?;
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("engine".into())
         .spawn(move || actor.run(&inbox))
         .map_err(EngineError::thread)?;
-    Ok((EngineHandle::new(requests, surface_events, who), notices))
+    Ok(Started {
+        handle: EngineHandle::new(requests, surface_events, who),
+        notices,
+        thread,
+    })
 }

@@ -166,7 +166,7 @@ fn start(project: &Path) -> EngineHandle {
     // The engine before this one lets go of its lock when its thread has ended.
     loop {
         match engine::start(project, "ann".into(), Options { watch: false }) {
-            Ok((handle, _)) => return handle,
+            Ok(started) => return started.handle,
             Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }

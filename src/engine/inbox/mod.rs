@@ -11,6 +11,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -57,6 +58,14 @@ struct Reason<'a> {
 /// A file's name as it may be shown.
 fn shown(path: &Path) -> String {
     printable(&path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// When a file last changed, by its inode: how long it has been waiting, for an engine that sees it first.
+fn changed_at(path: &Path) -> Timestamp {
+    let changed = fs::symlink_metadata(path)
+        .ok()
+        .and_then(|meta| Timestamp::from_second(meta.ctime()).ok());
+    changed.unwrap_or_else(Timestamp::now)
 }
 
 impl Actor {
@@ -127,7 +136,7 @@ impl Actor {
             .sight
             .0
             .get(path)
-            .map_or_else(Timestamp::now, |(since, _)| *since);
+            .map_or_else(|| changed_at(path), |(since, _)| *since);
         let mut candidate = Candidate::new(path, seen, held.is_some());
         let mut notes: Vec<(String, String)> = Vec::new();
         let mut stop = None;
