@@ -9,7 +9,7 @@ use super::StoreError;
 
 /// Held until dropped; the system drops it with the process, so no stale lock outlives a crash.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] File);
+pub struct Lock(#[allow(dead_code, reason = "the open file is the lock; nobody reads it")] File);
 
 impl Lock {
     /// Takes the lock, or says who has it.
