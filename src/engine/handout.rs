@@ -1,5 +1,6 @@
 //! Hand-outs: the files a person corrects, and the record of what they were given.
 
+use super::project::next;
 use std::fmt::Write;
 
 use jiff::Timestamp;
@@ -71,13 +72,7 @@ impl Actor {
             ));
         }
         let (pre_annotation, model) = self.pre_annotation(&case)?;
-        let number = HandoutId(
-            self.project
-                .snapshot
-                .handouts
-                .last_key_value()
-                .map_or(1, |(id, _)| id.0 + 1),
-        );
+        let number = HandoutId(next(&self.project.snapshot.handouts, |id| id.0));
         let settings = &self.project.snapshot.settings;
         let folder = self.project.folder("handouts").join(format!("{id}-{number}"));
         private_folder(&folder)?;

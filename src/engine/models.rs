@@ -1,5 +1,6 @@
 //! Models: drawing the pool, ranking it, weights from elsewhere.
 
+use super::project::next;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -152,7 +153,7 @@ impl Actor {
         pixels: Pixels,
     ) -> Result<Ranking, EngineError> {
         let snapshot = &self.project.snapshot;
-        let id = RankingId(snapshot.rankings.last_key_value().map_or(1, |(id, _)| id.0 + 1));
+        let id = RankingId(next(&snapshot.rankings, |id| id.0));
         let pool: Vec<&Case> = snapshot.cases.values().filter(|case| is_askable(case)).collect();
         let model = self.project.drawing_model().map(|model| model.id);
         let seed = snapshot.settings.query.seed.wrapping_add(u64::from(id.0));
@@ -278,13 +279,7 @@ impl Actor {
     }
 
     pub(super) fn next_model(&self) -> ModelId {
-        ModelId(
-            self.project
-                .snapshot
-                .models
-                .last_key_value()
-                .map_or(1, |(id, _)| id.0 + 1),
-        )
+        ModelId(next(&self.project.snapshot.models, |id| id.0))
     }
 
     /// A model's learning curve.

@@ -1,5 +1,6 @@
 //! A project in memory: its store, its rows, its settings, and the one way to change any of them.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,6 +25,11 @@ pub struct Project {
     pub snapshot: Snapshot,
     /// Where it is kept.
     pub store: Store,
+}
+
+/// The number after the last of a kind of row; the first is 1.
+pub fn next<K: Ord, V>(rows: &BTreeMap<K, V>, number: impl Fn(&K) -> u32) -> u32 {
+    rows.last_key_value().map_or(1, |(id, _)| number(id) + 1)
 }
 
 /// Writes a file for this user alone (0600).

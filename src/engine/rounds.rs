@@ -1,5 +1,6 @@
 //! Rounds: from asking to having learnt, a journalled step at a time.
 
+use super::project::next;
 use jiff::Timestamp;
 
 use super::EngineError;
@@ -53,7 +54,7 @@ impl Actor {
                 "no unlabelled case is left to ask for, and none has come back since the last training";
             return Ok(Answer::Nothing(words.into()).into());
         }
-        let id = RoundId(snapshot.rounds.last_key_value().map_or(1, |(id, _)| id.0 + 1));
+        let id = RoundId(next(&snapshot.rounds, |id| id.0));
         let round = Round {
             id,
             state: RoundState::Querying,

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::EngineError;
 use super::actor::Actor;
-use super::project::write_private;
+use super::project::{next, write_private};
 use crate::imaging::single_file;
 use crate::protocol::{Answer, IntakeReport, Outcome};
 use crate::records::{CaseId, Hash, HeldFile, HeldId, Row, What, printable};
@@ -195,16 +195,11 @@ impl Actor {
     /// Puts a file aside until a person decides, under a number that is free in the folder too: a file that a crash
     /// left there without a row is never overwritten.
     fn hold(&mut self, path: &Path, case: CaseId, code: &str, words: &str) -> Result<HeldId, EngineError> {
-        let last = self
-            .project
-            .snapshot
-            .held
-            .last_key_value()
-            .map_or(0, |(id, _)| id.0);
+        let number = next(&self.project.snapshot.held, |id| id.0);
         // One that cannot be read is held all the same; accepting it reads it then.
         let bytes = single_file(path, MAX_HELD_BYTES).ok();
         let mut held = HeldFile {
-            id: HeldId(last + 1),
+            id: HeldId(number),
             name: shown(path),
             file: bytes.as_deref().map_or(Hash::ZERO, Blobs::hash),
             case,

@@ -1,5 +1,6 @@
 //! Taking a mask in: stored, journalled, measured; only then acknowledged.
 
+use crate::engine::project::next;
 use jiff::Timestamp;
 
 use super::DONE;
@@ -28,13 +29,7 @@ impl Actor {
         let file = candidate.file.expect("a file that passed the checks was read");
         let case = self.project.case(&id)?.clone();
         let now = Timestamp::now();
-        let number = CorrectionId(
-            self.project
-                .snapshot
-                .corrections
-                .last_key_value()
-                .map_or(1, |(id, _)| id.0 + 1),
-        );
+        let number = CorrectionId(next(&self.project.snapshot.corrections, |id| id.0));
         let blob = self.project.store.blobs().put(&encode_labels(&mask, u16::from))?;
         let handout = match case
             .handout
@@ -145,9 +140,8 @@ impl Actor {
     /// The hand-out of a mask that nobody was asked for and a person accepted all the same: nothing was drawn
     /// for it, so its saved effort is n/a.
     fn unasked(&self, case: &Case, mask: crate::records::Hash, at: Timestamp) -> Handout {
-        let last = self.project.snapshot.handouts.last_key_value();
         Handout {
-            id: HandoutId(last.map_or(1, |(id, _)| id.0 + 1)),
+            id: HandoutId(next(&self.project.snapshot.handouts, |id| id.0)),
             case: case.id.clone(),
             owner: "unknown".into(),
             at,
