@@ -20,7 +20,7 @@ cat >"$project/overtrace.toml" <<TOML
 base_channels = $base
 [training]
 max_epochs = $epochs
-learning_rate = 0.0002
+learning_rate = ${LEARNING_RATE:-0.0002}
 [inbox]
 stable_s = 0.0
 TOML

@@ -18,23 +18,23 @@ use crate::records::{CaseId, Pool};
 /// In a folder that the demo made, and may therefore make anew.
 const MARK: &str = ".overtrace-demo";
 const LABELLED: u32 = 2;
-const UNLABELLED: u32 = 10;
+const UNLABELLED: u32 = 12;
 const HELD_OUT: u32 = 5;
 const ROUNDS: usize = 2;
-const BUDGET: usize = 3;
+const BUDGET: usize = 4;
 
 const SETTINGS: &str = r#"# A demo on phantoms: small enough for two cores. `overtrace init` writes every key, explained.
 [model]
 base_channels = 8
 
 [training]
-learning_rate = 0.001
+learning_rate = 0.002
 batch = 8
 max_epochs = 100
 patience = 30
 
 [query]
-budget = 3
+budget = 4
 train_when_complete = false
 
 [inbox]

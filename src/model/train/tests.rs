@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use candle_core::Tensor;
+
 use super::*;
 use crate::imaging::{Grid, LabelMap, Plane, Volume};
 use crate::records::{Architecture, CaseId};
@@ -181,35 +183,6 @@ fn training_stops_after_patience_epochs_without_gain() {
     (task.training.patience, task.training.learning_rate) = (2, 0.0);
     let trained = run(&task, &[discs_and_squares("a", 3, 1)]);
     assert_eq!((trained.best_epoch, trained.curve.len()), (1, 3));
-}
-
-#[test]
-fn few_cases_lend_a_contiguous_tenth_of_their_slices() {
-    let cases: Vec<Case> = (0..4).map(|n| discs_and_squares("a", 30 + n, n as u64)).collect();
-    let held = held_out(&cases, &mut Rng::new(1));
-    assert_eq!(
-        held.iter().map(ExactSizeIterator::len).collect::<Vec<_>>(),
-        [3; 4]
-    );
-    let (learn, check) = split(&cases, 1, &mut Rng::new(1));
-    assert_eq!((learn.len(), check.len()), (30 + 31 + 32 + 33 - 12, 12));
-    let tile = |tiles: &Tiles, t: usize| tiles.inputs[t * TILE_PIXELS..][..TILE_PIXELS].to_vec();
-    for t in 0..check.len() {
-        let held = tile(&check, t);
-        assert!(
-            (0..learn.len()).all(|other| tile(&learn, other) != held),
-            "tile {t} is in both"
-        );
-    }
-    assert_ne!(held, held_out(&cases, &mut Rng::new(2)), "the place is drawn");
-}
-
-#[test]
-fn many_cases_lend_a_tenth_of_themselves_whole() {
-    let cases: Vec<Case> = (0..11).map(|n| discs_and_squares("a", 2, n)).collect();
-    let held = held_out(&cases, &mut Rng::new(1));
-    assert_eq!(held.iter().filter(|held| **held == (0..2)).count(), 2);
-    assert_eq!(held.iter().filter(|held| held.is_empty()).count(), 9);
 }
 
 #[test]

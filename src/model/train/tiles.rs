@@ -1,0 +1,242 @@
+//! What an epoch runs over: tiles with signal, which of them check instead of teach, and how they are dealt.
+
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+
+use crate::imaging::Rng;
+use crate::model::data::{Case, TILE, TILE_PIXELS};
+
+/// From this many cases on, whole cases are held out for validation instead of slices of each.
+const WHOLE_CASES: usize = 5;
+
+/// Tiles with signal, and the part of each that lies in its slice.
+#[derive(Clone)]
+pub struct Tiles {
+    channels: usize,
+    inputs: Vec<f32>,
+    classes: Vec<u8>,
+    /// Width and height of each.
+    inside: Vec<(usize, usize)>,
+}
+
+impl Tiles {
+    fn new(channels: usize) -> Tiles {
+        Tiles {
+            channels,
+            inputs: Vec::new(),
+            classes: Vec::new(),
+            inside: Vec::new(),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.inside.len()
+    }
+
+    /// Adds the tiles with signal of one slice.
+    fn add(&mut self, case: &Case, slice: usize) {
+        let mut input = vec![0.0; TILE_PIXELS * self.channels];
+        let mut classes = vec![0; TILE_PIXELS];
+        for tile in 0..case.tiling().tiles() {
+            if case.cut(slice, tile, &mut input) {
+                case.cut_mask(slice, tile, &mut classes);
+                let window = case.tiling().window(tile);
+                self.inputs.extend_from_slice(&input);
+                self.classes.extend_from_slice(&classes);
+                self.inside
+                    .push((window.right - window.left, window.bottom - window.top));
+            }
+        }
+    }
+
+    /// The pixels of a tile that lie in its slice: where in the tile, and the class there.
+    pub fn known(&self, tile: usize) -> impl Iterator<Item = (usize, u8)> {
+        let (width, height) = self.inside[tile];
+        let classes = &self.classes[tile * TILE_PIXELS..][..TILE_PIXELS];
+        (0..height)
+            .flat_map(move |y| (0..width).map(move |x| y * TILE + x))
+            .map(|at| (at, classes[at]))
+    }
+
+    /// Of each tile, the number of tiles that hold the rarest class in it.
+    pub fn rarity(&self) -> Vec<usize> {
+        let held = |tile: &[u8]| {
+            let mut held = [false; 256];
+            tile.iter().for_each(|&class| held[class as usize] = true);
+            held
+        };
+        let held: Vec<[bool; 256]> = self.classes.chunks_exact(TILE_PIXELS).map(held).collect();
+        let mut tiles = [0; 256];
+        for held in &held {
+            tiles
+                .iter_mut()
+                .zip(held)
+                .for_each(|(n, &held)| *n += usize::from(held));
+        }
+        let rarest = |held: &[bool; 256]| {
+            tiles
+                .iter()
+                .zip(held)
+                .filter(|(_, held)| **held)
+                .map(|(&n, _)| n)
+                .min()
+        };
+        held.iter().map(|held| rarest(held).unwrap_or(0)).collect()
+    }
+
+    /// The inputs (tiles, TILE, TILE, channels) and the classes (tiles, TILE, TILE) of some.
+    pub fn batch(&self, batch: &[usize]) -> candle_core::Result<(Tensor, Tensor)> {
+        let size = TILE_PIXELS * self.channels;
+        let inputs: Vec<f32> = batch
+            .iter()
+            .flat_map(|&t| &self.inputs[t * size..][..size])
+            .copied()
+            .collect();
+        let classes: Vec<u8> = batch
+            .iter()
+            .flat_map(|&t| &self.classes[t * TILE_PIXELS..][..TILE_PIXELS])
+            .copied()
+            .collect();
+        Ok((
+            Tensor::from_vec(inputs, (batch.len(), TILE, TILE, self.channels), &Device::Cpu)?,
+            Tensor::from_vec(classes, (batch.len(), TILE, TILE), &Device::Cpu)?,
+        ))
+    }
+}
+
+/// An epoch's batches of at most `batch` tiles: every tile once, in a random order, those of a rare class spread
+/// evenly. `rarity` is that of [`Tiles::rarity`].
+///
+/// In a batch without a class its soft Dice is 1e-5 / sum p, and that gradient drives the class to zero everywhere;
+/// after a few such steps the network never draws it again. So tiles are dealt like cards, the rarest class first.
+pub fn deal(rarity: &[usize], batch: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..rarity.len()).collect();
+    rng.shuffle(&mut order);
+    order.sort_by_key(|&tile| rarity[tile]);
+    let steps = order.len().div_ceil(batch);
+    let hand = |step| order.iter().skip(step).step_by(steps).copied().collect();
+    let mut batches: Vec<Vec<usize>> = (0..steps).map(hand).collect();
+    rng.shuffle(&mut batches);
+    batches
+}
+
+/// The tiles to learn from and those to check with.
+pub fn split(cases: &[Case], channels: usize, rng: &mut Rng) -> (Tiles, Tiles) {
+    let (mut learn, mut check) = (Tiles::new(channels), Tiles::new(channels));
+    for (case, held_out) in cases.iter().zip(held_out(cases, rng)) {
+        for slice in 0..case.slices() {
+            let tiles = if held_out.contains(&slice) {
+                &mut check
+            } else {
+                &mut learn
+            };
+            tiles.add(case, slice);
+        }
+    }
+    (learn, check)
+}
+
+/// The slices of each case that are held out for validation.
+///
+/// With fewer than 5 cases: of each case, a run of a tenth of its slices with signal (at least one, if there are
+/// two), at a random place. Neighbouring slices look alike, so a run tells more than scattered slices would. From 5
+/// cases on: all slices of a tenth of the cases, rounded up, and none of the others.
+fn held_out(cases: &[Case], rng: &mut Rng) -> Vec<Range<usize>> {
+    if cases.len() >= WHOLE_CASES {
+        let mut order: Vec<usize> = (0..cases.len()).collect();
+        rng.shuffle(&mut order);
+        let chosen = &order[..cases.len().div_ceil(10)];
+        let all = |(n, case): (usize, &Case)| {
+            if chosen.contains(&n) {
+                0..case.slices()
+            } else {
+                0..0
+            }
+        };
+        return cases.iter().enumerate().map(all).collect();
+    }
+    let mut input = vec![0.0; TILE_PIXELS * cases.iter().map(|case| case.channels.len()).max().unwrap_or(0)];
+    let mut run_of = |case: &Case| {
+        let input = &mut input[..TILE_PIXELS * case.channels.len()];
+        let signal: Vec<usize> = (0..case.slices())
+            .filter(|&slice| (0..case.tiling().tiles()).any(|tile| case.cut(slice, tile, input)))
+            .collect();
+        if signal.len() < 2 {
+            return 0..0;
+        }
+        let length = (signal.len() / 10).max(1);
+        let first = rng.below(signal.len() - length + 1);
+        signal[first]..signal[first + length - 1] + 1
+    };
+    cases.iter().map(&mut run_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::train::tests::discs_and_squares;
+
+    #[test]
+    fn few_cases_lend_a_contiguous_tenth_of_their_slices() {
+        let cases: Vec<Case> = (0..4).map(|n| discs_and_squares("a", 30 + n, n as u64)).collect();
+        let held = held_out(&cases, &mut Rng::new(1));
+        assert_eq!(
+            held.iter().map(ExactSizeIterator::len).collect::<Vec<_>>(),
+            [3; 4]
+        );
+        let (learn, check) = split(&cases, 1, &mut Rng::new(1));
+        assert_eq!((learn.len(), check.len()), (30 + 31 + 32 + 33 - 12, 12));
+        let tile = |tiles: &Tiles, t: usize| tiles.inputs[t * TILE_PIXELS..][..TILE_PIXELS].to_vec();
+        for t in 0..check.len() {
+            let held = tile(&check, t);
+            assert!(
+                (0..learn.len()).all(|other| tile(&learn, other) != held),
+                "tile {t} is in both"
+            );
+        }
+        assert_ne!(held, held_out(&cases, &mut Rng::new(2)), "the place is drawn");
+    }
+
+    #[test]
+    fn many_cases_lend_a_tenth_of_themselves_whole() {
+        let cases: Vec<Case> = (0..11).map(|n| discs_and_squares("a", 2, n)).collect();
+        let held = held_out(&cases, &mut Rng::new(1));
+        assert_eq!(held.iter().filter(|held| **held == (0..2)).count(), 2);
+        assert_eq!(held.iter().filter(|held| held.is_empty()).count(), 9);
+    }
+
+    /// 23 tiles in batches of 4: six, of 4 or 3 tiles; of the 7 with the rare class each gets one, and one gets two.
+    #[test]
+    fn every_tile_is_dealt_once_and_the_rare_ones_evenly() {
+        let rarity: Vec<usize> = (0..23).map(|tile| if tile < 7 { 7 } else { 23 }).collect();
+        let mut rng = Rng::new(3);
+        let epochs: Vec<Vec<Vec<usize>>> = (0..5).map(|_| deal(&rarity, 4, &mut rng)).collect();
+        for batches in &epochs {
+            let rare = |batch: &Vec<usize>| batch.iter().filter(|&&tile| tile < 7).count();
+            let mut rare: Vec<usize> = batches.iter().map(rare).collect();
+            rare.sort_unstable();
+            assert_eq!(rare, [1, 1, 1, 1, 1, 2]);
+            assert!(batches.iter().all(|batch| (3..=4).contains(&batch.len())));
+            let mut all = batches.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..23).collect::<Vec<_>>());
+        }
+        assert_ne!(epochs[0], epochs[1], "an epoch is dealt like the one before");
+    }
+
+    /// Discs are in every tile; squares are wiped from all but two of the ten.
+    #[test]
+    fn the_rarity_of_a_tile_is_that_of_the_rarest_class_in_it() {
+        let mut case = discs_and_squares("a", 10, 1);
+        let mask = case.mask.as_mut().unwrap();
+        mask.voxels[2 * TILE_PIXELS..]
+            .iter_mut()
+            .filter(|class| **class == 2)
+            .for_each(|class| *class = 0);
+        let mut tiles = Tiles::new(1);
+        (0..10).for_each(|slice| tiles.add(&case, slice));
+        assert_eq!(tiles.rarity(), [2, 2, 10, 10, 10, 10, 10, 10, 10, 10]);
+    }
+}
