@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
@@ -20,9 +20,20 @@ fn main() -> ExitCode {
     // SAFETY: umask only swaps a number of this process; no thread runs yet.
     unsafe { libc::umask(0o077) };
     let args = Args::parse();
-    let doors = Doors { create, open, app };
+    let doors = Doors {
+        create,
+        open,
+        free,
+        app,
+    };
     let result = overtrace::cli::run(&args, &doors);
     wait_for_engines();
+    // What the log still holds is written before the process ends.
+    drop(
+        LOG.lock()
+            .expect("no thread panics while it holds the log")
+            .take(),
+    );
     match result {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -63,6 +74,8 @@ fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
     if folder.join(overtrace::store::FOLDER).is_dir() {
         log_to(&folder.join("logs"))?;
     }
+    // A surface that lets go of one engine and opens another finds the store free.
+    wait_for_engines();
     let started = engine::start(folder, who(), Options { watch: stays })?;
     ENGINES
         .lock()
@@ -73,6 +86,17 @@ fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
         eprintln!("overtrace: {}", printable(&notice));
     }
     Ok(started.handle)
+}
+
+/// Opens the project for a moment: that fails while another process has it.
+fn free(folder: &Path) -> Result<()> {
+    if folder.join(overtrace::store::FOLDER).is_dir() {
+        let started = engine::start(folder, who(), Options { watch: false })?;
+        drop(started.handle);
+        // One that panicked holds nothing any more either.
+        let _ = started.thread.join();
+    }
+    Ok(())
 }
 
 /// The engines this process has started; it does not exit before they have finished what they were at.
@@ -112,13 +136,17 @@ fn user_keymap() -> Option<PathBuf> {
     Some(folder.join("overtrace/keymap.toml"))
 }
 
+/// Writes the log in the background; it flushes when it is dropped.
+static LOG: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
 /// One file a day; the level comes from `OVERTRACE_LOG`, and is `info` without it.
 fn log_to(folder: &Path) -> Result<()> {
-    static GUARD: OnceLock<WorkerGuard> = OnceLock::new();
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
     let (writer, guard) =
         tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, "overtrace.log"));
-    if GUARD.set(guard).is_ok() {
+    let mut log = LOG.lock().expect("no thread panics while it holds the log");
+    if log.is_none() {
+        *log = Some(guard);
         let filter = tracing_subscriber::EnvFilter::try_from_env("OVERTRACE_LOG")
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
         tracing_subscriber::fmt()

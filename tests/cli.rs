@@ -337,3 +337,42 @@ fn two_channels_are_one_case_on_one_grid() {
             .contains("image.channels is 2")
     );
 }
+
+#[test]
+fn the_demo_runs_the_loop_and_prints_its_tables_without_a_terminal() {
+    let shell = Shell::new();
+    let output = shell.run(&["demo", "d", "--max-epochs", "1"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let first = text.find("first ranked queue after").unwrap();
+    let second = text.find("round r2 asks for").unwrap();
+    assert!(first < second, "{text}");
+    assert!(
+        text.contains("round r3 closed: m3 on 10 cases, held-out Dice"),
+        "{text}"
+    );
+    assert_eq!(
+        text.matches("stand-in annotator").count(),
+        8,
+        "eight corrections: {text}"
+    );
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        log.contains("training 1 of 1 epochs"),
+        "progress without a terminal: {log}"
+    );
+    let again = shell.run(&["demo", "d", "--max-epochs", "1", "--json"]);
+    let rounds: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(rounds.as_array().unwrap().len(), 3, "the demo is made anew");
+    fs::remove_file(shell.at("d/.overtrace-demo")).unwrap();
+    let refused = shell.run(&["demo", "d", "--max-epochs", "1"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(2),
+        "a folder that is no demo is left alone"
+    );
+}

@@ -128,6 +128,9 @@ pub enum Verb {
         /// Print the tables even on a terminal
         #[arg(long)]
         no_app: bool,
+        /// Epochs a training at most: few for a quick look at networks that have learnt little
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=500))]
+        max_epochs: u32,
     },
 }
 

@@ -23,27 +23,31 @@ const HELD_OUT: u32 = 5;
 const ROUNDS: usize = 2;
 const BUDGET: usize = 4;
 
-const SETTINGS: &str = r#"# A demo on phantoms: small enough for two cores. `overtrace init` writes every key, explained.
+fn settings(max_epochs: u32) -> String {
+    format!(
+        r#"# A demo on phantoms: small enough for two cores. `overtrace init` writes every key, explained.
 [model]
 base_channels = 8
 
 [training]
 learning_rate = 0.002
 batch = 8
-max_epochs = 100
+max_epochs = {max_epochs}
 patience = 30
 
 [query]
-budget = 4
+budget = {BUDGET}
 train_when_complete = false
 
 [inbox]
 stable_s = 0.0
-"#;
+"#
+    )
+}
 
 /// Runs the demo and opens the app on the result, or prints the tables.
-pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool) -> Result<Exit> {
-    prepare(folder)?;
+pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool, max_epochs: u32) -> Result<Exit> {
+    prepare(doors, folder, max_epochs)?;
     (doors.create)(folder)?;
     let session = Session {
         handle: (doors.open)(folder, false)?,
@@ -52,7 +56,7 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool) -> Result<Ex
     let began = Instant::now();
     say(
         &session,
-        "1. phantoms: two labelled cases, ten to ask for, five held out to measure on",
+        "1. phantoms: two labelled cases, twelve to ask for, five held out to measure on",
     )?;
     let phantoms = folder.join("phantoms");
     fs::create_dir_all(&phantoms)?;
@@ -120,14 +124,22 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool) -> Result<Ex
     }
     use std::io::IsTerminal;
     if !no_app && !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
-        (doors.app)(session.handle, args)?;
+        // From here on a person works: the app's engine watches the inbox and trains by itself.
+        drop(session);
+        (doors.app)((doors.open)(folder, true)?, args)?;
     }
     Ok(Exit::Done)
 }
 
 /// An empty folder with the demo's settings; an earlier demo is removed, anything else is left alone.
-fn prepare(folder: &Path) -> Result<()> {
+fn prepare(doors: &Doors, folder: &Path, max_epochs: u32) -> Result<()> {
     if folder.join(MARK).is_file() {
+        (doors.free)(folder).with_context(|| {
+            format!(
+                "making the demo in {} anew; name another folder",
+                folder.display()
+            )
+        })?;
         fs::remove_dir_all(folder)
             .with_context(|| format!("removing the earlier demo in {}", folder.display()))?;
     } else if folder.exists() {
@@ -138,7 +150,7 @@ fn prepare(folder: &Path) -> Result<()> {
     }
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
     fs::write(folder.join(MARK), "")?;
-    fs::write(folder.join(crate::settings::FILE), SETTINGS)?;
+    fs::write(folder.join(crate::settings::FILE), settings(max_epochs))?;
     Ok(())
 }
 

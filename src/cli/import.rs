@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::imaging::nifti_stem;
 use crate::protocol::ImportItem;
 use crate::records::{CaseId, Pool};
 
@@ -44,21 +45,11 @@ fn name_of(path: &Path) -> Result<CaseId> {
         .file_name()
         .with_context(|| format!("{} has no name", path.display()))?
         .to_string_lossy();
-    let lower = name.to_lowercase();
-    let ending = [".nii.gz", ".nii", ".hdr", ".img"]
-        .into_iter()
-        .find(|ending| lower.ends_with(ending));
-    let stem = &name[..name.len() - ending.map_or(0, str::len)];
-    CaseId::new(stem).with_context(|| format!("naming the case of {} after it; give --id", path.display()))
+    CaseId::new(nifti_stem(&name).unwrap_or(&name))
+        .with_context(|| format!("naming the case of {} after it; give --id", path.display()))
 }
 
-fn is_nifti(name: &str) -> bool {
-    [".nii", ".nii.gz"]
-        .into_iter()
-        .any(|ending| name.to_lowercase().ends_with(ending))
-}
-
-/// A case folder (`image*.nii.gz`, one a channel in the order of the names, and perhaps `label.nii.gz`), or the
+/// A case folder (`image*.nii.gz` or `.nii` or `.hdr`, one a channel in the order of the names, and perhaps `label.nii.gz`), or the
 /// case folders in a folder.
 fn folder(path: &Path) -> Result<Vec<ImportItem>> {
     if let Some(item) = case_folder(path)? {
@@ -83,7 +74,9 @@ fn case_folder(path: &Path) -> Result<Option<ImportItem>> {
     let named = |path: &Path, start: &str| {
         path.file_name().is_some_and(|name| {
             let name = name.to_string_lossy();
-            name.starts_with(start) && is_nifti(&name)
+            // The .img of a pair comes along with its .hdr.
+            let is_half = name.to_lowercase().ends_with(".img");
+            name.starts_with(start) && nifti_stem(&name).is_some() && !is_half
         })
     };
     let files = listing(path)?;

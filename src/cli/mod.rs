@@ -30,6 +30,8 @@ pub struct Doors {
     pub create: fn(&Path) -> Result<()>,
     /// Opens a project's engine; the flag says that the surface stays (watch the inbox, train by itself).
     pub open: fn(&Path, bool) -> Result<EngineHandle>,
+    /// Makes sure that nobody has the project in a folder open, if there is one.
+    pub free: fn(&Path) -> Result<()>,
     /// Opens the app on an engine.
     pub app: fn(EngineHandle, &Args) -> Result<()>,
 }
@@ -74,7 +76,11 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
                 ),
             )
         }
-        Some(Verb::Demo { folder, no_app }) => demo::run(args, doors, folder, *no_app),
+        Some(Verb::Demo {
+            folder,
+            no_app,
+            max_epochs,
+        }) => demo::run(args, doors, folder, *no_app, *max_epochs),
         Some(Verb::Inbox {
             action: None,
             watch: true,
@@ -100,6 +106,10 @@ fn print(text: &str) -> Result<()> {
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&serde_json::to_string_pretty(value)?)
+}
+
+fn print_json_line(value: &impl serde::Serialize) -> Result<()> {
+    print(&serde_json::to_string(value)?)
 }
 
 /// A verb's line to its engine.

@@ -1,4 +1,4 @@
-//! Progress of long work on standard error: a bar on a terminal, a line a stage elsewhere.
+//! Progress of long work on standard error: a bar on a terminal, a line a tenth elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub struct Bars {
     bar: Option<ProgressBar>,
     stage: Stage,
     on_terminal: bool,
+    /// Tenths of the stage that were told of.
+    tenths: usize,
 }
 
 impl Bars {
@@ -23,6 +25,7 @@ impl Bars {
             bar: None,
             stage: Stage::Idle,
             on_terminal: std::io::stderr().is_terminal(),
+            tenths: 0,
         }
     }
 
@@ -31,7 +34,7 @@ impl Bars {
         match event {
             Event::Activity(activity) => self.activity(activity),
             Event::Notice(words) => self.line(&printable(words)),
-            Event::Changed(_) | Event::Answer { .. } => {}
+            Event::Changed(_) | Event::Settings(_) | Event::Answer { .. } => {}
         }
     }
 
@@ -39,6 +42,7 @@ impl Bars {
         if activity.stage != self.stage {
             self.finish();
             self.stage = activity.stage;
+            self.tenths = 0;
             if activity.stage != Stage::Idle {
                 if self.on_terminal {
                     self.bar = Some(new_bar());
@@ -47,25 +51,34 @@ impl Bars {
                 }
             }
         }
+        let epochs = activity.stage == Stage::Training;
+        let (done, of) = if epochs {
+            (activity.curve.len(), activity.max_epochs)
+        } else {
+            (activity.done, activity.of)
+        };
+        let last = activity.curve.last().filter(|_| epochs);
+        let detail = last.map_or(String::new(), |epoch| {
+            let dice =
+                mean_of_known(epoch.dice.iter().copied()).map_or("n/a".into(), |dice| format!("{dice:.4}"));
+            format!(
+                "loss {:.4}  validation Dice {dice}  best epoch {}",
+                epoch.loss, epoch.best_epoch
+            )
+        });
+        let word = activity.stage.word();
         if let Some(bar) = &self.bar {
-            let epochs = activity.stage == Stage::Training;
-            let (done, of) = if epochs {
-                (activity.epoch.saturating_sub(1), activity.max_epochs)
-            } else {
-                (activity.done, activity.of)
-            };
             bar.set_length(of as u64);
             bar.set_position(done as u64);
-            let last = activity.curve.last().filter(|_| epochs);
-            let detail = last.map_or(String::new(), |epoch| {
-                let dice = mean_of_known(epoch.dice.iter().copied())
-                    .map_or("n/a".into(), |dice| format!("{dice:.4}"));
-                format!(
-                    "loss {:.4}  validation Dice {dice}  best epoch {}",
-                    epoch.loss, epoch.best_epoch
-                )
-            });
-            bar.set_message(format!("{} {detail}", activity.stage.word()));
+            bar.set_message(format!("{word} {detail}"));
+        } else if !self.on_terminal && of > 0 && done * 10 / of > self.tenths {
+            // A line a tenth: a log can be followed, and is not flooded.
+            self.tenths = done * 10 / of;
+            let parts = if epochs { "epochs" } else { "cases" };
+            eprintln!(
+                "{}",
+                format!("{word} {done} of {of} {parts}  {detail}").trim_end()
+            );
         }
     }
 

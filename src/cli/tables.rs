@@ -77,10 +77,11 @@ pub fn score_words(snapshot: &Snapshot) -> String {
         };
         return format!("a seeded random order{why}");
     };
-    let name = match ranking.strategy {
-        Strategy::AverageBvsb => "Average BvSB (lowest is asked first)",
-        Strategy::Entropy => "mean entropy in nats (highest is asked first)",
-        Strategy::Random => "a random order",
+    let name = ranking.strategy.words();
+    let order = match ranking.strategy {
+        Strategy::AverageBvsb => " (lowest is asked first)",
+        Strategy::Entropy => " in nats (highest is asked first)",
+        Strategy::Random => "",
     };
     let stale = match snapshot.project.model {
         Some(current) if snapshot.ranking_is_stale() => {
@@ -88,7 +89,7 @@ pub fn score_words(snapshot: &Snapshot) -> String {
         }
         _ => String::new(),
     };
-    format!("{name}{over} by model {model}{stale}")
+    format!("{name}{order}{over} by model {model}{stale}")
 }
 
 /// The queue.
@@ -223,7 +224,7 @@ pub fn corrections(snapshot: &Snapshot) -> String {
             line.extend(saved(effort, labels.0.len()));
             line.push(format!(
                 "{:.0}",
-                effort.iter().map(ClassEffort::added_path_mm).sum::<f64>()
+                effort.iter().map(|class| class.added_path_mm).sum::<f64>()
             ));
             line.push(
                 effort

@@ -65,16 +65,25 @@ fn import_cases(session: &Session, command: Command) -> Result<Exit> {
     let Answer::Imported {
         cases,
         known,
+        masks_left,
         refused,
     } = session.ask(command)?
     else {
         bail!("the engine did not answer an import by one");
     };
     if session.json {
-        print_json(&json!({ "imported": cases, "known": known, "refused": refused }))?;
+        print_json(&json!({
+            "imported": cases,
+            "known": known,
+            "masks_left": masks_left,
+            "refused": refused,
+        }))?;
     } else {
         for (item, case) in &known {
             print(&format!("{item} is there already, as {case}"))?;
+        }
+        for (item, why) in &masks_left {
+            print(&format!("{item}: its mask was not taken in: {why}"))?;
         }
         for (item, why) in &refused {
             print(&format!("{item} refused: {}", printable(why)))?;
@@ -257,7 +266,7 @@ fn print_report(snapshot: &Snapshot, report: &IntakeReport) -> Result<()> {
             tables::percent(effort.saved()),
             effort.shared_px,
             effort.corrected_px,
-            effort.added_path_mm(),
+            effort.added_path_mm,
             effort.erased_px,
             tables::percent(effort.dice)
         ))?;
@@ -268,10 +277,19 @@ fn print_report(snapshot: &Snapshot, report: &IntakeReport) -> Result<()> {
 /// Stays: prints what comes in and what the rounds do, until interrupted.
 pub fn watch(session: &Session) -> Result<Exit> {
     let snapshot = session.snapshot()?;
-    print(&format!(
-        "watching {}; end with Ctrl-C",
-        snapshot.folder.join(&snapshot.settings.inbox.folder).display()
-    ))?;
+    let inbox = snapshot.folder.join(&snapshot.settings.inbox.folder);
+    if session.json {
+        // An object a line, so that a program can follow.
+        super::print_json_line(&json!({ "watching": inbox }))?;
+        loop {
+            match session.handle.wait()? {
+                Event::Changed(change) => super::print_json_line(&json!({ "changed": change }))?,
+                Event::Notice(words) => super::print_json_line(&json!({ "notice": words }))?,
+                Event::Settings(_) | Event::Activity(_) | Event::Answer { .. } => {}
+            }
+        }
+    }
+    print(&format!("watching {}; end with Ctrl-C", inbox.display()))?;
     let mut bars = super::progress::Bars::new();
     loop {
         let event = session.handle.wait()?;

@@ -41,7 +41,7 @@ pub fn saved_effort(
     }
     let grid = &corrected.grid;
     let pixel_mm = plane.pixel_mm(grid);
-    let mut efforts = vec![nothing(pixel_mm); classes.saturating_sub(1)];
+    let mut efforts = vec![NOTHING; classes.saturating_sub(1)];
     for index in 0..plane.slices(grid) {
         add_slice(
             &mut efforts,
@@ -68,7 +68,7 @@ pub fn slice_effort(
     classes: usize,
     tolerance_mm: f64,
 ) -> Vec<ClassEffort> {
-    let mut efforts = vec![nothing(pixel_mm); classes.saturating_sub(1)];
+    let mut efforts = vec![NOTHING; classes.saturating_sub(1)];
     add_slice(&mut efforts, predicted, corrected, pixel_mm, tolerance_mm);
     for (effort, dice) in efforts
         .iter_mut()
@@ -85,7 +85,7 @@ pub fn pooled<'a>(cases: impl IntoIterator<Item = &'a [ClassEffort]>) -> Vec<Cla
     let mut known: Vec<f64> = Vec::new();
     for case in cases {
         if sum.is_empty() {
-            sum = case.iter().map(|class| nothing([class.pixel_mm; 2])).collect();
+            sum = vec![NOTHING; case.len()];
             known = vec![0.0; case.len()];
         }
         for ((sum, known), class) in sum.iter_mut().zip(&mut known).zip(case) {
@@ -93,6 +93,7 @@ pub fn pooled<'a>(cases: impl IntoIterator<Item = &'a [ClassEffort]>) -> Vec<Cla
             sum.corrected_px += class.corrected_px;
             sum.shared_px += class.shared_px;
             sum.erased_px += class.erased_px;
+            sum.added_path_mm += class.added_path_mm;
             if let Some(dice) = class.dice {
                 sum.dice = Some(sum.dice.unwrap_or(0.0) + dice);
                 *known += 1.0;
@@ -105,17 +106,14 @@ pub fn pooled<'a>(cases: impl IntoIterator<Item = &'a [ClassEffort]>) -> Vec<Cla
     sum
 }
 
-fn nothing(pixel_mm: [f64; 2]) -> ClassEffort {
-    let [width, height] = pixel_mm;
-    ClassEffort {
-        predicted_px: 0,
-        corrected_px: 0,
-        shared_px: 0,
-        erased_px: 0,
-        pixel_mm: (width * height).sqrt(),
-        dice: None,
-    }
-}
+const NOTHING: ClassEffort = ClassEffort {
+    predicted_px: 0,
+    corrected_px: 0,
+    shared_px: 0,
+    erased_px: 0,
+    added_path_mm: 0.0,
+    dice: None,
+};
 
 fn add_slice(
     efforts: &mut [ClassEffort],
@@ -125,6 +123,7 @@ fn add_slice(
     tolerance_mm: f64,
 ) {
     let (predicted, corrected) = (contour(predicted), contour(corrected));
+    let length_mm = (pixel_mm[0] * pixel_mm[1]).sqrt();
     for at in 0..corrected.pixels.len() {
         let (p, l) = (predicted.pixels[at], corrected.pixels[at]);
         let place = (at % corrected.width, at / corrected.width);
@@ -134,7 +133,11 @@ fn add_slice(
         };
         if let Some(effort) = class_of(efforts, l) {
             effort.corrected_px += 1;
-            effort.shared_px += u64::from(shared(&predicted, l));
+            if shared(&predicted, l) {
+                effort.shared_px += 1;
+            } else {
+                effort.added_path_mm += length_mm;
+            }
         }
         if let Some(effort) = class_of(efforts, p) {
             effort.predicted_px += 1;
@@ -183,7 +186,7 @@ mod tests {
             (class.saved(), class.added_path_px(), class.erased_px),
             (Some(0.5), 4, 4)
         );
-        assert_eq!(class.added_path_mm(), 8.0, "a pixel of 1 x 4 mm stands for 2 mm");
+        assert_eq!(class.added_path_mm, 8.0, "a pixel of 1 x 4 mm stands for 2 mm");
         assert_eq!(class.dice, Some(2.0 * 6.0 / 18.0));
         assert_eq!(
             (other.saved(), other.dice),

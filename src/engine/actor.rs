@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::inbox::{Sight, Watch};
+use super::models::is_askable;
 use super::project::Project;
+use super::rounds::is_measuring;
 use super::slices::SliceCache;
 use super::worker::{Worker, WorkerMessage};
 use super::{EngineError, Options};
 use crate::protocol::{Activity, Answer, Command, Event, Request, Stage};
-use crate::records::{CaseId, Progress, RoundId, Row, Task, What};
-use crate::settings::{Pixels, Strategy};
+use crate::records::{Case, CaseId, Progress, RoundId, Row, Task, What};
+use crate::settings::{Pixels, Settings, Strategy};
 
 /// What can happen to the engine.
 #[derive(Debug)]
@@ -42,6 +44,27 @@ pub enum Goal {
     Evaluate(RoundId),
 }
 
+impl Goal {
+    /// Whether the goal needs the drawing model to have drawn `case`.
+    pub fn wants(&self, case: &Case) -> bool {
+        match self {
+            Goal::Rank(..) | Goal::Query { .. } => is_askable(case),
+            Goal::HandOut { case: id, .. } => case.id == *id,
+            Goal::Evaluate(_) => is_askable(case) || is_measuring(case),
+            Goal::Train(_) => false,
+        }
+    }
+
+    /// What the worker is at meanwhile.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Goal::Rank(..) | Goal::Query { .. } | Goal::HandOut { .. } => Stage::Predicting,
+            Goal::Evaluate(_) => Stage::Evaluating,
+            Goal::Train(_) => Stage::Training,
+        }
+    }
+}
+
 /// The running task, and who waits for it.
 #[derive(Debug)]
 pub struct Job {
@@ -55,6 +78,8 @@ pub struct Job {
     pub began: Instant,
     /// Who wants its round ended, and why.
     pub abandon: Option<(String, String)>,
+    /// Why something that the worker made could not be kept.
+    pub lost: Option<EngineError>,
 }
 
 /// The engine's thread.
@@ -65,6 +90,8 @@ pub struct Actor {
     pub(super) slices: SliceCache,
     pub(super) sight: Sight,
     watch: Option<Watch>,
+    /// What was last told of as going wrong in the background.
+    trouble: Option<String>,
     options: Options,
     surface: Sender<Event>,
 }
@@ -99,6 +126,7 @@ impl Actor {
             slices: SliceCache::default(),
             sight: Sight::default(),
             watch,
+            trouble: None,
             options,
             surface,
         }
@@ -131,6 +159,14 @@ impl Actor {
         look_at.map(|at| at.min(soon))
     }
 
+    /// Tells what went wrong in the background, once for as long as it stays the same.
+    fn tell_trouble(&mut self, words: Option<String>) {
+        if let Some(words) = words.clone().filter(|_| words != self.trouble) {
+            self.tell(Event::Notice(words));
+        }
+        self.trouble = words;
+    }
+
     /// Looks into the inbox by itself, says what became of each file, and when to look again.
     fn look(&mut self) -> Instant {
         let inbox = self.project.inbox();
@@ -138,7 +174,7 @@ impl Actor {
             watch.keep_on(&inbox);
         }
         let mut wait_s = self.project.snapshot.settings.inbox.rescan_s;
-        match self.scan_inbox() {
+        let trouble = match self.scan_inbox() {
             Ok(reports) => {
                 for report in reports {
                     self.tell(Event::Notice(format!(
@@ -152,27 +188,26 @@ impl Actor {
                 if self.sight.is_waiting() {
                     wait_s = wait_s.min(self.project.snapshot.settings.inbox.stable_s.max(0.2));
                 }
+                self.train_if_complete()
             }
-            Err(error) => self.tell(Event::Notice(format!(
-                "the inbox could not be looked at: {error}"
-            ))),
-        }
-        self.train_if_complete();
+            Err(error) => Some(format!("the inbox could not be looked at: {error}")),
+        };
+        self.tell_trouble(trouble);
         Instant::now() + Duration::from_secs_f64(wait_s)
     }
 
-    fn train_if_complete(&mut self) {
+    /// Begins the training that the last case back makes possible; why it could not, if so.
+    fn train_if_complete(&mut self) -> Option<String> {
         let settings = &self.project.snapshot.settings;
         if !self.options.watch
             || !settings.query.train_when_complete
             || self.job.is_some()
             || !self.project.snapshot.is_complete()
         {
-            return;
+            return None;
         }
-        if let Err(error) = self.train("overtrace") {
-            self.tell(Event::Notice(format!("training could not begin: {error}")));
-        }
+        let error = self.train("overtrace").err()?;
+        Some(format!("training could not begin: {error}"))
     }
 
     fn serve(&mut self, request: Request) {
@@ -199,12 +234,14 @@ impl Actor {
             Command::Withdraw { case, why } => self.withdraw(who, &case, why)?,
             Command::ScanInbox => {
                 let reports = self.scan_inbox()?;
-                self.train_if_complete();
+                let trouble = self.train_if_complete();
+                self.tell_trouble(trouble);
                 Answer::Intake(reports)
             }
             Command::AcceptHeld { held } => {
                 let report = self.accept_held(who, held)?;
-                self.train_if_complete();
+                let trouble = self.train_if_complete();
+                self.tell_trouble(trouble);
                 Answer::Intake(vec![report])
             }
             Command::RefuseHeld { held, why } => self.refuse_held(who, held, why)?,
@@ -279,13 +316,17 @@ impl Actor {
                 (activity.done, activity.of) = (step, steps);
             }
             Progress::Epoch(report) => activity.curve.push(report),
-            Progress::Case { done, of, .. } => (activity.done, activity.of) = (done, of),
+            Progress::Case { predicted, done, of } => {
+                (activity.done, activity.of) = (done, of);
+                self.keep(*predicted);
+            }
         }
         self.set_activity(activity);
     }
 
     /// Hands a task to the worker; there is one at a time.
-    pub(super) fn begin(&mut self, goal: Goal, who: &str, stage: Stage, task: Task) -> Reply {
+    pub(super) fn begin(&mut self, goal: Goal, who: &str, task: Task) -> Reply {
+        let stage = goal.stage();
         let curve = match stage {
             Stage::Training => Vec::new(),
             _ => std::mem::take(&mut self.project.snapshot.activity.curve),
@@ -308,9 +349,24 @@ impl Actor {
             waiting: Vec::new(),
             began: Instant::now(),
             abandon: None,
+            lost: None,
         });
         self.worker.begin(task);
         Reply::Later
+    }
+
+    /// Reads `overtrace.toml` again, so that what begins now runs with what it says now.
+    pub(super) fn reload_settings(&mut self, from_scratch: bool) -> Result<(), EngineError> {
+        let settings = self.project.read_settings(from_scratch)?;
+        self.put_settings(settings)
+    }
+
+    /// Puts settings in force and tells the surface.
+    pub(super) fn put_settings(&mut self, settings: Settings) -> Result<(), EngineError> {
+        if self.project.put_settings(settings)? {
+            self.tell(Event::Settings(Box::new(self.project.snapshot.settings.clone())));
+        }
+        Ok(())
     }
 
     /// Refuses a wish that needs the worker while it is at something else.

@@ -6,16 +6,14 @@ use jiff::Timestamp;
 
 use super::actor::Actor;
 use super::{EngineError, masks};
-use crate::imaging::{Grid, decode_scan, encode_labels, single_file};
+use crate::imaging::{Grid, MAX_VOLUME_BYTES, decode_scan, encode_labels, single_file};
 use crate::protocol::{Activity, Answer, ImportItem, Stage};
 use crate::records::{Case, CaseId, CaseSource, Hash, Mask, MaskOrigin, Pool, Row, What};
 
-/// Most bytes that an imported volume may unpack to.
-const MAX_IMPORT_BYTES: u64 = 4 << 30;
-
-enum Taken {
-    New,
-    Known(CaseId),
+/// What became of an item: a new case or one that is there already, and why its mask was left alone, if it was.
+struct Taken {
+    known: Option<CaseId>,
+    mask_left: Option<&'static str>,
 }
 
 impl Actor {
@@ -26,7 +24,7 @@ impl Actor {
         items: Vec<ImportItem>,
         pool: Option<Pool>,
     ) -> Result<Answer, EngineError> {
-        self.project.reload_settings(false)?;
+        self.reload_settings(false)?;
         let mut by_images: HashMap<Vec<Hash>, CaseId> = self
             .project
             .snapshot
@@ -35,6 +33,7 @@ impl Actor {
             .map(|case| (case.images.clone(), case.id.clone()))
             .collect();
         let (mut cases, mut known, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut masks_left = Vec::new();
         let (of, since) = (items.len(), Some(Timestamp::now()));
         for (done, item) in items.into_iter().enumerate() {
             self.set_activity(Activity {
@@ -46,8 +45,13 @@ impl Actor {
             });
             let id = item.id.clone();
             match self.import_one(who, item, pool, &mut by_images) {
-                Ok(Taken::New) => cases.push(id),
-                Ok(Taken::Known(case)) => known.push((id, case)),
+                Ok(taken) => {
+                    masks_left.extend(taken.mask_left.map(|why| (id.clone(), why.to_string())));
+                    match taken.known {
+                        None => cases.push(id),
+                        Some(case) => known.push((id, case)),
+                    }
+                }
                 Err(EngineError::Store(error)) => return Err(error.into()),
                 Err(error) => refused.push((id, error.to_string())),
             }
@@ -56,6 +60,7 @@ impl Actor {
         Ok(Answer::Imported {
             cases,
             known,
+            masks_left,
             refused,
         })
     }
@@ -81,8 +86,8 @@ impl Actor {
                 file: path.display().to_string(),
                 source,
             };
-            let bytes = single_file(path, MAX_IMPORT_BYTES).map_err(volume)?;
-            let scan = decode_scan(&bytes, MAX_IMPORT_BYTES).map_err(volume)?;
+            let bytes = single_file(path, MAX_VOLUME_BYTES).map_err(volume)?;
+            let scan = decode_scan(&bytes, MAX_VOLUME_BYTES).map_err(volume)?;
             let this = scan.volume.grid;
             if !this.matches(grid.get_or_insert(this)) {
                 return EngineError::refused(format!(
@@ -99,7 +104,11 @@ impl Actor {
             images.push(self.project.store.blobs().put(&bytes)?);
         }
         if let Some(known) = by_images.get(&images) {
-            return Ok(Taken::Known(known.clone()));
+            let words = "the case is there already; hand the mask in through the inbox to correct it";
+            return Ok(Taken {
+                known: Some(known.clone()),
+                mask_left: item.mask.is_some().then_some(words),
+            });
         }
         if self.project.snapshot.cases.contains_key(&item.id) {
             return EngineError::refused(format!(
@@ -117,6 +126,8 @@ impl Actor {
         } else {
             Pool::Unlabelled
         });
+        let mask_left = (pool == Pool::Unlabelled && mask.is_some())
+            .then_some("an unlabelled case has none; import it as labelled to keep its mask");
         let mask = match (pool, mask) {
             (Pool::Unlabelled, _) => None,
             (_, Some(blob)) => Some(Mask {
@@ -155,7 +166,10 @@ impl Actor {
         }
         self.commit(who, What::CaseImported, None, rows)?;
         by_images.insert(images, item.id);
-        Ok(Taken::New)
+        Ok(Taken {
+            known: None,
+            mask_left,
+        })
     }
 
     fn import_mask(&self, path: &std::path::Path, grid: &Grid) -> Result<Hash, EngineError> {
@@ -163,8 +177,8 @@ impl Actor {
             file: path.display().to_string(),
             source,
         };
-        let bytes = single_file(path, MAX_IMPORT_BYTES).map_err(volume)?;
-        let scan = decode_scan(&bytes, MAX_IMPORT_BYTES).map_err(volume)?;
+        let bytes = single_file(path, MAX_VOLUME_BYTES).map_err(volume)?;
+        let scan = decode_scan(&bytes, MAX_VOLUME_BYTES).map_err(volume)?;
         let refuse = |words: String| EngineError::Refused(format!("{}: {words}", path.display()));
         if !scan.volume.grid.matches(grid) {
             return Err(refuse("the mask lies on another grid than the image".into()));

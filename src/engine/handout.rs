@@ -9,7 +9,7 @@ use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
 use super::project::write_private;
 use crate::imaging::{LabelMap, encode_labels};
-use crate::protocol::{Answer, HandedOut, Stage};
+use crate::protocol::{Answer, HandedOut};
 use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Hash, ModelId, Pool, Row, What};
 use crate::settings::Labels;
 use crate::store::private_folder;
@@ -54,11 +54,7 @@ impl Actor {
             return self.hand_out(who, &id, owner).map(Reply::Now);
         }
         self.need_idle()?;
-        let goal = Goal::HandOut {
-            case: id.clone(),
-            owner,
-        };
-        self.predict_then(goal, who, Stage::Predicting, &|case| case.id == id)
+        self.predict_then(Goal::HandOut { case: id, owner }, who)
     }
 
     /// Writes the files and journals the hand-out.

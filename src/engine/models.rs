@@ -8,26 +8,13 @@ use jiff::Timestamp;
 use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
 use crate::model;
-use crate::protocol::{Answer, Stage};
+use crate::protocol::Answer;
 use crate::query;
 use crate::records::{
     Case, CaseId, Fixed, Model, ModelId, ModelOrigin, Pool, PredictCase, PredictTask, Predicted, Prediction,
     Ranking, RankingId, Row, SliceSums, Task, What,
 };
 use crate::settings::{Pixels, Strategy};
-
-/// What the scores of a ranking are called.
-pub fn strategy_words(strategy: Strategy, pixels: Pixels) -> String {
-    let name = match strategy {
-        Strategy::AverageBvsb => "Average BvSB",
-        Strategy::Entropy => "mean entropy",
-        Strategy::Random => return "a random order".into(),
-    };
-    match pixels {
-        Pixels::All => name.to_string(),
-        Pixels::Foreground => format!("{name} over foreground"),
-    }
-}
 
 impl Actor {
     /// Predicts what the current model has not predicted, then ranks.
@@ -38,50 +25,42 @@ impl Actor {
         pixels: Option<Pixels>,
     ) -> Result<Reply, EngineError> {
         self.need_idle()?;
-        self.project.reload_settings(false)?;
+        self.reload_settings(false)?;
         let query = &self.project.snapshot.settings.query;
         let (strategy, pixels) = (strategy.unwrap_or(query.strategy), pixels.unwrap_or(query.pixels));
         if !self.project.snapshot.cases.values().any(is_askable) {
             return Ok(Answer::Nothing("no unlabelled case is left to rank".into()).into());
         }
-        self.predict_then(Goal::Rank(strategy, pixels), who, Stage::Predicting, &is_askable)
+        self.predict_then(Goal::Rank(strategy, pixels), who)
     }
 
-    /// Has the drawing model predict the cases that `wanted` picks and it has not predicted, then goes on with
-    /// `goal`; at once where nothing is missing or nothing can draw.
-    pub(super) fn predict_then(
-        &mut self,
-        goal: Goal,
-        who: &str,
-        stage: Stage,
-        wanted: &dyn Fn(&Case) -> bool,
-    ) -> Result<Reply, EngineError> {
-        let task = self.predict_task(wanted)?;
-        match task {
-            Some(task) => Ok(self.begin(goal, who, stage, Task::Predict(task))),
+    /// Has the drawing model predict the cases that `goal` wants and it has not predicted, then goes on with it; at
+    /// once where nothing is missing or nothing can draw.
+    pub(super) fn predict_then(&mut self, goal: Goal, who: &str) -> Result<Reply, EngineError> {
+        match self.predict_task(&goal) {
+            Some(task) => Ok(self.begin(goal, who, Task::Predict(task))),
             None => self.after_predicting(goal, who, 0.0),
         }
     }
 
-    fn predict_task(&self, wanted: &dyn Fn(&Case) -> bool) -> Result<Option<PredictTask>, EngineError> {
+    /// What is still to be drawn for a goal.
+    pub(super) fn predict_task(&self, goal: &Goal) -> Option<PredictTask> {
         let (snapshot, blobs) = (&self.project.snapshot, self.project.store.blobs());
-        let Some(model) = self.project.drawing_model() else {
-            return Ok(None);
-        };
+        let model = self.project.drawing_model()?;
         let cases: Vec<PredictCase> = snapshot
             .cases
             .values()
-            .filter(|case| wanted(case) && case.images.len() == model.architecture.channels)
+            .filter(|case| goal.wants(case) && case.images.len() == model.architecture.channels)
             .filter(|case| !self.is_predicted(case, model.id))
             .map(|case| PredictCase {
                 id: case.id.clone(),
                 images: case.images.iter().map(|&image| blobs.path(image)).collect(),
-                mask: case.mask.map(|mask| blobs.path(mask.blob)),
+                mask: case.mask.map(|mask| (blobs.path(mask.blob), mask.blob)),
                 plane: self.project.plane(&case.grid),
             })
             .collect();
         let folder = self.project.folder("work");
-        Ok((!cases.is_empty()).then(|| PredictTask {
+        (!cases.is_empty()).then(|| PredictTask {
             architecture: model.architecture,
             weights: blobs.path(model.weights),
             cases,
@@ -89,7 +68,7 @@ impl Actor {
             batch: snapshot.settings.training.batch,
             threads: snapshot.settings.training.threads,
             folder,
-        }))
+        })
     }
 
     pub(super) fn is_predicted(&self, case: &Case, model: ModelId) -> bool {
@@ -102,47 +81,45 @@ impl Actor {
             })
     }
 
-    /// Keeps what the worker drew.
-    pub(super) fn keep_predictions(
-        &mut self,
-        who: &str,
-        predicted: Vec<Predicted>,
-    ) -> Result<(), EngineError> {
+    /// Keeps what the worker drew; without room for it the work stops, and its end says why.
+    pub(super) fn keep(&mut self, predicted: Predicted) {
+        let Some(who) = self.job.as_ref().map(|job| job.who.clone()) else {
+            return;
+        };
+        if let Err(error) = self.keep_prediction(&who, predicted)
+            && let Some(job) = &mut self.job
+        {
+            job.lost = Some(error);
+            self.worker.cancel();
+        }
+    }
+
+    fn keep_prediction(&mut self, who: &str, drawn: Predicted) -> Result<(), EngineError> {
         let Some(model) = self.project.drawing_model().map(|model| model.id) else {
             return Ok(());
         };
-        let mut rows = Vec::new();
-        for drawn in predicted {
-            let blobs = self.project.store.blobs();
-            let read = |path: &Path| {
-                std::fs::read(path).map_err(EngineError::io("reading the worker's result", path))
-            };
-            let mut sums = SliceSums::default();
-            drawn.slices.iter().for_each(|slice| sums += *slice);
-            let mask = self
-                .project
-                .snapshot
-                .cases
-                .get(&drawn.case)
-                .and_then(|case| case.mask);
-            rows.push(Row::Prediction(Prediction {
-                labels: blobs.put(&read(&drawn.labels)?)?,
-                margins: blobs.put(&read(&drawn.margins)?)?,
-                slices: blobs.put_json(&drawn.slices)?,
-                case: drawn.case,
-                model,
-                sums,
-                class_voxels: drawn.class_voxels,
-                dice_mask: mask.filter(|_| !drawn.dice.is_empty()).map(|mask| mask.blob),
-                dice: drawn.dice,
-                seconds: drawn.seconds,
-            }));
-            for file in [&drawn.labels, &drawn.margins] {
-                // The blob is kept; what is left in the work folder only takes space.
-                let _ = std::fs::remove_file(file);
-            }
+        let blobs = self.project.store.blobs();
+        let read =
+            |path: &Path| std::fs::read(path).map_err(EngineError::io("reading the worker's result", path));
+        let mut sums = SliceSums::default();
+        drawn.slices.iter().for_each(|slice| sums += *slice);
+        let row = Row::Prediction(Prediction {
+            labels: blobs.put(&read(&drawn.labels)?)?,
+            margins: blobs.put(&read(&drawn.margins)?)?,
+            slices: blobs.put_json(&drawn.slices)?,
+            case: drawn.case,
+            model,
+            sums,
+            class_voxels: drawn.class_voxels,
+            dice_mask: drawn.dice_mask,
+            dice: drawn.dice,
+            seconds: drawn.seconds,
+        });
+        for file in [&drawn.labels, &drawn.margins] {
+            // The blob is kept; what is left in the work folder only takes space.
+            let _ = std::fs::remove_file(file);
         }
-        self.commit(who, What::CasesPredicted, None, rows)
+        self.commit(who, What::CasesPredicted, None, vec![row])
     }
 
     /// Ranks the unlabelled pool by the predictions there are; without a drawing model the order is random.
@@ -203,10 +180,11 @@ impl Actor {
         let cases = ranking.cases;
         match (ranking.model, ranking.strategy) {
             (Some(model), strategy) => {
-                format!(
-                    "{cases} cases ranked by {} of {model}",
-                    strategy_words(strategy, ranking.pixels)
-                )
+                let over = match ranking.pixels {
+                    Pixels::All => "",
+                    Pixels::Foreground => " over foreground",
+                };
+                format!("{cases} cases ranked by {}{over} of {model}", strategy.words())
             }
             (None, _) if self.project.drawing_model().is_none() => {
                 format!("{cases} cases in a seeded random order: there is no model to rank by yet")
@@ -218,7 +196,7 @@ impl Actor {
     /// Takes another project's weights as the start of the next training.
     pub(super) fn import_model(&mut self, who: &str, file: &Path) -> Result<Answer, EngineError> {
         self.need_idle()?;
-        self.project.reload_settings(false)?;
+        self.reload_settings(false)?;
         let refused = |words: String| EngineError::Refused(format!("{}: {words}", file.display()));
         let theirs = model::architecture_of(file).map_err(|error| refused(error.to_string()))?;
         let ours = self.project.architecture();

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::EngineError;
-use crate::imaging::{Grid, LabelMap, Plane, Scan, decode_scan};
+use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Scan, decode_scan};
 use crate::protocol::{Change, Snapshot};
 use crate::records::{Architecture, Case, CaseId, Fixed, Hash, Model, Row, What};
 use crate::settings::{PlaneChoice, Settings};
 use crate::store::{Store, private_folder};
-
-/// What a stored volume may unpack to; it was measured when it was taken in, this only bounds a damaged blob.
-const MAX_VOLUME_BYTES: u64 = 4 << 30;
 
 /// A project and its rows.
 #[derive(Debug)]
@@ -61,7 +58,14 @@ impl Project {
         let project = Project { snapshot, store };
         private_folder(&project.inbox())?;
         private_folder(&project.folder("handouts"))?;
-        private_folder(&project.folder("work"))?;
+        // What a task that was cut short left behind is of no use.
+        let work = project.folder("work");
+        match std::fs::remove_dir_all(&work) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(EngineError::io("emptying", &work)(error));
+            }
+            _ => private_folder(&work)?,
+        }
         Ok(project)
     }
 
@@ -81,15 +85,19 @@ impl Project {
         self.snapshot.folder.join(&self.snapshot.settings.inbox.folder)
     }
 
-    /// Reads `overtrace.toml` again, so that a round runs with what it says now.
-    ///
-    /// Settings that [`Project::check_fixed`] refuses leave the old ones in force.
-    pub fn reload_settings(&mut self, from_scratch: bool) -> Result<(), EngineError> {
+    /// What `overtrace.toml` says now, unless [`Project::check_fixed`] refuses it.
+    pub fn read_settings(&self, from_scratch: bool) -> Result<Settings, EngineError> {
         let settings = Settings::load(&self.snapshot.folder)?;
         self.check_fixed(&settings, from_scratch)?;
+        Ok(settings)
+    }
+
+    /// Puts settings in force; whether they are others than before.
+    pub fn put_settings(&mut self, settings: Settings) -> Result<bool, EngineError> {
+        let are_new = settings != self.snapshot.settings;
         self.snapshot.settings = settings;
         private_folder(&self.inbox())?;
-        Ok(())
+        Ok(are_new)
     }
 
     /// Refuses settings that the project's models and masks were not made with.

@@ -1,14 +1,16 @@
 //! Rounds: from asking to having learnt, a journalled step at a time.
 
-use super::project::next;
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::{Actor, Goal, Job, Reply};
 use super::models::is_askable;
+use super::project::next;
 use crate::effort::pooled;
 use crate::model;
-use crate::protocol::{Answer, Stage};
+use crate::protocol::Answer;
 use crate::records::{
     Case, Fixed, Model, ModelId, ModelOrigin, Pool, Round, RoundId, RoundState, Row, Task, TaskResult,
     TrainCase, TrainTask, Trained, TrainedOn, What, mean_of_known,
@@ -26,7 +28,7 @@ impl Actor {
         strategy: Option<Strategy>,
     ) -> Result<Reply, EngineError> {
         self.need_idle()?;
-        self.project.reload_settings(from_scratch)?;
+        self.reload_settings(from_scratch)?;
         let snapshot = &self.project.snapshot;
         if let Some(why) = &snapshot.project.satisfied {
             return EngineError::refused(format!(
@@ -54,6 +56,13 @@ impl Actor {
                 "no unlabelled case is left to ask for, and none has come back since the last training";
             return Ok(Answer::Nothing(words.into()).into());
         }
+        // A round that cannot run is not begun.
+        if trains_at_once {
+            self.training_set()?;
+        } else {
+            self.check_channels(is_askable)?;
+        }
+        let snapshot = &self.project.snapshot;
         let id = RoundId(next(&snapshot.rounds, |id| id.0));
         let round = Round {
             id,
@@ -85,8 +94,7 @@ impl Actor {
         if trains_at_once {
             self.begin_training(who)
         } else {
-            let goal = Goal::Query { strategy, budget };
-            self.predict_then(goal, who, Stage::Predicting, &is_askable)
+            self.predict_then(Goal::Query { strategy, budget }, who)
         }
     }
 
@@ -97,16 +105,23 @@ impl Actor {
         let Some(round) = self.project.snapshot.open_round().cloned() else {
             return EngineError::refused("no round is open; `overtrace round start` begins one");
         };
-        self.project.reload_settings(round.from_scratch)?;
         match round.state {
-            RoundState::Evaluating => self.begin_evaluation(who, round.id),
+            // What has begun goes on with the settings it began with.
+            RoundState::Training | RoundState::Evaluating => {
+                let settings = self.project.store.blobs().get_json(round.settings)?;
+                self.put_settings(settings)?;
+            }
+            _ => self.reload_settings(round.from_scratch)?,
+        }
+        match round.state {
+            RoundState::Evaluating => self.predict_then(Goal::Evaluate(round.id), who),
             RoundState::Training => self.run_training(who, &round),
             RoundState::Querying if round.budget > 0 => {
                 let goal = Goal::Query {
                     strategy: round.strategy,
                     budget: round.budget,
                 };
-                self.predict_then(goal, who, Stage::Predicting, &is_askable)
+                self.predict_then(goal, who)
             }
             _ => self.begin_training(who),
         }
@@ -123,11 +138,41 @@ impl Actor {
             Some(blob) => self.project.store.blobs().get_json(blob)?,
             None => Vec::new(),
         };
-        Ok(self.training_set() != learnt)
+        Ok(self.labelled() != learnt)
+    }
+
+    /// The cases that a training would learn from now.
+    ///
+    /// # Errors
+    /// Where there is none, or one does not fit the network.
+    fn training_set(&self) -> Result<Vec<TrainedOn>, EngineError> {
+        self.check_channels(is_training)?;
+        let set = self.labelled();
+        if set.is_empty() {
+            return EngineError::refused(
+                "there is no labelled case to train on yet; hand out a queried case and drop the mask into the inbox \
+                 first",
+            );
+        }
+        Ok(set)
+    }
+
+    /// Refuses to go on with a case that has another number of images than the network takes.
+    fn check_channels(&self, matters: fn(&Case) -> bool) -> Result<(), EngineError> {
+        let channels = self.project.snapshot.settings.image.channels;
+        let mut cases = self.project.snapshot.cases.values();
+        match cases.find(|case| matters(case) && case.images.len() != channels) {
+            None => Ok(()),
+            Some(odd) => EngineError::refused(format!(
+                "{} has {} images, but image.channels is {channels}; exclude it or put the setting back",
+                odd.id,
+                odd.images.len()
+            )),
+        }
     }
 
     /// The labelled cases, each with the mask version that trains.
-    fn training_set(&self) -> Vec<TrainedOn> {
+    fn labelled(&self) -> Vec<TrainedOn> {
         let cases = self
             .project
             .snapshot
@@ -147,26 +192,8 @@ impl Actor {
     /// Freezes the training set and sets the worker to it.
     fn begin_training(&mut self, who: &str) -> Result<Reply, EngineError> {
         let mut round = self.open_round()?;
+        let set = self.training_set()?;
         let snapshot = &self.project.snapshot;
-        let set = self.training_set();
-        if set.is_empty() {
-            return EngineError::refused(format!(
-                "round {} has no labelled case to train on yet; hand out a queried case and drop the mask into the \
-                 inbox first",
-                round.id
-            ));
-        }
-        let channels = snapshot.settings.image.channels;
-        let odd = set
-            .iter()
-            .find(|on| snapshot.cases[&on.case].images.len() != channels);
-        if let Some(odd) = odd {
-            return EngineError::refused(format!(
-                "{} has {} images, but image.channels is {channels}; exclude it or put the setting back",
-                odd.case,
-                snapshot.cases[&odd.case].images.len()
-            ));
-        }
         round.labelled = set.len();
         round.training_set = Some(self.project.store.blobs().put_json(&set)?);
         round.settings = self.project.store.blobs().put_json(&snapshot.settings)?;
@@ -219,12 +246,7 @@ impl Actor {
                 .folder("work")
                 .join(format!("{}.safetensors", round.id)),
         };
-        Ok(self.begin(Goal::Train(round.id), who, Stage::Training, Task::Train(task)))
-    }
-
-    fn begin_evaluation(&mut self, who: &str, round: RoundId) -> Result<Reply, EngineError> {
-        let wanted = |case: &Case| is_askable(case) || is_measuring(case);
-        self.predict_then(Goal::Evaluate(round), who, Stage::Evaluating, &wanted)
+        Ok(self.begin(Goal::Train(round.id), who, Task::Train(task)))
     }
 
     /// Goes on when a task has ended.
@@ -234,12 +256,22 @@ impl Actor {
             // Whatever the task came to, somebody wanted the round ended.
             return self.abandon(&who, why).map(Reply::Now);
         }
+        if let Some(error) = job.lost {
+            return Err(error);
+        }
         match (result, job.goal) {
             (TaskResult::Trained(trained), Goal::Train(_)) => self.trained(&job.who, trained),
-            (TaskResult::Predicted(predicted), goal) => {
-                self.keep_predictions(&job.who, predicted)?;
-                self.after_predicting(goal, &job.who, seconds)
-            }
+            // A case may have joined the pool meanwhile.
+            (TaskResult::Predicted, goal) => match self.predict_task(&goal) {
+                None => self.after_predicting(goal, &job.who, seconds),
+                Some(task) => {
+                    let reply = self.begin(goal, &job.who, Task::Predict(task));
+                    if let Some(next) = &mut self.job {
+                        next.began = job.began;
+                    }
+                    Ok(reply)
+                }
+            },
             (TaskResult::Cancelled, _) => {
                 EngineError::refused("stopped; `overtrace round train` takes it up again")
             }
@@ -355,7 +387,7 @@ impl Actor {
         self.commit(who, What::ModelTrained, None, rows)?;
         // The weights are a blob now.
         let _ = std::fs::remove_file(&file);
-        self.begin_evaluation(who, id)
+        self.predict_then(Goal::Evaluate(id), who)
     }
 
     /// Measures the held-out pool, ranks the rest, and closes the round.
@@ -403,15 +435,20 @@ impl Actor {
                 missed.join(", ")
             )
         };
-        let id = round.id;
-        self.commit(who, What::RoundClosed, None, vec![Row::Round(round)])?;
-        if let Some(mean) = mean.filter(|&mean| query.target_dice > 0.0 && mean >= query.target_dice) {
-            let why = format!(
-                "held-out Dice {mean:.4} of round {id} reached the target {}",
-                query.target_dice
-            );
-            self.declare_satisfactory(who, why)?;
+        let reached = mean.filter(|&mean| query.target_dice > 0.0 && mean >= query.target_dice);
+        let why = reached.map(|mean| {
+            format!(
+                "held-out Dice {mean:.4} of round {} reached the target {}",
+                round.id, query.target_dice
+            )
+        });
+        let mut rows = vec![Row::Round(round)];
+        let mut project = self.project.snapshot.project.clone();
+        if let (Some(why), None) = (&why, &project.satisfied) {
+            project.satisfied = Some(why.clone());
+            rows.push(Row::Project(project));
         }
+        self.commit(who, What::RoundClosed, why, rows)?;
         Ok(Answer::Done(words).into())
     }
 
@@ -504,17 +541,13 @@ impl Actor {
 
     /// The open round with the saved effort of its corrections, brought up to date.
     pub(super) fn with_effort(&self, mut round: Round, newest: &crate::records::Correction) -> Round {
-        let snapshot = &self.project.snapshot;
-        let others = snapshot
-            .corrections
-            .values()
-            .filter(|c| c.round == Some(round.id) && c.id != newest.id);
-        round.effort = pooled(
-            others
-                .chain([newest])
-                .filter(|c| !c.effort.is_empty())
-                .map(|c| c.effort.as_slice()),
-        );
+        let corrections = self.project.snapshot.corrections.values().chain([newest]);
+        // Of a case that was corrected twice the later one counts.
+        let by_case: BTreeMap<_, _> = corrections
+            .filter(|correction| correction.round == Some(round.id) && !correction.effort.is_empty())
+            .map(|correction| (&correction.case, correction.effort.as_slice()))
+            .collect();
+        round.effort = pooled(by_case.into_values());
         round
     }
 
@@ -542,6 +575,7 @@ fn is_training(case: &Case) -> bool {
     case.pool == Pool::Labelled && case.mask.is_some() && case.excluded.is_none()
 }
 
-fn is_measuring(case: &Case) -> bool {
+/// Whether a case measures models.
+pub fn is_measuring(case: &Case) -> bool {
     case.pool == Pool::HeldOut && case.excluded.is_none()
 }

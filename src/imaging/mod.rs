@@ -14,8 +14,8 @@ mod rng;
 mod volume;
 
 pub use self::nifti::{
-    AffineSource, NiftiError, Scan, decode_scan, encode_bytes, encode_labels, encode_shorts, encode_volume,
-    read_scan, single_file,
+    AffineSource, MAX_VOLUME_BYTES, NiftiError, Scan, decode_scan, encode_bytes, encode_labels,
+    encode_shorts, encode_volume, nifti_stem, read_scan, single_file,
 };
 pub use geometry::{Affine, Grid};
 pub use gzip::gunzip;

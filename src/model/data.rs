@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::imaging::{Grid, LabelMap, Plane, Volume, read_scan};
+use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Volume, read_scan};
 use crate::records::CaseId;
 use crate::settings::Intensity;
 
@@ -12,8 +12,6 @@ use super::ModelError;
 pub const TILE: usize = 64;
 /// Pixels of a tile.
 pub const TILE_PIXELS: usize = TILE * TILE;
-/// The most a file may hold once unpacked.
-const MAX_BYTES: u64 = 4 << 30;
 
 /// A case in memory: its channels normalised, all on one grid.
 #[derive(Debug, Clone)]
@@ -195,7 +193,7 @@ impl Tiling {
 }
 
 fn read_volume(case: &CaseId, path: &Path) -> Result<Volume, ModelError> {
-    let scan = read_scan(path, MAX_BYTES).map_err(|source| ModelError::Image {
+    let scan = read_scan(path, MAX_VOLUME_BYTES).map_err(|source| ModelError::Image {
         case: case.clone(),
         path: path.to_path_buf(),
         source,

@@ -34,7 +34,7 @@ pub fn predict(
     let pool = pool(task.threads)?;
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
         let start = Instant::now();
-        let mask = case.mask.as_deref();
+        let mask = case.mask.as_ref().map(|(path, _)| path.as_path());
         let classes = task.architecture.classes;
         let read = Case::read(&case.id, &case.images, mask, case.plane, task.intensity, classes)?;
         Ok((read, start.elapsed().as_secs_f64()))
@@ -49,24 +49,23 @@ pub fn predict(
                 .map(read)
                 .find_map(|case| sender.send(case).err().map(drop))
         });
-        let mut drawn = Vec::new();
-        for case in cases {
+        for (done, (case, asked)) in cases.into_iter().zip(&task.cases).enumerate() {
             let (case, reading_s) = case?;
             let start = Instant::now();
             let result = pool.install(|| draw(&net, &case, task.batch))?;
             let mut predicted = finish(&case, result, task.architecture.classes, &task.folder)?;
             predicted.seconds = reading_s + start.elapsed().as_secs_f64();
-            drawn.push(predicted);
+            predicted.dice_mask = asked.mask.as_ref().map(|(_, blob)| *blob);
             let progress = Progress::Case {
-                id: case.id,
-                done: drawn.len(),
+                predicted: Box::new(predicted),
+                done: done + 1,
                 of: task.cases.len(),
             };
             if report(progress).is_break() {
                 return Ok(TaskResult::Cancelled);
             }
         }
-        Ok(TaskResult::Predicted(drawn))
+        Ok(TaskResult::Predicted)
     })
 }
 
@@ -229,6 +228,7 @@ fn finish(case: &Case, drawn: Drawn, classes: usize, folder: &Path) -> Result<Pr
         margins,
         slices: drawn.slices,
         class_voxels,
+        dice_mask: None,
         dice,
         seconds: 0.0,
     })
@@ -258,7 +258,7 @@ mod tests {
     use crate::imaging::{Grid, Plane, Rng, Volume, encode_volume, read_scan};
     use crate::model::checkpoint::{Checkpoint, Header, save};
     use crate::model::unet::parameters;
-    use crate::records::{Architecture, CaseId};
+    use crate::records::{Architecture, CaseId, Hash};
     use crate::settings::Intensity;
 
     const SHAPE: Architecture = Architecture {
@@ -367,7 +367,7 @@ mod tests {
         std::fs::write(&image, encode_volume(&volume())).unwrap();
         let mask = folder.join("mask.nii.gz");
         std::fs::write(&mask, encode_labels(&LabelMap::empty(volume().grid), u16::from)).unwrap();
-        let case = |name: &str, mask: Option<PathBuf>| PredictCase {
+        let case = |name: &str, mask: Option<(PathBuf, Hash)>| PredictCase {
             id: CaseId::new(name).unwrap(),
             images: vec![image.clone()],
             mask,
@@ -376,7 +376,10 @@ mod tests {
         PredictTask {
             architecture: SHAPE,
             weights,
-            cases: vec![case("a", None), case("b", Some(mask))],
+            cases: vec![
+                case("a", None),
+                case("b", Some((mask, Hash::from_bytes([7; 32])))),
+            ],
             intensity: Intensity::None,
             batch: 4,
             threads: 1,
@@ -393,17 +396,15 @@ mod tests {
             heard.push(progress);
             ControlFlow::Continue(())
         });
-        let TaskResult::Predicted(predicted) = result.unwrap() else {
-            panic!("not predicted")
-        };
-        assert_eq!(
-            heard[1],
-            Progress::Case {
-                id: CaseId::new("b").unwrap(),
-                done: 2,
-                of: 2
-            }
-        );
+        assert_eq!(result.unwrap(), TaskResult::Predicted);
+        let predicted: Vec<Predicted> = heard
+            .into_iter()
+            .zip(1..)
+            .map(|(progress, nth)| match progress {
+                Progress::Case { predicted, done, of } if (done, of) == (nth, 2) => *predicted,
+                other => panic!("{other:?}"),
+            })
+            .collect();
         let net = load_network(&task.weights, &SHAPE).unwrap();
         let drawn = draw(&net, &case(), 4).unwrap();
         for (predicted, name) in predicted.iter().zip(["a", "b"]) {
@@ -424,6 +425,10 @@ mod tests {
             assert_eq!(predicted.slices, drawn.slices);
             assert_eq!(predicted.class_voxels, drawn.labels.class_voxels(3));
         }
+        assert_eq!(
+            predicted.iter().map(|p| p.dice_mask).collect::<Vec<_>>(),
+            [None, Some(Hash::from_bytes([7; 32]))]
+        );
         assert!(predicted[0].dice.is_empty());
         let expected: Vec<Option<f64>> = drawn.labels.class_voxels(3)[1..]
             .iter()

@@ -10,12 +10,15 @@ use crate::imaging::{Plane, Slice};
 use crate::records::{
     CaseId, ClassEffort, CorrectionId, Entry, EpochReport, HandoutId, HeldId, ModelId, Row, Scored, What,
 };
+use crate::settings::Settings;
 
 /// One message to a surface.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// A fact was stored. Emitted after every commit; a surface puts the rows into its snapshot.
     Changed(Box<Change>),
+    /// Other settings are in force. Emitted when the settings file was read again and differs.
+    Settings(Box<Settings>),
     /// What the worker is at. Emitted often; only the newest counts.
     Activity(Activity),
     /// The answer to one request of this surface: what came of it, or why it could not be done.
@@ -105,6 +108,8 @@ pub enum Answer {
         cases: Vec<CaseId>,
         /// Items that were there already, by the case that has them.
         known: Vec<(CaseId, CaseId)>,
+        /// Cases whose mask was left alone, and why.
+        masks_left: Vec<(CaseId, String)>,
         /// Items that could not be taken, with the reason.
         refused: Vec<(CaseId, String)>,
     },

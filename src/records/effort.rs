@@ -16,8 +16,9 @@ pub struct ClassEffort {
     pub shared_px: u64,
     /// P - C of Eq. 3's other side: contour pixels of the pre-annotation that the corrected mask does not share.
     pub erased_px: u64,
-    /// Length of contour that one pixel stands for: the geometric mean of its width and height, in mm.
-    pub pixel_mm: f64,
+    /// Added path length L - C in mm: the contour that a person had to draw. A pixel of contour is as long as the
+    /// geometric mean of its width and height.
+    pub added_path_mm: f64,
     /// Dice of pre-annotation and corrected mask; `None` when the class is in neither.
     pub dice: Option<f64>,
 }
@@ -31,11 +32,6 @@ impl ClassEffort {
     /// Added path length L - C in pixels: the contour that a person had to draw.
     pub fn added_path_px(&self) -> u64 {
         self.corrected_px - self.shared_px
-    }
-
-    /// Added path length in mm.
-    pub fn added_path_mm(&self) -> f64 {
-        self.added_path_px() as f64 * self.pixel_mm
     }
 }
 
@@ -56,16 +52,13 @@ mod tests {
             corrected_px: 0,
             shared_px: 0,
             erased_px: 9,
-            pixel_mm: 1.5,
+            added_path_mm: 0.0,
             dice: Some(0.0),
         };
         assert_eq!(class.saved(), None);
         class.corrected_px = 8;
         class.shared_px = 6;
-        assert_eq!(
-            (class.saved(), class.added_path_px(), class.added_path_mm()),
-            (Some(0.75), 2, 3.0)
-        );
+        assert_eq!((class.saved(), class.added_path_px()), (Some(0.75), 2));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, CaseId, SliceSums};
+use super::{Architecture, CaseId, Hash, SliceSums};
 use crate::imaging::Plane;
 use crate::settings::{Intensity, Training};
 
@@ -73,8 +73,8 @@ pub struct PredictCase {
     pub id: CaseId,
     /// NIfTI files, one a channel.
     pub images: Vec<PathBuf>,
-    /// NIfTI file of classes to measure Dice against.
-    pub mask: Option<PathBuf>,
+    /// NIfTI file of classes to measure Dice against, and its blob.
+    pub mask: Option<(PathBuf, Hash)>,
     /// The cut.
     pub plane: Plane,
 }
@@ -110,10 +110,10 @@ pub enum Progress {
     },
     /// An epoch ended.
     Epoch(EpochReport),
-    /// A case was drawn.
+    /// A case was drawn; its files are written.
     Case {
-        /// Which.
-        id: CaseId,
+        /// What came of it.
+        predicted: Box<Predicted>,
         /// Cases done.
         done: usize,
         /// Cases in all.
@@ -145,6 +145,8 @@ pub struct Predicted {
     pub slices: Vec<SliceSums>,
     /// Voxels of each class, background first.
     pub class_voxels: Vec<u64>,
+    /// Blob of the mask that `dice` is against.
+    pub dice_mask: Option<Hash>,
     /// Dice against the mask per class, background left out; empty without a mask.
     pub dice: Vec<Option<f64>>,
     /// Seconds to read, draw and write.
@@ -156,8 +158,8 @@ pub struct Predicted {
 pub enum TaskResult {
     /// Trained to the end.
     Trained(Trained),
-    /// Drew every case.
-    Predicted(Vec<Predicted>),
+    /// Drew every case; what came of each was told when it was drawn.
+    Predicted,
     /// Stopped because it was told to.
     Cancelled,
     /// Could not be done, and why.

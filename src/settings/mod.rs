@@ -143,6 +143,17 @@ pub enum Strategy {
     Random,
 }
 
+impl Strategy {
+    /// What its scores are called.
+    pub fn words(self) -> &'static str {
+        match self {
+            Strategy::AverageBvsb => "Average BvSB",
+            Strategy::Entropy => "mean entropy",
+            Strategy::Random => "a random order",
+        }
+    }
+}
+
 /// Which pixels a score averages over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -195,8 +206,8 @@ impl Default for Training {
     fn default() -> Self {
         Training {
             loss: Loss::Dice,
-            learning_rate: 2e-4,
-            batch: 16,
+            learning_rate: 5e-4,
+            batch: 8,
             max_epochs: 500,
             patience: 30,
             seed: 1,

@@ -22,8 +22,8 @@ base_channels = 16        # width of the U-shape network; the paper's 64 has 31,
 
 [training]
 loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse"
-learning_rate = 0.0002    # of Adam; at 0.001 small structures are often never found
-batch = 16                # 64x64 tiles a step
+learning_rate = 0.0005    # of Adam; at 0.001 small structures are often never found
+batch = 8                 # 64x64 tiles a step
 max_epochs = 500
 patience = 30             # epochs without a better validation Dice before training stops
 seed = 1                  # of weights and shuffles

@@ -47,6 +47,8 @@ pub struct Journal {
     head_path: PathBuf,
     length: u64,
     head: Head,
+    /// Whether half a line may stand at the end, so that nothing can follow it.
+    torn: bool,
 }
 
 impl Journal {
@@ -66,10 +68,9 @@ impl Journal {
             .and_then(|f| f.sync_all())
             .map_err(StoreError::io("syncing", &folder))?;
         let head_path = store.join("head");
-        let known = match fs::read(&head_path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).ok(),
-            Err(_) => None,
-        };
+        let known: Option<Head> = fs::read(&head_path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let mut journal = Journal {
             file,
             path,
@@ -79,11 +80,18 @@ impl Journal {
                 seq: 0,
                 hash: Hash::ZERO,
             },
+            torn: false,
         };
         let bytes = fs::read(&journal.path).map_err(StoreError::io("reading", &journal.path))?;
-        journal.check(&bytes)?;
-        let known = known.unwrap_or(journal.head);
-        if known.seq > journal.head.seq {
+        journal.check(&bytes, known)?;
+        if known.is_none() && journal.head.seq > 0 {
+            notices.push(format!(
+                "{} is missing or damaged: whether entries after {} were lost cannot be told; it is made anew",
+                journal.head_path.display(),
+                journal.head.seq
+            ));
+        }
+        if let Some(known) = known.filter(|known| known.seq > journal.head.seq) {
             return Err(journal.broken(
                 journal.head.seq + 1,
                 format!(
@@ -127,6 +135,12 @@ impl Journal {
         why: Option<String>,
         rows: Vec<Row>,
     ) -> Result<Entry, StoreError> {
+        if self.torn {
+            return Err(self.broken(
+                self.head.seq + 1,
+                "half a line could not be taken back after a failed write; make room and start again".into(),
+            ));
+        }
         let previous = self.head.hash;
         let entry = Entry {
             seq: self.head.seq + 1,
@@ -145,7 +159,7 @@ impl Journal {
             .write_all(line.as_bytes())
             .and_then(|()| self.file.sync_data())
         {
-            self.cut_back()?;
+            self.torn = self.cut_back().is_err();
             return Err(StoreError::io("appending to", &self.path)(source));
         }
         self.length += line.len() as u64;
@@ -175,14 +189,19 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Walks the chain over whole lines; `length` and `head` end at the last that holds together.
-    fn check(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Walks the chain over whole lines; `length` and `head` end at the last that holds together. On the way it has
+    /// to pass `known`.
+    fn check(&mut self, bytes: &[u8], known: Option<Head>) -> Result<(), StoreError> {
         for line in bytes
             .split_inclusive(|&b| b == b'\n')
             .filter(|line| line.ends_with(b"\n"))
         {
             self.head = self.follow(self.head, line)?.0;
             self.length += line.len() as u64;
+            if known.is_some_and(|known| known.seq == self.head.seq && known.hash != self.head.hash) {
+                let problem = "is not the entry that was acknowledged under this number";
+                return Err(self.broken(self.head.seq, problem.into()));
+            }
         }
         Ok(())
     }
@@ -228,7 +247,7 @@ impl Journal {
             .truncate(true)
             .mode(0o600)
             .open(&beside)
-            .and_then(|mut file| file.write_all(&json))
+            .and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_data()))
             .and_then(|()| fs::rename(&beside, &self.head_path));
         if let Err(error) = written {
             tracing::warn!(%error, path = %self.head_path.display(), "the journal's head could not be written");

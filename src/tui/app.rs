@@ -416,6 +416,12 @@ impl App {
                 self.attached = snapshot.apply(*change).is_ok();
                 self.changed = true;
             }
+            Event::Settings(settings) => {
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.settings = *settings;
+                    self.changed = true;
+                }
+            }
             Event::Activity(activity) => {
                 if let Some(snapshot) = &mut self.snapshot {
                     snapshot.activity = activity;

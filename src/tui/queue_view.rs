@@ -9,7 +9,6 @@ use super::action::Action;
 use super::app::App;
 use super::cases;
 use super::layout;
-use super::rounds::strategy_words;
 use super::text::{age, clean, dice, percent};
 use super::view::cut;
 use crate::protocol::{QueueRow, Snapshot, Status};
@@ -62,7 +61,7 @@ fn title_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
     let Some(ranking) = snapshot.ranking() else {
         return Line::styled(" not ranked yet", theme.dim());
     };
-    let words = strategy_words(ranking.strategy);
+    let words = ranking.strategy.words();
     let (Some(model), true) = (ranking.model, ranking.strategy != Strategy::Random) else {
         let seed = ranking
             .seed

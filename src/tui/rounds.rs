@@ -9,7 +9,7 @@ use super::prompt::{Prompt, Then};
 use super::text::{clean, dice};
 use crate::protocol::{Command, Snapshot, Stage};
 use crate::records::{EpochReport, ModelId, Pool, Round, mean_of_known};
-use crate::settings::{Query, Strategy};
+use crate::settings::Query;
 
 /// The rounds screen.
 #[derive(Debug, Default)]
@@ -78,15 +78,6 @@ impl Rounds {
         if let Some(model) = self.asked.take() {
             self.curves.insert(model, result);
         }
-    }
-}
-
-/// How a ranking is made, in words.
-pub(super) fn strategy_words(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::AverageBvsb => "Average BvSB",
-        Strategy::Entropy => "entropy",
-        Strategy::Random => "random order",
     }
 }
 
@@ -199,7 +190,7 @@ fn start_summary(snapshot: &Snapshot, from_scratch: bool) -> Vec<String> {
     let asks = match snapshot.project.model {
         Some(model) => format!(
             "asks for {budget} of {unlabelled} unlabelled cases by {} of {model}",
-            strategy_words(strategy)
+            strategy.words()
         ),
         None => format!("trains the first model on {labelled} labelled cases; nothing is asked"),
     };

@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use overtrace::engine::{self, Options};
 use overtrace::imaging::{Grid, LabelMap, Volume, encode_labels, encode_volume};
-use overtrace::protocol::{Answer, Command, EngineHandle, HandedOut, ImportItem, IntakeReport, Snapshot};
-use overtrace::records::{CaseId, Pool};
+use overtrace::protocol::{
+    Answer, Command, EngineHandle, Event, HandedOut, ImportItem, IntakeReport, Snapshot,
+};
+use overtrace::records::{CaseId, Pool, What};
 
 /// Trains in moments: two channels wide, one epoch; files rest at once.
 pub const SMALL: &str =
@@ -56,7 +59,7 @@ impl Bench {
         fs::create_dir(&project).unwrap();
         fs::write(project.join("overtrace.toml"), settings).unwrap();
         engine::create(&project, "ann").unwrap();
-        let handle = start(&project);
+        let handle = start(&project, false);
         Bench { folder, handle }
     }
 
@@ -70,17 +73,48 @@ impl Bench {
 
     /// Lets go of the engine and starts another on the same project.
     pub fn restart(self) -> Bench {
+        self.restart_with(false)
+    }
+
+    /// The same, with an engine that watches the inbox.
+    pub fn restart_watching(self) -> Bench {
+        self.restart_with(true)
+    }
+
+    fn restart_with(self, watch: bool) -> Bench {
         let Bench { folder, handle } = self;
         drop(handle);
         let project = folder.path().join("project");
         Bench {
-            handle: start(&project),
+            handle: start(&project, watch),
             folder,
         }
     }
 
     pub fn ask(&self, command: Command) -> Result<Answer, String> {
         self.handle.call(command, drop).unwrap()
+    }
+
+    /// Waits for a journal entry that says `what`.
+    pub fn hear(&self, what: What) {
+        loop {
+            match self.handle.receive(Duration::from_secs(60)).unwrap() {
+                Some(Event::Changed(change)) if change.what == what => return,
+                Some(_) => {}
+                None => panic!("a minute passed without {what:?}"),
+            }
+        }
+    }
+
+    /// Takes a blob's file away, and gives it back.
+    pub fn without_image<T>(&self, case: &str, meanwhile: impl FnOnce() -> T) -> T {
+        let name = self.snapshot().cases[&id(case)].images[0].to_string();
+        let file = self.project().join("store/blobs").join(&name[..2]).join(&name);
+        let aside = file.with_extension("aside");
+        fs::rename(&file, &aside).unwrap();
+        let result = meanwhile();
+        fs::rename(&aside, &file).unwrap();
+        result
     }
 
     pub fn done(&self, command: Command) -> String {
@@ -162,10 +196,11 @@ impl Bench {
     }
 }
 
-fn start(project: &Path) -> EngineHandle {
+/// An engine on a project; with `watch` it looks into the inbox and trains by itself.
+pub fn start(project: &Path, watch: bool) -> EngineHandle {
     // The engine before this one lets go of its lock when its thread has ended.
     loop {
-        match engine::start(project, "ann".into(), Options { watch: false }) {
+        match engine::start(project, "ann".into(), Options { watch }) {
             Ok(started) => return started.handle,
             Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
             Err(error) => panic!("{error}"),

@@ -44,7 +44,7 @@ fn effort(corrected_px: u64, shared_px: u64) -> ClassEffort {
         corrected_px,
         shared_px,
         erased_px: 8 - shared_px.min(8),
-        pixel_mm: 1.0,
+        added_path_mm: (corrected_px - shared_px) as f64,
         dice: Some(0.5),
     }
 }

@@ -15,7 +15,7 @@ use super::shown;
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
-use crate::imaging::{AffineSource, LabelMap, NiftiError, Scan, decode_scan, single_file};
+use crate::imaging::{AffineSource, LabelMap, NiftiError, Scan, decode_scan, nifti_stem, single_file};
 use crate::records::{CaseId, Hash};
 use crate::store::Blobs;
 
@@ -139,15 +139,6 @@ fn s2_regular(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineE
     Ok(Finding::Pass)
 }
 
-/// The name without what says "mask file"; `None` when it does not end like one.
-fn stem(name: &str) -> Option<&str> {
-    let lower = name.to_lowercase();
-    let ending = [".nii.gz", ".nii", ".hdr", ".img"]
-        .into_iter()
-        .find(|ending| lower.ends_with(ending))?;
-    Some(&name[..name.len() - ending.len()])
-}
-
 /// The case that a stem names: itself, or with a suffix that says "segmentation".
 fn case_of(stem: &str, is_case: impl Fn(&str) -> bool) -> Option<&str> {
     if is_case(stem) {
@@ -163,7 +154,7 @@ fn case_of(stem: &str, is_case: impl Fn(&str) -> bool) -> Option<&str> {
 
 /// N2: the endings a mask can have.
 fn n2_name(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
-    if candidate.accepted || stem(&shown(candidate.path)).is_some() {
+    if candidate.accepted || nifti_stem(&shown(candidate.path)).is_some() {
         return Ok(Finding::Pass);
     }
     Ok(Finding::Reject(
@@ -176,7 +167,7 @@ fn n2_name(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineErro
 fn n3_case(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let name = shown(candidate.path);
     // A held file was renamed to its number and its case.
-    let named = match (candidate.accepted, stem(&name)) {
+    let named = match (candidate.accepted, nifti_stem(&name)) {
         (true, Some(stem)) => stem.split_once('-').map_or(stem, |(_, case)| case),
         (_, stem) => stem.unwrap_or(&name),
     };
@@ -511,14 +502,6 @@ fn pre_annotation(candidate: &Candidate, project: &Project) -> Result<Option<Lab
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_end_like_masks_in_any_letter_case() {
-        assert_eq!(stem("IBSR_01.nii.gz"), Some("IBSR_01"));
-        assert_eq!(stem("IBSR_01_seg.NII"), Some("IBSR_01_seg"));
-        assert_eq!(stem("IBSR_01.img"), Some("IBSR_01"));
-        assert_eq!(stem("IBSR_01.png"), None);
-    }
 
     #[test]
     fn a_suffix_is_taken_off_only_where_a_case_is_left() {

@@ -10,8 +10,8 @@ mod take;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -20,15 +20,12 @@ use serde::Serialize;
 use super::EngineError;
 use super::actor::Actor;
 use super::project::{next, write_private};
-use crate::imaging::single_file;
+use crate::imaging::{MAX_VOLUME_BYTES, single_file};
 use crate::protocol::{Answer, IntakeReport, Outcome};
 use crate::records::{CaseId, Hash, HeldFile, HeldId, Row, What, printable};
 use crate::store::{Blobs, private_folder};
 use checks::{Candidate, Finding};
 pub use watch::Watch;
-
-/// What a file that waits for a decision may unpack to, where it is read only to be recognised again.
-const MAX_HELD_BYTES: u64 = 4 << 30;
 
 /// Folders inside the inbox that are not looked into.
 const DONE: &str = "done";
@@ -66,6 +63,19 @@ fn changed_at(path: &Path) -> Timestamp {
         .ok()
         .and_then(|meta| Timestamp::from_second(meta.ctime()).ok());
     changed.unwrap_or_else(Timestamp::now)
+}
+
+/// Moves a dropped file, and takes it away from everybody else: who dropped it may have left it readable.
+fn move_private(from: &Path, to: &Path) -> Result<(), EngineError> {
+    fs::rename(from, to).map_err(EngineError::io("moving", from))?;
+    // Links are moved as they are, and what they point to is not ours.
+    if fs::symlink_metadata(to).is_ok_and(|meta| meta.is_file())
+        && let Err(error) = fs::set_permissions(to, Permissions::from_mode(0o600))
+    {
+        // A file that another account owns lies in a folder that nobody else can enter.
+        tracing::warn!(%error, path = %to.display(), "the mode of a dropped file stays as it is");
+    }
+    Ok(())
 }
 
 impl Actor {
@@ -130,8 +140,13 @@ impl Actor {
         }
     }
 
-    /// Takes one file through the checks; `held` names the decision that lets a held file through.
-    fn intake(&mut self, path: &Path, held: Option<&HeldFile>) -> Result<IntakeReport, EngineError> {
+    /// Takes one file through the checks; `decided` is a held file that a person lets through, and who.
+    fn intake(
+        &mut self,
+        path: &Path,
+        decided: Option<(&str, &HeldFile)>,
+    ) -> Result<IntakeReport, EngineError> {
+        let (who, held) = decided.unzip();
         let seen = self
             .sight
             .0
@@ -163,7 +178,7 @@ impl Actor {
         };
         match stop {
             None => {
-                self.take(candidate, &notes, held, &mut report)?;
+                self.take(who, candidate, &notes, held, &mut report)?;
                 self.sight.0.remove(path);
             }
             Some(Finding::Ignore(code)) => (report.outcome, report.code) = (Outcome::Ignore, code.into()),
@@ -197,7 +212,7 @@ impl Actor {
     fn hold(&mut self, path: &Path, case: CaseId, code: &str, words: &str) -> Result<HeldId, EngineError> {
         let number = next(&self.project.snapshot.held, |id| id.0);
         // One that cannot be read is held all the same; accepting it reads it then.
-        let bytes = single_file(path, MAX_HELD_BYTES).ok();
+        let bytes = single_file(path, MAX_VOLUME_BYTES).ok();
         let mut held = HeldFile {
             id: HeldId(number),
             name: shown(path),
@@ -219,7 +234,7 @@ impl Actor {
                 write_private(&place, &bytes)?;
                 self.put_away(path, DONE)?;
             }
-            _ => fs::rename(path, &place).map_err(EngineError::io("moving", path))?,
+            _ => move_private(path, &place)?,
         }
         self.commit(
             "overtrace",
@@ -264,7 +279,7 @@ impl Actor {
                 path.display()
             ));
         }
-        let report = self.intake(&path, Some(&held))?;
+        let report = self.intake(&path, Some((who, &held)))?;
         let decided = self
             .project
             .snapshot
@@ -335,10 +350,9 @@ impl Actor {
             })
             .find(|place| fs::symlink_metadata(place).is_err())
             .expect("some number is free");
-        fs::rename(path, &place).map_err(EngineError::io("moving", path))?;
+        move_private(path, &place)?;
         if let Some(other) = checks::other_half(path) {
-            let place = folder.join(other.file_name().unwrap_or_default());
-            fs::rename(&other, &place).map_err(EngineError::io("moving", &other))?;
+            move_private(&other, &folder.join(other.file_name().unwrap_or_default()))?;
         }
         Ok(place)
     }

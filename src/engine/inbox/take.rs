@@ -16,9 +16,10 @@ use crate::records::{
 };
 
 impl Actor {
-    /// Takes in a mask that passed every check, or that a person accepted.
+    /// Takes in a mask that passed every check, or that a person (`who`) accepted.
     pub(super) fn take(
         &mut self,
+        who: Option<&str>,
         candidate: Candidate,
         notes: &[(String, String)],
         held: Option<&HeldFile>,
@@ -113,9 +114,9 @@ impl Actor {
                 ..round
             }));
         }
-        let who = correction.who.clone();
+        let owner = correction.who.clone();
         rows.push(Row::Correction(correction));
-        self.commit(&who, What::CorrectionAccepted, None, rows)?;
+        self.commit(who.unwrap_or(&owner), What::CorrectionAccepted, None, rows)?;
         // Acknowledged only now; if the machine stops before the move, the next look finds it known.
         self.put_away(candidate.path, DONE)?;
         if !notes.is_empty() {

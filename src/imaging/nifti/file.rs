@@ -13,6 +13,20 @@ use super::{
 };
 use crate::imaging::gzip;
 
+/// The most bytes a stored volume may hold once unpacked.
+pub const MAX_VOLUME_BYTES: u64 = 4 << 30;
+
+/// A file name without the ending that says NIfTI, in any letter case; `None` when it has no such ending.
+pub fn nifti_stem(name: &str) -> Option<&str> {
+    let ends = |ending: &&str| {
+        let at = name.len().checked_sub(ending.len());
+        at.and_then(|at| name.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(ending))
+    };
+    let ending = [".nii.gz", ".nii", ".hdr", ".img"].into_iter().find(ends)?;
+    Some(&name[..name.len() - ending.len()])
+}
+
 /// Reads the volume in a `.nii`, a `.nii.gz`, or a `.hdr`/`.img` pair of which either half is named.
 ///
 /// The magic number says what is packed; a name that says otherwise gets a note.

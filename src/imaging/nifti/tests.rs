@@ -520,3 +520,12 @@ fn real_brains_read() {
     }
     assert_eq!(read, 15);
 }
+
+#[test]
+fn a_name_loses_its_nifti_ending_in_any_letter_case() {
+    assert_eq!(nifti_stem("IBSR_01.nii.gz"), Some("IBSR_01"));
+    assert_eq!(nifti_stem("IBSR_01_seg.NII"), Some("IBSR_01_seg"));
+    assert_eq!(nifti_stem("IBSR_01.img"), Some("IBSR_01"));
+    assert_eq!(nifti_stem("IBSR_01.png"), None);
+    assert_eq!(nifti_stem("é.ni"), None, "an ending may not cut a letter in two");
+}
