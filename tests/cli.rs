@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use overtrace::imaging::{encode_labels, encode_volume};
+use overtrace::imaging::{encode_labels, encode_volume, read_scan};
 use serde_json::Value;
 use support::{SMALL, boxes};
 
@@ -375,4 +375,35 @@ fn the_demo_runs_the_loop_and_prints_its_tables_without_a_terminal() {
         Some(2),
         "a folder that is no demo is left alone"
     );
+}
+
+#[test]
+fn label_maps_are_exported_in_every_form_and_read_back() {
+    let shell = Shell::new();
+    shell.project(SMALL);
+    shell.import("known", 1, "labelled");
+    let (_, truth) = boxes(1);
+    for (format, files) in [
+        ("nii-gz", &["nii.gz"][..]),
+        ("nii", &["nii"]),
+        ("pair", &["hdr", "img"]),
+    ] {
+        shell.says(
+            0,
+            &["export", shell.at(format).to_str().unwrap(), "--format", format],
+        );
+        for ending in files {
+            let path = shell.at(format).join(format!("known_seg.{ending}"));
+            let scan = read_scan(&path, 1 << 20).unwrap();
+            assert!(scan.volume.grid.matches(&truth.grid), "{ending}");
+            assert!(
+                scan.volume
+                    .voxels
+                    .iter()
+                    .zip(&truth.voxels)
+                    .all(|(a, b)| *a == f32::from(*b)),
+                "{ending}"
+            );
+        }
+    }
 }

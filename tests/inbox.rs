@@ -516,3 +516,68 @@ fn a_round_is_complete_without_a_case_that_was_excluded() {
         .unwrap();
     assert_eq!(why.len(), 500, "a long reason is cut, and the project opens");
 }
+
+#[test]
+fn p1_a_class_that_is_gone_is_held_by_name() {
+    let bench = out_with_a_model();
+    let drawn = bench.snapshot().predictions[&id("brain_1")].class_voxels.clone();
+    let Some(gone) = (1..drawn.len()).find(|&class| drawn[class] > 50) else {
+        panic!("the model drew nothing: {drawn:?}")
+    };
+    let (_, mut map) = boxes(0);
+    map.voxels
+        .iter_mut()
+        .filter(|class| usize::from(**class) == gone)
+        .for_each(|class| *class = 0);
+    bench.drop_file("brain_1.nii.gz", &encode_labels(&map, u16::from));
+    let report = bench.only_report();
+    assert_eq!(verdict(&report), (Outcome::Hold, "P1"));
+    assert!(report.words.contains("voxels were drawn"), "{}", report.words);
+}
+
+#[test]
+fn n4_a_held_out_case_is_not_corrected() {
+    let bench = out_with_a_model();
+    bench.import("test", 2, Pool::HeldOut);
+    bench.drop_file("test.nii.gz", &truth());
+    assert_eq!(verdict(&bench.only_report()), (Outcome::Reject, "N4"));
+}
+
+/// Journalled, but the machine stopped before the file was moved: the next look moves it to the row that waits for it.
+#[test]
+fn a_file_that_was_journalled_as_held_and_not_moved_is_held_once() {
+    let bench = out_without_a_model(SMALL);
+    bench.drop_file(
+        "brain_1.nii.gz",
+        &encode_labels(&LabelMap::empty(boxes(0).1.grid), u16::from),
+    );
+    assert_eq!(verdict(&bench.only_report()), (Outcome::Hold, "P1"));
+    let held = fs::read_dir(bench.inbox().join("held"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    fs::rename(&held, bench.inbox().join("brain_1.nii.gz")).unwrap();
+    let bench = bench.restart();
+    assert_eq!(verdict(&bench.only_report()), (Outcome::Hold, "P1"));
+    assert_eq!(bench.snapshot().held.len(), 1);
+    assert!(held.exists());
+}
+
+#[test]
+fn a_held_file_that_is_nowhere_is_not_decided_about() {
+    let bench = out_without_a_model(SMALL);
+    bench.drop_file(
+        "brain_1.nii.gz",
+        &encode_labels(&LabelMap::empty(boxes(0).1.grid), u16::from),
+    );
+    let held = bench.only_report().held.unwrap();
+    fs::rename(bench.inbox().join("held"), bench.inbox().join("../elsewhere")).unwrap();
+    let command = Command::RefuseHeld {
+        held,
+        why: "empty".into(),
+    };
+    assert!(bench.ask(command).unwrap_err().contains("inbox.folder"));
+    assert_eq!(bench.snapshot().waiting().count(), 1);
+}

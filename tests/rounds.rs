@@ -7,8 +7,9 @@ mod support;
 use std::fs;
 
 use overtrace::imaging::encode_labels;
-use overtrace::protocol::{Answer, Command};
-use overtrace::records::{Pool, RoundState, What};
+use overtrace::protocol::{Answer, Command, NextStep, Outcome, SliceRequest, SliceView, Stage};
+use overtrace::records::{Correction, Pool, Round, RoundState, What};
+use overtrace::settings::Settings;
 use support::{Bench, SMALL, boxes, id};
 
 const START: Command = Command::StartRound {
@@ -31,15 +32,28 @@ fn bench(settings: &str) -> Bench {
     bench
 }
 
+fn last_round(bench: &Bench) -> Round {
+    bench.snapshot().rounds.values().next_back().unwrap().clone()
+}
+
 fn state(bench: &Bench) -> RoundState {
-    bench
-        .snapshot()
-        .rounds
-        .values()
-        .next_back()
-        .unwrap()
-        .state
-        .clone()
+    last_round(bench).state
+}
+
+fn last_correction(bench: &Bench) -> Correction {
+    bench.snapshot().corrections.values().next_back().unwrap().clone()
+}
+
+fn slice(bench: &Bench, case: &str) -> SliceView {
+    let request = SliceRequest {
+        case: id(case),
+        plane: None,
+        index: None,
+    };
+    match bench.ask(Command::Slice(request)).unwrap() {
+        Answer::Slice(view) => *view,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A command that fails while the image of `case` is gone.
@@ -118,6 +132,7 @@ fn a_case_that_joins_the_pool_while_it_is_drawn_is_drawn_and_ranked_too() {
     bench.import("joined", 30, Pool::Unlabelled);
     bench.hear(What::CasesQueried);
     let snapshot = bench.snapshot();
+    assert_eq!(snapshot.activity.stage, Stage::Idle);
     assert_eq!(snapshot.ranking().unwrap().cases, 11);
     assert!(snapshot.predictions.contains_key(&id("joined")));
 }
@@ -138,7 +153,7 @@ fn a_correction_that_comes_while_the_round_trains_is_taken_and_learnt_from_in_th
     assert_eq!(bench.only_report().case, Some(id("later")));
     bench.hear(What::RoundClosed);
     let snapshot = bench.snapshot();
-    let round = snapshot.rounds.values().next_back().unwrap();
+    let round = last_round(&bench);
     assert_eq!((round.labelled, round.returned, round.queried.len()), (2, 1, 2));
     assert_eq!(snapshot.cases[&id("later")].pool, Pool::Labelled);
     assert!(bench.start_round().contains("m3 on 3 cases"));
@@ -154,8 +169,9 @@ fn a_watching_engine_takes_a_dropped_mask_and_trains_when_the_last_case_is_back(
     let case = bench.snapshot().open_round().unwrap().queried[0].clone();
     let out = bench.hand_out(case.as_str());
     let bench = bench.restart_watching();
-    // The first look is over when this is answered.
-    bench.snapshot();
+    // What the first look finds is heard before the mask is dropped, so it is a later look that finds that.
+    bench.drop_file("nobody.nii.gz", b"");
+    bench.hear(What::FileRefused);
     let seed = if case == id("asked") { 2 } else { 3 };
     bench.drop_file(&out.reply_name, &truth(seed));
     bench.hear(What::CorrectionAccepted);
@@ -186,4 +202,212 @@ fn a_mask_for_a_case_that_is_there_is_not_dropped_without_a_word() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_target_dice_on_the_held_out_cases_ends_the_loop() {
+    let bench = bench(&format!("{SMALL}[query]\ntarget_dice = 0.0001\n"));
+    bench.start_round();
+    let why = bench.snapshot().project.satisfied.unwrap();
+    assert!(why.contains("reached the target 0.0001"), "{why}");
+    assert!(bench.ask(START).unwrap_err().contains("round reopen"));
+    bench.done(Command::Reopen {
+        why: "more came in".into(),
+    });
+    assert!(bench.start_round().contains("round r2 asks for"));
+}
+
+#[test]
+fn each_round_records_the_settings_it_ran_with() {
+    let bench = bench(SMALL);
+    bench.start_round();
+    let slower = SMALL.replace("max_epochs = 1", "max_epochs = 1\nlearning_rate = 0.0002");
+    fs::write(bench.project().join("overtrace.toml"), slower).unwrap();
+    bench.start_round();
+    bench.done(Command::Train);
+    let rates: Vec<f64> = bench
+        .snapshot()
+        .rounds
+        .values()
+        .map(|round| {
+            let name = round.settings.to_string();
+            let blob = bench.project().join("store/blobs").join(&name[..2]).join(&name);
+            let settings: Settings = serde_json::from_slice(&fs::read(blob).unwrap()).unwrap();
+            settings.training.learning_rate
+        })
+        .collect();
+    assert_eq!(rates, [Settings::default().training.learning_rate, 0.0002]);
+}
+
+/// The same seed and labels, with and without held-out cases: the same weights to the bit.
+#[test]
+fn the_held_out_pool_never_steers_training() {
+    let with = bench(SMALL);
+    with.start_round();
+    let without = Bench::new(SMALL);
+    without.import("known", 1, Pool::Labelled);
+    without.start_round();
+    let weights = |bench: &Bench| bench.snapshot().models.values().next().unwrap().weights;
+    assert_eq!(weights(&with), weights(&without));
+}
+
+#[test]
+fn a_round_is_abandoned_at_rest_and_at_work_and_its_cases_are_free_again() {
+    let long = SMALL.replace("max_epochs = 1", "max_epochs = 500\npatience = 500");
+    let bench = bench(&long);
+    bench.handle.send(START).unwrap();
+    bench.hear(What::TrainingStarted);
+    let abandon = || Command::AbandonRound {
+        why: "wrong settings".into(),
+    };
+    assert!(
+        bench
+            .done(abandon())
+            .contains("round r1 abandoned: wrong settings")
+    );
+    assert_eq!(state(&bench), RoundState::Abandoned("wrong settings".into()));
+    assert!(
+        bench.snapshot().models.is_empty(),
+        "a stopped training keeps nothing"
+    );
+    fs::write(bench.project().join("overtrace.toml"), SMALL).unwrap();
+    bench.start_round();
+    bench.start_round();
+    let asked = bench.snapshot().open_round().unwrap().queried[0].clone();
+    assert!(bench.snapshot().cases[&asked].queried.is_some());
+    bench.done(abandon());
+    assert!(bench.snapshot().cases[&asked].queried.is_none());
+    assert!(matches!(bench.ask(abandon()).unwrap(), Answer::Nothing(_)));
+}
+
+/// A labelled case is handed out with its own mask, which no model drew: the screen invents no effort for it.
+#[test]
+fn a_labelled_case_handed_out_again_gets_its_next_mask_version_and_trains_with_it() {
+    let bench = bench(SMALL);
+    bench.start_round();
+    bench.hand_out("asked");
+    bench.drop_file("asked.nii.gz", &truth(2));
+    bench.only_report();
+    assert!(!slice(&bench, "asked").effort.is_empty());
+    let first = bench.snapshot().cases[&id("asked")].mask.unwrap();
+    let out = bench.hand_out("asked");
+    assert_eq!(out.model, None);
+    bench.drop_file("asked.nii.gz", &truth(3));
+    bench.only_report();
+    let second = bench.snapshot().cases[&id("asked")].mask.unwrap();
+    assert_eq!((first.version, second.version), (1, 2));
+    assert_ne!(first.blob, second.blob);
+    assert!(last_correction(&bench).effort.is_empty());
+    assert!(slice(&bench, "asked").effort.is_empty());
+    bench.start_round();
+    bench.done(Command::Train);
+    let name = last_round(&bench).training_set.unwrap().to_string();
+    let set = fs::read_to_string(bench.project().join("store/blobs").join(&name[..2]).join(&name)).unwrap();
+    assert!(
+        set.contains(&second.blob.to_string()) && !set.contains(&first.blob.to_string()),
+        "{set}"
+    );
+}
+
+#[test]
+fn a_mask_that_comes_after_its_hand_out_was_taken_back_is_measured_against_what_was_handed_out() {
+    let bench = bench(SMALL);
+    bench.start_round();
+    bench.hand_out("asked");
+    let words = bench.done(Command::Withdraw {
+        case: id("asked"),
+        why: "on leave".into(),
+    });
+    assert!(words.contains("taken back from bob"), "{words}");
+    bench.drop_file("asked.nii.gz", &truth(2));
+    let report = bench.only_report();
+    assert_eq!((report.outcome, report.code.as_str()), (Outcome::Hold, "N4"));
+    bench
+        .ask(Command::AcceptHeld {
+            held: report.held.unwrap(),
+        })
+        .unwrap();
+    let correction = last_correction(&bench);
+    assert_eq!((correction.who.as_str(), correction.effort.len()), ("bob", 3));
+    assert!(correction.turnaround_s.is_some());
+}
+
+#[test]
+fn a_case_that_is_excluded_and_brought_back_is_waited_for_again_and_its_mask_meanwhile_is_held() {
+    let bench = bench(SMALL);
+    bench.start_round();
+    bench.start_round();
+    let asked = bench.snapshot().open_round().unwrap().queried[0].clone();
+    bench.hand_out(asked.as_str());
+    bench.done(Command::Exclude {
+        case: asked.clone(),
+        why: "motion".into(),
+    });
+    bench.drop_file(&format!("{asked}.nii.gz"), &truth(7));
+    let report = bench.only_report();
+    assert_eq!((report.outcome, report.code.as_str()), (Outcome::Hold, "N4"));
+    assert!(report.words.contains("motion"), "{}", report.words);
+    bench.done(Command::Include { case: asked.clone() });
+    assert!(bench.snapshot().cases[&asked].queried.is_some());
+    bench
+        .ask(Command::AcceptHeld {
+            held: report.held.unwrap(),
+        })
+        .unwrap();
+    assert!(bench.snapshot().is_complete(), "{:?}", last_round(&bench));
+}
+
+#[test]
+fn weights_are_imported_whole_or_not_at_all_and_never_into_an_open_round() {
+    let bench = bench(SMALL);
+    bench.start_round();
+    let weights = match bench.ask(Command::ExportModel).unwrap() {
+        Answer::File(bytes) => bytes,
+        other => panic!("{other:?}"),
+    };
+    let file = bench.folder.path().join("weights.safetensors");
+    fs::write(&file, &weights[..weights.len() - 100]).unwrap();
+    let import = || Command::ImportModel { file: file.clone() };
+    let refused = bench.ask(import()).unwrap_err();
+    assert!(refused.contains("weights.safetensors"), "{refused}");
+    assert_eq!(bench.snapshot().models.len(), 1);
+    fs::write(&file, &weights).unwrap();
+    assert!(bench.done(import()).contains("m2 imported"));
+    bench.start_round();
+    let refused = bench.ask(import()).unwrap_err();
+    assert!(refused.contains("round r2 is correcting"), "{refused}");
+}
+
+/// Started in vain with other settings: those in force stay.
+#[test]
+fn a_round_that_is_not_begun_leaves_the_settings_as_they_were() {
+    let bench = bench(SMALL);
+    bench.start_round();
+    let wider = SMALL.replace("base_channels = 2", "base_channels = 3");
+    fs::write(bench.project().join("overtrace.toml"), wider).unwrap();
+    let command = Command::StartRound {
+        from_scratch: true,
+        budget: Some(0),
+        strategy: None,
+    };
+    assert!(bench.ask(command).unwrap_err().contains("budget of 0"));
+    assert_eq!(bench.snapshot().settings.model.base_channels, 2);
+}
+
+#[test]
+fn the_next_step_is_what_a_round_then_does() {
+    let bench = Bench::new(SMALL);
+    assert_eq!(bench.snapshot().next_step(false), NextStep::Nothing);
+    bench.import("asked", 2, Pool::Unlabelled);
+    assert_eq!(bench.snapshot().next_step(false), NextStep::Ask(None));
+    assert!(bench.start_round().contains("random order"));
+    bench.done(Command::AbandonRound {
+        why: "labels came".into(),
+    });
+    bench.import("known", 1, Pool::Labelled);
+    assert_eq!(bench.snapshot().next_step(false), NextStep::Train);
+    assert!(bench.start_round().contains("m1 on 1 cases"));
+    let model = bench.snapshot().project.model;
+    assert_eq!(bench.snapshot().next_step(false), NextStep::Ask(model));
+    assert_eq!(bench.snapshot().next_step(true), NextStep::Train);
 }

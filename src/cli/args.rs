@@ -100,6 +100,9 @@ pub enum Verb {
         folder: PathBuf,
         /// The cases [default: all that have a mask or a prediction]
         cases: Vec<CaseId>,
+        /// How the files are written
+        #[arg(long, value_enum, default_value_t = Format::NiiGz)]
+        format: Format,
     },
     /// Leave a case out of ranking, training and measuring
     Exclude {
@@ -132,6 +135,17 @@ pub enum Verb {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=500))]
         max_epochs: u32,
     },
+}
+
+/// Forms of a NIfTI file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One packed file, `.nii.gz`
+    NiiGz,
+    /// One plain file, `.nii`
+    Nii,
+    /// Two plain files, `.hdr` and `.img`
+    Pair,
 }
 
 /// What to do about the inbox.

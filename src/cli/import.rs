@@ -49,8 +49,8 @@ fn name_of(path: &Path) -> Result<CaseId> {
         .with_context(|| format!("naming the case of {} after it; give --id", path.display()))
 }
 
-/// A case folder (`image*.nii.gz` or `.nii` or `.hdr`, one a channel in the order of the names, and perhaps `label.nii.gz`), or the
-/// case folders in a folder.
+/// A case folder (`image*` with a NIfTI ending, one a channel in the order of the names, and perhaps `label` with one),
+/// or the case folders in a folder.
 fn folder(path: &Path) -> Result<Vec<ImportItem>> {
     if let Some(item) = case_folder(path)? {
         return Ok(vec![item]);

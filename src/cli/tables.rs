@@ -235,7 +235,7 @@ pub fn corrections(snapshot: &Snapshot) -> String {
             );
             line.push(percent(mean_of_known(effort.iter().map(|class| class.dice))));
         }
-        line.push(duration(correction.turnaround_s));
+        line.push(correction.turnaround_s.map_or("n/a".into(), duration));
         line.push(
             correction
                 .minutes

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::args::{InboxAction, ModelAction, RoundAction, Verb};
+use super::args::{Format, InboxAction, ModelAction, RoundAction, Verb};
 use super::{Exit, Session, import, print, print_json, tables};
+use crate::imaging::{MAX_VOLUME_BYTES, gunzip, split_pair};
 use crate::protocol::{Answer, Command, Event, HandedOut, IntakeReport, Outcome, Snapshot, Status};
 use crate::records::{CaseId, printable};
 
@@ -50,7 +51,11 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         Verb::Inbox { action, .. } => inbox(session, action.as_ref()),
         Verb::Round { action } => round(session, action.as_ref().unwrap_or(&RoundAction::List)),
         Verb::History { journal } => history(session, *journal),
-        Verb::Export { folder, cases } => export(session, folder, cases),
+        Verb::Export {
+            folder,
+            cases,
+            format,
+        } => export(session, folder, cases, *format),
         Verb::Exclude { case, why } => session.tell(session.ask(Command::Exclude {
             case: case.clone(),
             why: why.clone(),
@@ -353,7 +358,7 @@ fn history(session: &Session, journal: bool) -> Result<Exit> {
     })
 }
 
-fn export(session: &Session, folder: &Path, cases: &[CaseId]) -> Result<Exit> {
+fn export(session: &Session, folder: &Path, cases: &[CaseId], format: Format) -> Result<Exit> {
     let snapshot = session.snapshot()?;
     let cases: Vec<CaseId> = match cases {
         [] => {
@@ -366,18 +371,25 @@ fn export(session: &Session, folder: &Path, cases: &[CaseId]) -> Result<Exit> {
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
     let mut files: Vec<PathBuf> = Vec::new();
     for case in cases {
-        let path = folder.join(format!("{case}_seg.nii.gz"));
-        write_file(session, Command::Export { case }, &path)?;
-        files.push(path);
+        let named = |ending: &str| folder.join(format!("{case}_seg.{ending}"));
+        let packed = file(session, Command::Export { case: case.clone() })?;
+        let parts = match format {
+            Format::NiiGz => vec![(named("nii.gz"), packed)],
+            Format::Nii => vec![(named("nii"), gunzip(&packed, MAX_VOLUME_BYTES)?)],
+            Format::Pair => {
+                let (header, voxels) = split_pair(&gunzip(&packed, MAX_VOLUME_BYTES)?);
+                vec![(named("hdr"), header), (named("img"), voxels)]
+            }
+        };
+        for (path, bytes) in parts {
+            fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+            files.push(path);
+        }
     }
     if session.json {
         print_json(&json!({ "files": files }))?;
     } else {
-        print(&format!(
-            "{} label maps written to {}",
-            files.len(),
-            folder.display()
-        ))?;
+        print(&format!("{} files written to {}", files.len(), folder.display()))?;
     }
     Ok(if files.is_empty() {
         Exit::Nothing
@@ -386,11 +398,11 @@ fn export(session: &Session, folder: &Path, cases: &[CaseId]) -> Result<Exit> {
     })
 }
 
-fn write_file(session: &Session, command: Command, path: &Path) -> Result<()> {
-    let Answer::File(bytes) = session.ask(command)? else {
-        bail!("the engine did not answer with a file")
-    };
-    fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+fn file(session: &Session, command: Command) -> Result<Vec<u8>> {
+    match session.ask(command)? {
+        Answer::File(bytes) => Ok(bytes),
+        other => bail!("the engine answered {other:?} where a file was asked for"),
+    }
 }
 
 fn model(session: &Session, action: &ModelAction) -> Result<Exit> {
@@ -408,7 +420,8 @@ fn model(session: &Session, action: &ModelAction) -> Result<Exit> {
             session.tell(session.ask(Command::ImportModel { file: file.clone() })?)
         }
         ModelAction::Export { file } => {
-            write_file(session, Command::ExportModel, file)?;
+            let weights = self::file(session, Command::ExportModel)?;
+            fs::write(file, weights).with_context(|| format!("writing {}", file.display()))?;
             super::say(session.json, &format!("weights written to {}", file.display()))
         }
     }

@@ -84,8 +84,9 @@ pub struct Job {
 
 /// The engine's thread.
 pub struct Actor {
-    pub(super) project: Project,
+    /// Before the project: it ends before the lock is let go of.
     pub(super) worker: Worker,
+    pub(super) project: Project,
     pub(super) job: Option<Job>,
     pub(super) slices: SliceCache,
     pub(super) sight: Sight,
@@ -316,6 +317,7 @@ impl Actor {
                 (activity.done, activity.of) = (step, steps);
             }
             Progress::Epoch(report) => activity.curve.push(report),
+            Progress::Drawing => return,
             Progress::Case { predicted, done, of } => {
                 (activity.done, activity.of) = (done, of);
                 self.keep(*predicted);

@@ -1,6 +1,7 @@
 //! Cases: taking them in, leaving them out, giving their masks back.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -8,7 +9,8 @@ use super::actor::Actor;
 use super::{EngineError, masks};
 use crate::imaging::{Grid, MAX_VOLUME_BYTES, decode_scan, encode_labels, single_file};
 use crate::protocol::{Activity, Answer, ImportItem, Stage};
-use crate::records::{Case, CaseId, CaseSource, Hash, Mask, MaskOrigin, Pool, Row, What};
+use crate::records::{Case, CaseId, CaseSource, Hash, Mask, MaskOrigin, Pool, RoundState, Row, What};
+use crate::store::Blobs;
 
 /// What became of an item: a new case or one that is there already, and why its mask was left alone, if it was.
 struct Taken {
@@ -24,7 +26,11 @@ impl Actor {
         items: Vec<ImportItem>,
         pool: Option<Pool>,
     ) -> Result<Answer, EngineError> {
-        self.reload_settings(false)?;
+        // A task that runs keeps the settings it began with, and the screen keeps showing it.
+        let is_idle = self.job.is_none();
+        if is_idle {
+            self.reload_settings(false)?;
+        }
         let mut by_images: HashMap<Vec<Hash>, CaseId> = self
             .project
             .snapshot
@@ -36,13 +42,15 @@ impl Actor {
         let mut masks_left = Vec::new();
         let (of, since) = (items.len(), Some(Timestamp::now()));
         for (done, item) in items.into_iter().enumerate() {
-            self.set_activity(Activity {
-                stage: Stage::Importing,
-                done,
-                of,
-                since,
-                ..Activity::default()
-            });
+            if is_idle {
+                self.set_activity(Activity {
+                    stage: Stage::Importing,
+                    done,
+                    of,
+                    since,
+                    ..Activity::default()
+                });
+            }
             let id = item.id.clone();
             match self.import_one(who, item, pool, &mut by_images) {
                 Ok(taken) => {
@@ -56,7 +64,9 @@ impl Actor {
                 Err(error) => refused.push((id, error.to_string())),
             }
         }
-        self.set_activity(Activity::default());
+        if is_idle {
+            self.set_activity(Activity::default());
+        }
         Ok(Answer::Imported {
             cases,
             known,
@@ -79,7 +89,7 @@ impl Actor {
                 item.images.len()
             ));
         }
-        let mut images = Vec::new();
+        let mut volumes = Vec::new();
         let mut grid: Option<Grid> = None;
         for path in &item.images {
             let volume = |source| EngineError::Volume {
@@ -101,8 +111,9 @@ impl Actor {
                     path.display()
                 ));
             }
-            images.push(self.project.store.blobs().put(&bytes)?);
+            volumes.push(bytes);
         }
+        let images: Vec<Hash> = volumes.iter().map(|bytes| Blobs::hash(bytes)).collect();
         if let Some(known) = by_images.get(&images) {
             let words = "the case is there already; hand the mask in through the inbox to correct it";
             return Ok(Taken {
@@ -128,11 +139,13 @@ impl Actor {
         });
         let mask_left = (pool == Pool::Unlabelled && mask.is_some())
             .then_some("an unlabelled case has none; import it as labelled to keep its mask");
+        // Nothing is kept of an item that is refused: only from here on are bytes put away.
+        let blobs = self.project.store.blobs();
         let mask = match (pool, mask) {
             (Pool::Unlabelled, _) => None,
-            (_, Some(blob)) => Some(Mask {
+            (_, Some(bytes)) => Some(Mask {
                 version: 1,
-                blob,
+                blob: blobs.put(&bytes)?,
                 origin: MaskOrigin::Imported,
             }),
             (_, None) => {
@@ -142,11 +155,14 @@ impl Actor {
                 ));
             }
         };
+        for bytes in &volumes {
+            blobs.put(bytes)?;
+        }
         let source = CaseSource {
             images: item.images,
             mask: item.mask,
         };
-        let source = self.project.store.blobs().put_json(&source)?;
+        let source = blobs.put_json(&source)?;
         let case = Case {
             id: item.id.clone(),
             pool,
@@ -172,7 +188,8 @@ impl Actor {
         })
     }
 
-    fn import_mask(&self, path: &std::path::Path, grid: &Grid) -> Result<Hash, EngineError> {
+    /// A mask's bytes as the store keeps them.
+    fn import_mask(&self, path: &Path, grid: &Grid) -> Result<Vec<u8>, EngineError> {
         let volume = |source| EngineError::Volume {
             file: path.display().to_string(),
             source,
@@ -186,7 +203,7 @@ impl Actor {
         let (mut map, _) = masks::classes(&scan, &self.project.snapshot.settings.labels)
             .map_err(|problem| refuse(problem.words))?;
         map.grid = *grid;
-        Ok(self.project.store.blobs().put(&encode_labels(&map, u16::from))?)
+        Ok(encode_labels(&map, u16::from))
     }
 
     /// The project's row with the labels that masks hold, for the first mask that comes in.
@@ -223,6 +240,13 @@ impl Actor {
         let Some(why) = case.excluded.take() else {
             return Ok(Answer::Nothing(format!("{id} is not excluded")));
         };
+        // The open round asked for it, and waits for it again.
+        let open = self.project.snapshot.open_round().filter(|round| {
+            round.state == RoundState::Correcting
+                && case.pool == Pool::Unlabelled
+                && round.queried.contains(id)
+        });
+        case.queried = open.map(|round| round.id);
         let words = format!("{id} is back in the {} pool", case.pool.word());
         self.commit(
             who,

@@ -1,13 +1,12 @@
 //! Hand-outs: the files a person corrects, and the record of what they were given.
 
-use super::project::next;
 use std::fmt::Write;
 
 use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
-use super::project::write_private;
+use super::project::{next, write_private};
 use crate::imaging::{LabelMap, encode_labels};
 use crate::protocol::{Answer, HandedOut};
 use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Hash, ModelId, Pool, Row, What};

@@ -47,15 +47,16 @@ pub struct Options {
 /// [`EngineError`] where there is a project already, the settings do not hold, or a folder cannot be made.
 pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
     private_folder(folder)?;
-    // A folder that was there already is the project's from now on.
-    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
-        .map_err(EngineError::io("making private", folder))?;
     let file = folder.join(FILE);
     if !file.exists() {
         project::write_private(&file, TEMPLATE.as_bytes())?;
     }
     let settings = Settings::load(folder)?;
-    let mut project = Project::new(folder, Store::create(folder)?, settings)?;
+    let store = Store::create(folder)?;
+    // A folder that was there already is the project's from now on.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+        .map_err(EngineError::io("making private", folder))?;
+    let mut project = Project::new(folder, store, settings)?;
     project.begin(who)
 }
 

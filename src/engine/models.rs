@@ -1,12 +1,12 @@
 //! Models: drawing the pool, ranking it, weights from elsewhere.
 
-use super::project::next;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
+use super::project::next;
 use crate::model;
 use crate::protocol::Answer;
 use crate::query;
@@ -196,6 +196,13 @@ impl Actor {
     /// Takes another project's weights as the start of the next training.
     pub(super) fn import_model(&mut self, who: &str, file: &Path) -> Result<Answer, EngineError> {
         self.need_idle()?;
+        if let Some(round) = self.project.snapshot.open_round() {
+            return EngineError::refused(format!(
+                "round {} is {}: its training has its weights chosen already; end it first",
+                round.id,
+                round.state.word()
+            ));
+        }
         self.reload_settings(false)?;
         let refused = |words: String| EngineError::Refused(format!("{}: {words}", file.display()));
         let theirs = model::architecture_of(file).map_err(|error| refused(error.to_string()))?;

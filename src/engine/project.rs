@@ -94,9 +94,9 @@ impl Project {
 
     /// Puts settings in force; whether they are others than before.
     pub fn put_settings(&mut self, settings: Settings) -> Result<bool, EngineError> {
+        private_folder(&self.snapshot.folder.join(&settings.inbox.folder))?;
         let are_new = settings != self.snapshot.settings;
         self.snapshot.settings = settings;
-        private_folder(&self.inbox())?;
         Ok(are_new)
     }
 
@@ -143,14 +143,15 @@ impl Project {
         why: Option<String>,
         rows: Vec<Row>,
     ) -> Result<Change, EngineError> {
-        let entry = self.store.commit(Timestamp::now(), who, what, why, rows)?;
-        let order = entry.rows.iter().find_map(|row| match row {
+        let order = rows.iter().find_map(|row| match row {
             Row::Ranking(ranking) => Some(ranking.order),
             _ => None,
         });
+        // Read before the commit: after it nothing may fail.
         let order = order
             .map(|order| self.store.blobs().get_json(order))
             .transpose()?;
+        let entry = self.store.commit(Timestamp::now(), who, what, why, rows)?;
         let change = Change {
             seq: entry.seq,
             what,

@@ -10,12 +10,12 @@ use super::models::is_askable;
 use super::project::next;
 use crate::effort::pooled;
 use crate::model;
-use crate::protocol::Answer;
+use crate::protocol::{Answer, NextStep};
 use crate::records::{
     Case, Fixed, Model, ModelId, ModelOrigin, Pool, Round, RoundId, RoundState, Row, Task, TaskResult,
     TrainCase, TrainTask, Trained, TrainedOn, What, mean_of_known,
 };
-use crate::settings::Strategy;
+use crate::settings::{Settings, Strategy};
 
 impl Actor {
     /// Begins a round: asks for cases by the current model; without a model it trains on the labels there are,
@@ -28,7 +28,6 @@ impl Actor {
         strategy: Option<Strategy>,
     ) -> Result<Reply, EngineError> {
         self.need_idle()?;
-        self.reload_settings(from_scratch)?;
         let snapshot = &self.project.snapshot;
         if let Some(why) = &snapshot.project.satisfied {
             return EngineError::refused(format!(
@@ -42,15 +41,32 @@ impl Actor {
                 round.state.word()
             ));
         }
+        // A round that is not begun leaves the settings as they were.
+        let before = snapshot.settings.clone();
+        self.reload_settings(from_scratch)?;
+        let begun = self.begin_round(who, from_scratch, budget, strategy);
+        if self.project.snapshot.open_round().is_none() {
+            self.put_settings(before)?;
+        }
+        begun
+    }
+
+    fn begin_round(
+        &mut self,
+        who: &str,
+        from_scratch: bool,
+        budget: Option<usize>,
+        strategy: Option<Strategy>,
+    ) -> Result<Reply, EngineError> {
+        let snapshot = &self.project.snapshot;
         let query = &snapshot.settings.query;
         let (strategy, budget) = (strategy.unwrap_or(query.strategy), budget.unwrap_or(query.budget));
         if !(1..=1000).contains(&budget) {
             return EngineError::refused(format!("a budget of {budget} cases; it has to lie in 1 to 1000"));
         }
+        let step = snapshot.next_step(from_scratch);
+        let trains_at_once = step == NextStep::Train && (from_scratch || self.has_new_labels()?);
         let asks = snapshot.cases.values().any(is_askable);
-        let trains_at_once = (from_scratch || self.project.drawing_model().is_none() || !asks)
-            && snapshot.cases.values().any(is_training)
-            && (from_scratch || self.has_new_labels()?);
         if !trains_at_once && !asks {
             let words =
                 "no unlabelled case is left to ask for, and none has come back since the last training";
@@ -108,8 +124,13 @@ impl Actor {
         match round.state {
             // What has begun goes on with the settings it began with.
             RoundState::Training | RoundState::Evaluating => {
-                let settings = self.project.store.blobs().get_json(round.settings)?;
-                self.put_settings(settings)?;
+                let begun: Settings = self.project.store.blobs().get_json(round.settings)?;
+                let now = self.project.snapshot.settings.clone();
+                self.put_settings(Settings {
+                    effort: now.effort,
+                    inbox: now.inbox,
+                    ..begun
+                })?;
             }
             _ => self.reload_settings(round.from_scratch)?,
         }

@@ -23,6 +23,8 @@ struct Decoded {
     grid: Grid,
     image: Vec<u8>,
     predicted: Option<LabelMap>,
+    /// Whether `predicted` is what the person who corrected the case was given.
+    is_measured: bool,
     model: Option<ModelId>,
     score_model: Option<ModelId>,
     corrected: Option<LabelMap>,
@@ -48,7 +50,7 @@ impl Actor {
         let settings = &self.project.snapshot.settings;
         let pixel_mm = plane.pixel_mm(grid);
         let effort = match (&predicted, &corrected) {
-            (Some(predicted), Some(corrected)) => slice_effort(
+            (Some(predicted), Some(corrected)) if decoded.is_measured => slice_effort(
                 predicted,
                 corrected,
                 pixel_mm,
@@ -84,7 +86,8 @@ impl SliceCache {
     fn decoded(&mut self, project: &Project, id: &CaseId) -> Result<&Decoded, EngineError> {
         let case = project.case(id)?;
         let snapshot = &project.snapshot;
-        // After hand-in, what matters is the pre-annotation the person was given.
+        // After hand-in, what matters is the pre-annotation the person was given; where that was nobody's drawing,
+        // there is nothing to measure the correction against.
         let correction = snapshot
             .correction_of(id)
             .filter(|correction| correction.model.is_some());
@@ -115,6 +118,7 @@ impl SliceCache {
                 grid: case.grid,
                 image: windowed(&volume),
                 predicted: map(drawn, "the pre-annotation")?,
+                is_measured: correction.is_some(),
                 model,
                 score_model: prediction.map(|prediction| prediction.model),
                 corrected: map(mask, "the mask")?,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::actor::Message;
@@ -27,7 +27,9 @@ pub enum WorkerMessage {
 /// The actor's end of the worker.
 #[derive(Debug)]
 pub struct Worker {
-    tasks: Sender<Task>,
+    /// `None` only while it is dropped.
+    tasks: Option<Sender<Task>>,
+    thread: Option<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
 }
 
@@ -48,17 +50,22 @@ impl Worker {
                 }
             }
         };
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("worker".into())
             .spawn(run)
             .expect("the system has room for one more thread");
-        Worker { tasks, cancel }
+        Worker {
+            tasks: Some(tasks),
+            thread: Some(thread),
+            cancel,
+        }
     }
 
     /// Hands a task over; the actor asks for one at a time.
     pub fn begin(&self, task: Task) {
         self.cancel.store(false, Ordering::Relaxed);
-        self.tasks
+        let tasks = self.tasks.as_ref().expect("the worker is not being dropped");
+        tasks
             .send(task)
             .expect("the worker's thread lives as long as its sender");
     }
@@ -69,11 +76,21 @@ impl Worker {
     }
 }
 
+/// The engine ends when nothing writes into its folders any more.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.cancel();
+        self.tasks = None;
+        // A thread that panicked has ended too.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 /// A panic in the arithmetic is a failed task, not the end of the engine.
 fn compute(task: &Task, cancel: &AtomicBool, messages: &Sender<Message>) -> TaskResult {
     let mut told = Instant::now();
     let mut report = |progress: Progress| {
-        let is_step = matches!(progress, Progress::Step { .. });
+        let is_step = matches!(progress, Progress::Step { .. } | Progress::Drawing);
         if !is_step || told.elapsed() >= STEP_EVERY {
             told = Instant::now();
             // The actor is gone only when everything ends.

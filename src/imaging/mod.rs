@@ -15,7 +15,7 @@ mod volume;
 
 pub use self::nifti::{
     AffineSource, MAX_VOLUME_BYTES, NiftiError, Scan, decode_scan, encode_bytes, encode_labels,
-    encode_shorts, encode_volume, nifti_stem, read_scan, single_file,
+    encode_shorts, encode_volume, nifti_stem, read_scan, single_file, split_pair,
 };
 pub use geometry::{Affine, Grid};
 pub use gzip::gunzip;

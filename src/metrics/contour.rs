@@ -48,7 +48,10 @@ pub fn near(
     pixel_mm: [f64; 2],
     tolerance_mm: f64,
 ) -> bool {
-    let reach = pixel_mm.map(|mm| (tolerance_mm / mm).floor() as isize);
+    // Nothing is to be found beyond the slice.
+    let edges = [contours.width, contours.height];
+    let reach: [isize; 2] =
+        std::array::from_fn(|axis| (tolerance_mm / pixel_mm[axis]).min(edges[axis] as f64).floor() as isize);
     (-reach[1]..=reach[1]).any(|dy| {
         (-reach[0]..=reach[0]).any(|dx| {
             let (mm_x, mm_y) = (dx as f64 * pixel_mm[0], dy as f64 * pixel_mm[1]);

@@ -201,12 +201,14 @@ pub fn header_of(path: &Path) -> Result<Header, ModelError> {
     Ok(header)
 }
 
-/// The shape of the network whose weights are at `path`.
+/// The shape of the network whose weights are at `path`; every weight is read and held against it.
 ///
 /// # Errors
 /// [`ModelError::Io`] and [`ModelError::Checkpoint`].
 pub fn architecture_of(path: &Path) -> Result<Architecture, ModelError> {
-    header_of(path).map(|header| header.architecture)
+    let held = header_of(path)?.architecture;
+    load(path, &held, None)?;
+    Ok(held)
 }
 
 /// The weights at `path` for a network of shape `wanted`, in this program's axes and without a graph.
@@ -221,7 +223,7 @@ pub fn load(
     wanted: &Architecture,
     head: Option<&Rng>,
 ) -> Result<HashMap<String, Tensor>, ModelError> {
-    let held = architecture_of(path)?;
+    let held = header_of(path)?.architecture;
     let fixed = [
         ("channels", held.channels, wanted.channels, "image.channels"),
         (

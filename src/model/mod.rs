@@ -22,6 +22,9 @@ mod speed;
 #[cfg(test)]
 mod torch;
 
+/// Hears how a task gets on, and says whether it goes on.
+pub type Report<'a> = dyn FnMut(crate::records::Progress) -> std::ops::ControlFlow<()> + Send + 'a;
+
 pub use checkpoint::architecture_of;
 pub use error::ModelError;
 pub use predict::predict;

@@ -13,11 +13,11 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::ModelError;
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::error::pool;
 use super::unet::UNet;
+use super::{ModelError, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
 use crate::records::{PredictCase, PredictTask, Predicted, Progress, SliceSums, TaskResult};
@@ -26,10 +26,7 @@ use crate::records::{PredictCase, PredictTask, Predicted, Progress, SliceSums, T
 ///
 /// # Errors
 /// [`ModelError`]: weights or images that cannot be read or do not fit, or files that cannot be written.
-pub fn predict(
-    task: &PredictTask,
-    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<TaskResult, ModelError> {
+pub fn predict(task: &PredictTask, report: &mut Report<'_>) -> Result<TaskResult, ModelError> {
     let net = load_network(&task.weights, &task.architecture)?;
     let pool = pool(task.threads)?;
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
@@ -52,8 +49,11 @@ pub fn predict(
         for (done, (case, asked)) in cases.into_iter().zip(&task.cases).enumerate() {
             let (case, reading_s) = case?;
             let start = Instant::now();
-            let result = pool.install(|| draw(&net, &case, task.batch))?;
-            let mut predicted = finish(&case, result, task.architecture.classes, &task.folder)?;
+            let drawn = pool.install(|| draw(&net, &case, task.batch, &mut || report(Progress::Drawing)))?;
+            let Some(drawn) = drawn else {
+                return Ok(TaskResult::Cancelled);
+            };
+            let mut predicted = finish(&case, drawn, task.architecture.classes, &task.folder)?;
             predicted.seconds = reading_s + start.elapsed().as_secs_f64();
             predicted.dice_mask = asked.mask.as_ref().map(|(_, blob)| *blob);
             let progress = Progress::Case {
@@ -77,8 +77,13 @@ pub(super) struct Drawn {
     pub slices: Vec<SliceSums>,
 }
 
-/// Draws one case; `batch` tiles at a time.
-pub(super) fn draw(net: &UNet, case: &Case, batch: usize) -> Result<Drawn, ModelError> {
+/// Draws one case, `batch` tiles at a time; `None` when `tick`, asked after each batch, says so.
+pub(super) fn draw(
+    net: &UNet,
+    case: &Case,
+    batch: usize,
+    tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
+) -> Result<Option<Drawn>, ModelError> {
     let shape = net.shape();
     if case.channels.len() != shape.channels {
         let problem = format!(
@@ -116,11 +121,14 @@ pub(super) fn draw(net: &UNet, case: &Case, batch: usize) -> Result<Drawn, Model
             }
             if waiting.len() == batch {
                 drawn.place_all(net, case, &mut inputs, &mut waiting)?;
+                if tick().is_break() {
+                    return Ok(None);
+                }
             }
         }
     }
     drawn.place_all(net, case, &mut inputs, &mut waiting)?;
-    Ok(drawn)
+    Ok(Some(drawn))
 }
 
 /// What the network says of one pixel.
@@ -307,7 +315,9 @@ mod tests {
     #[test]
     fn padding_is_counted_nowhere() {
         let net = UNet::drawn(SHAPE, &Rng::new(1)).unwrap();
-        let drawn = draw(&net, &case(), 4).unwrap();
+        let drawn = draw(&net, &case(), 4, &mut || ControlFlow::Continue(()))
+            .unwrap()
+            .unwrap();
         assert_eq!(
             drawn.slices.iter().map(|s| s.pixels).collect::<Vec<_>>(),
             [70 * 66; 3]
@@ -340,7 +350,9 @@ mod tests {
         }
         assert_eq!(blanks, 4 + 2);
         for batch in [1, 3, 16] {
-            let drawn = draw(&net, &case, batch).unwrap();
+            let drawn = draw(&net, &case, batch, &mut || ControlFlow::Continue(()))
+                .unwrap()
+                .unwrap();
             assert_eq!((&drawn.labels, &drawn.margins), (&each.labels, &each.margins));
             for (a, b) in drawn.slices.iter().zip(&each.slices) {
                 // Tiles are added in another order where blank ones do not wait for a batch.
@@ -406,7 +418,9 @@ mod tests {
             })
             .collect();
         let net = load_network(&task.weights, &SHAPE).unwrap();
-        let drawn = draw(&net, &case(), 4).unwrap();
+        let drawn = draw(&net, &case(), 4, &mut || ControlFlow::Continue(()))
+            .unwrap()
+            .unwrap();
         for (predicted, name) in predicted.iter().zip(["a", "b"]) {
             assert_eq!(
                 predicted.labels,

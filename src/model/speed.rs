@@ -1,6 +1,7 @@
 //! How fast the network is, printed: `cargo test --release --lib speed -- --ignored --nocapture
 //! --test-threads=1`.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
@@ -115,7 +116,7 @@ fn drawing_a_volume() {
         };
         let net = UNet::drawn(shape, &Rng::new(1)).unwrap();
         let start = Instant::now();
-        draw(&net, &case, 16).unwrap();
+        draw(&net, &case, 16, &mut || ControlFlow::Continue(())).unwrap();
         println!(
             "base {base_channels} volume: {:.2} s",
             start.elapsed().as_secs_f64()

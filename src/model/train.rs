@@ -1,13 +1,13 @@
 //! Learning: tiles of labelled cases in, the best epoch's weights out.
 //!
-//! An epoch is one pass over the training tiles that have signal, dealt into batches anew each time. After each, hard Dice over all validation pixels says how good the network is; the mean over the classes
-//! that occur is the score, and training ends when `patience` epochs have not raised it. Same seed and data: same
-//! weights to the bit, for any number of threads.
+//! An epoch is one pass over the training tiles that have signal, dealt into batches anew each time. After each, hard
+//! Dice over all validation pixels says how good the network is; the mean over the classes that occur is the score, and
+//! training ends when `patience` epochs have not raised it. Same seed and data: same weights to the bit, for any number
+//! of threads.
 
 mod tiles;
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use candle_core::{Device, Var};
@@ -18,7 +18,7 @@ use super::data::{Case, TILE_PIXELS};
 use super::error::pool;
 use super::loss::loss;
 use super::unet::{UNet, parameters};
-use super::{ModelError, predict::best_class};
+use super::{ModelError, Report, predict::best_class};
 use crate::imaging::Rng;
 use crate::metrics::dice;
 use crate::records::{EpochReport, Progress, TaskResult, TrainTask, Trained, mean_of_known};
@@ -28,10 +28,7 @@ use tiles::{Tiles, deal, split};
 ///
 /// # Errors
 /// [`ModelError`]: files that cannot be read or do not fit, no signal anywhere, or a loss that is no number.
-pub fn train(
-    task: &TrainTask,
-    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<TaskResult, ModelError> {
+pub fn train(task: &TrainTask, report: &mut Report<'_>) -> Result<TaskResult, ModelError> {
     let classes = task.architecture.classes;
     let cases = task
         .cases
@@ -54,7 +51,7 @@ pub fn train(
 pub(super) fn train_on(
     task: &TrainTask,
     cases: &[Case],
-    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    report: &mut Report<'_>,
 ) -> Result<TaskResult, ModelError> {
     let start = Instant::now();
     let training = &task.training;

@@ -16,4 +16,4 @@ pub use command::{Command, ImportItem, SliceRequest};
 pub use event::{Activity, Answer, Change, Event, HandedOut, IntakeReport, Outcome, SliceView, Stage};
 pub use handle::{EngineGone, EngineHandle, EngineReceiver, EngineSender, Request};
 pub use queue::{QueueRow, Status};
-pub use snapshot::{Gap, Snapshot};
+pub use snapshot::{Gap, NextStep, Snapshot};

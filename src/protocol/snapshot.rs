@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Activity, Change};
 use crate::records::{
-    Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model, ModelId, Prediction,
-    Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
+    Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model, ModelId, Pool,
+    Prediction, Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
 };
 use crate::settings::Settings;
 
@@ -20,6 +20,17 @@ pub struct Gap {
     pub expected: u64,
     /// The number that came.
     pub got: u64,
+}
+
+/// What a round begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextStep {
+    /// Training on the labels there are.
+    Train,
+    /// Asking for cases: by this model, or in a random order.
+    Ask(Option<ModelId>),
+    /// There is neither a case to ask for nor one to learn from.
+    Nothing,
 }
 
 /// The rows of a project, by kind.
@@ -131,6 +142,21 @@ impl Snapshot {
             .values()
             .next_back()
             .filter(|round| !round.state.is_over())
+    }
+
+    /// What a round would begin with.
+    pub fn next_step(&self, from_scratch: bool) -> NextStep {
+        let cases = || self.cases.values().filter(|case| case.excluded.is_none());
+        let asks = cases().any(|case| case.pool == Pool::Unlabelled);
+        let trains = cases().any(|case| case.pool == Pool::Labelled && case.mask.is_some());
+        // A model of other classes draws nothing: it only serves as a start.
+        let model = self.project.model.and_then(|id| self.models.get(&id));
+        let model = model.filter(|model| model.architecture.classes == self.settings.classes());
+        match (asks, trains) {
+            (_, true) if from_scratch || model.is_none() || !asks => NextStep::Train,
+            (true, _) => NextStep::Ask(model.map(|model| model.id)),
+            _ => NextStep::Nothing,
+        }
     }
 
     /// Whether cases have come back to the open round and none that it asked for is still to come.

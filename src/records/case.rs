@@ -144,8 +144,8 @@ pub struct Correction {
     pub effort: Vec<ClassEffort>,
     /// Tolerance that `effort` was counted with.
     pub tolerance_mm: f64,
-    /// Seconds from hand-out to hand-in.
-    pub turnaround_s: f64,
+    /// Seconds from hand-out to hand-in; `None` where nobody had asked for the mask.
+    pub turnaround_s: Option<f64>,
     /// Minutes at work, where the person said so.
     pub minutes: Option<f64>,
     /// Codes and words of what the intake noticed.

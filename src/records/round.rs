@@ -92,9 +92,9 @@ pub struct Round {
     pub held_out_dice: Vec<Option<f64>>,
     /// Held-out cases measured.
     pub held_out: usize,
-    /// Seconds spent training and evaluating.
+    /// Seconds spent training, validation included.
     pub training_s: f64,
-    /// Seconds spent predicting.
+    /// Seconds spent predicting: the pool before it asks, pool and held-out cases after training.
     pub predicting_s: f64,
     /// When it began.
     pub started_at: Timestamp,

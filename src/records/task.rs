@@ -110,6 +110,8 @@ pub enum Progress {
     },
     /// An epoch ended.
     Epoch(EpochReport),
+    /// A part of the running case was drawn.
+    Drawing,
     /// A case was drawn; its files are written.
     Case {
         /// What came of it.

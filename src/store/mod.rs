@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A commit appends to the journal and syncs it, then writes head and index; when it returns, the entry
-//! survives a power cut. The room knows no rule of the loop: it keeps the rows it is given. It is the only room
+//! survives a power cut. Whoever opens a store reads its rows out of the index once, not out of the journal's history. The room knows no rule of the loop: it keeps the rows it is given. It is the only room
 //! that knows sled, and imports `records`.
 
 mod blobs;
@@ -30,7 +30,7 @@ use index::Index;
 use journal::Journal;
 use lock::Lock;
 
-use crate::records::{Entry, Hash, Row, RowKey, What};
+use crate::records::{Entry, Hash, Row, What};
 
 /// The store's folder inside a project folder.
 pub const FOLDER: &str = "store";
@@ -211,14 +211,6 @@ impl Store {
         self.index.rows()
     }
 
-    /// One row as it is now.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`].
-    pub fn row(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        self.index.row(key)
-    }
-
     /// Every entry, oldest first.
     ///
     /// # Errors
@@ -272,7 +264,7 @@ mod tests {
         let (folder, _) = two_entries();
         let (store, notices) = Store::open(folder.path()).unwrap();
         assert_eq!((store.seq(), notices), (2, vec![]));
-        assert_eq!(store.row(&RowKey::Project).unwrap(), Some(project("two")));
+        assert_eq!(store.rows().unwrap(), [project("two")]);
         let whys: Vec<_> = store
             .entries()
             .unwrap()
@@ -294,7 +286,7 @@ mod tests {
                 fs::write(index.join("db"), [0x5a; 4096]).unwrap();
             }
             let (store, notices) = Store::open(folder.path()).unwrap();
-            assert_eq!(store.row(&RowKey::Project).unwrap(), Some(project("two")));
+            assert_eq!(store.rows().unwrap(), [project("two")]);
             assert!(
                 notices.iter().any(|notice| notice.contains("rebuilt")),
                 "{notices:?}"

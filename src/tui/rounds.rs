@@ -7,7 +7,7 @@ use super::cases::Step;
 use super::list::Cursor;
 use super::prompt::{Prompt, Then};
 use super::text::{clean, dice};
-use crate::protocol::{Command, Snapshot, Stage};
+use crate::protocol::{Command, NextStep, Snapshot, Stage};
 use crate::records::{EpochReport, ModelId, Pool, Round, mean_of_known};
 use crate::settings::Query;
 
@@ -187,12 +187,19 @@ fn start_summary(snapshot: &Snapshot, from_scratch: bool) -> Vec<String> {
     let pool = |pool| cases().filter(|case| case.pool == pool).count();
     let Query { strategy, budget, .. } = snapshot.settings.query;
     let (labelled, unlabelled) = (pool(Pool::Labelled), pool(Pool::Unlabelled));
-    let asks = match snapshot.project.model {
-        Some(model) => format!(
-            "asks for {budget} of {unlabelled} unlabelled cases by {} of {model}",
+    let asked = budget.min(unlabelled);
+    let asks = match snapshot.next_step(from_scratch) {
+        NextStep::Train => format!("trains on {labelled} labelled cases; nothing is asked"),
+        NextStep::Ask(Some(model)) => format!(
+            "asks for {asked} of {unlabelled} unlabelled cases by {} of {model}",
             strategy.words()
         ),
-        None => format!("trains the first model on {labelled} labelled cases; nothing is asked"),
+        NextStep::Ask(None) => {
+            format!(
+                "asks for {asked} of {unlabelled} unlabelled cases in a random order: no model can rank yet"
+            )
+        }
+        NextStep::Nothing => "there is neither a case to ask for nor one to learn from".into(),
     };
     let weights = match snapshot.project.model {
         Some(model) if !from_scratch => format!("training goes on from the weights of {model}"),

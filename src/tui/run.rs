@@ -108,6 +108,8 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
         return Err(TuiError::NoTerminal);
     }
     let (inbox, incoming) = channel();
+    // Before the terminal is taken: a signal must never end the program while it is.
+    start_signals(inbox.clone())?;
     let panics = inbox.clone();
     let mut takeover = Takeover::new(move |words| drop(panics.send(Incoming::Panicked(words))))?;
     let picker = choose_picker(options.picture);
@@ -127,7 +129,6 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
     });
     app.update(Msg::Resize(takeover.size()?));
     let painter = start_painter(picker, inbox.clone());
-    start_signals(inbox.clone())?;
     start_keys(inbox.clone());
     start_events(receiver, inbox);
     let hands = Hands { sender, painter };

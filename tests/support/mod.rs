@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use overtrace::engine::{self, Options};
+use overtrace::engine::{self, Options, Started};
 use overtrace::imaging::{Grid, LabelMap, Volume, encode_labels, encode_volume};
 use overtrace::protocol::{
     Answer, Command, EngineHandle, Event, HandedOut, ImportItem, IntakeReport, Snapshot,
@@ -59,7 +59,7 @@ impl Bench {
         fs::create_dir(&project).unwrap();
         fs::write(project.join("overtrace.toml"), settings).unwrap();
         engine::create(&project, "ann").unwrap();
-        let handle = start(&project, false);
+        let handle = start(&project, false).handle;
         Bench { folder, handle }
     }
 
@@ -86,7 +86,7 @@ impl Bench {
         drop(handle);
         let project = folder.path().join("project");
         Bench {
-            handle: start(&project, watch),
+            handle: start(&project, watch).handle,
             folder,
         }
     }
@@ -197,11 +197,11 @@ impl Bench {
 }
 
 /// An engine on a project; with `watch` it looks into the inbox and trains by itself.
-pub fn start(project: &Path, watch: bool) -> EngineHandle {
+pub fn start(project: &Path, watch: bool) -> Started {
     // The engine before this one lets go of its lock when its thread has ended.
     loop {
         match engine::start(project, "ann".into(), Options { watch }) {
-            Ok(started) => return started.handle,
+            Ok(started) => return started,
             Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }

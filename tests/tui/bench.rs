@@ -198,7 +198,7 @@ pub fn with_correction(mut snapshot: Snapshot, case: &str) -> Snapshot {
         model: Some(ModelId(2)),
         effort: vec![effort(8, 8), effort(8, 4), effort(0, 0)],
         tolerance_mm: 0.0,
-        turnaround_s: 60.0,
+        turnaround_s: Some(60.0),
         minutes: None,
         notes: Vec::new(),
     }));

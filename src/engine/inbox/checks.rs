@@ -43,7 +43,7 @@ pub enum Finding {
 pub struct Candidate<'a> {
     /// The file.
     pub path: &'a Path,
-    /// When it was first seen waiting.
+    /// When it last changed.
     seen: Timestamp,
     /// Whether a person accepted it.
     accepted: bool,
@@ -343,11 +343,12 @@ fn p4_again(candidate: &mut Candidate, project: &Project) -> Result<Finding, Eng
 /// N4: a mask answers a hand-out.
 fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let case = project.case(candidate.case())?;
-    if case.excluded.is_some() {
-        return Ok(Finding::Reject(
-            "N4",
-            format!("{0} is excluded; `overtrace include {0}` first", case.id),
-        ));
+    if let Some(why) = &case.excluded {
+        let words = format!(
+            "{} is excluded ({why}); accept it to keep the mask for when the case is brought back",
+            case.id
+        );
+        return Ok(Finding::Hold("N4", words));
     }
     if case.pool == crate::records::Pool::HeldOut {
         return Ok(Finding::Reject(

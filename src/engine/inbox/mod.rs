@@ -32,9 +32,9 @@ const DONE: &str = "done";
 const HELD: &str = "held";
 const QUARANTINE: &str = "quarantine";
 
-/// Which files are being waited for, since when: so that each is told of once, and given up in time.
+/// Which files are being waited for, and why: so that each is told of once.
 #[derive(Debug, Default)]
-pub struct Sight(BTreeMap<PathBuf, (Timestamp, String)>);
+pub struct Sight(BTreeMap<PathBuf, String>);
 
 impl Sight {
     /// Whether some file may be ready at the next look.
@@ -57,7 +57,7 @@ fn shown(path: &Path) -> String {
     printable(&path.file_name().unwrap_or_default().to_string_lossy())
 }
 
-/// When a file last changed, by its inode: how long it has been waiting, for an engine that sees it first.
+/// When a file last changed, by its inode: it has been waiting since.
 fn changed_at(path: &Path) -> Timestamp {
     let changed = fs::symlink_metadata(path)
         .ok()
@@ -99,7 +99,7 @@ impl Actor {
         self.sight.0.retain(|path, _| paths.contains(path));
         let mut reports = Vec::new();
         for path in paths {
-            let before = self.sight.0.get(&path).map(|(_, words)| words.clone());
+            let before = self.sight.0.get(&path).cloned();
             let report = match self.intake(&path, None) {
                 Ok(report) => report,
                 Err(EngineError::Store(error)) => return Err(error.into()),
@@ -120,14 +120,7 @@ impl Actor {
 
     /// A file that the system would not let be dealt with; the next look tries again.
     fn wait_for(&mut self, path: &Path, words: &str) -> IntakeReport {
-        let since = self
-            .sight
-            .0
-            .get(path)
-            .map_or_else(Timestamp::now, |(since, _)| *since);
-        self.sight
-            .0
-            .insert(path.to_path_buf(), (since, words.to_string()));
+        self.sight.0.insert(path.to_path_buf(), words.to_string());
         IntakeReport {
             file: shown(path),
             outcome: Outcome::Wait,
@@ -147,12 +140,7 @@ impl Actor {
         decided: Option<(&str, &HeldFile)>,
     ) -> Result<IntakeReport, EngineError> {
         let (who, held) = decided.unzip();
-        let seen = self
-            .sight
-            .0
-            .get(path)
-            .map_or_else(|| changed_at(path), |(since, _)| *since);
-        let mut candidate = Candidate::new(path, seen, held.is_some());
+        let mut candidate = Candidate::new(path, changed_at(path), held.is_some());
         let mut notes: Vec<(String, String)> = Vec::new();
         let mut stop = None;
         for check in checks::CHECKS {
@@ -183,7 +171,7 @@ impl Actor {
             }
             Some(Finding::Ignore(code)) => (report.outcome, report.code) = (Outcome::Ignore, code.into()),
             Some(Finding::Wait(code, words)) => {
-                self.sight.0.insert(path.to_path_buf(), (seen, words.clone()));
+                self.sight.0.insert(path.to_path_buf(), words.clone());
                 (report.outcome, report.code, report.words) = (Outcome::Wait, code.into(), words);
             }
             Some(Finding::Known(words)) => {
@@ -207,26 +195,43 @@ impl Actor {
         Ok(report)
     }
 
-    /// Puts a file aside until a person decides, under a number that is free in the folder too: a file that a crash
-    /// left there without a row is never overwritten.
+    /// Puts a file aside until a person decides: journalled first, so that a crash before the move leaves the file in
+    /// the inbox, where the next look finds it and the row that waits for it.
     fn hold(&mut self, path: &Path, case: CaseId, code: &str, words: &str) -> Result<HeldId, EngineError> {
-        let number = next(&self.project.snapshot.held, |id| id.0);
         // One that cannot be read is held all the same; accepting it reads it then.
         let bytes = single_file(path, MAX_VOLUME_BYTES).ok();
-        let mut held = HeldFile {
-            id: HeldId(number),
-            name: shown(path),
-            file: bytes.as_deref().map_or(Hash::ZERO, Blobs::hash),
-            case,
-            code: code.into(),
-            words: words.into(),
-            at: Timestamp::now(),
-            decided: None,
+        let file = bytes.as_deref().map_or(Hash::ZERO, Blobs::hash);
+        let is_missing = |held: &&HeldFile| fs::symlink_metadata(self.held_path(held)).is_err();
+        let journalled = self
+            .project
+            .snapshot
+            .waiting()
+            .filter(|held| held.case == case && held.file == file && held.name == shown(path))
+            .find(is_missing)
+            .cloned();
+        let held = match journalled {
+            Some(held) => held,
+            None => {
+                let mut held = HeldFile {
+                    id: HeldId(next(&self.project.snapshot.held, |id| id.0)),
+                    name: shown(path),
+                    file,
+                    case,
+                    code: code.into(),
+                    words: words.into(),
+                    at: Timestamp::now(),
+                    decided: None,
+                };
+                // A file that somebody put there is never overwritten.
+                while fs::symlink_metadata(self.held_path(&held)).is_ok() {
+                    held.id.0 += 1;
+                }
+                let row = Row::Held(held.clone());
+                self.commit("overtrace", What::FileHeld, Some(words.into()), vec![row])?;
+                held
+            }
         };
-        while fs::symlink_metadata(self.held_path(&held)).is_ok() {
-            held.id.0 += 1;
-        }
-        let (id, place) = (held.id, self.held_path(&held));
+        let place = self.held_path(&held);
         private_folder(place.parent().expect("held files lie in a folder"))?;
         match (checks::other_half(path), bytes) {
             // Of a pair the one file made of both waits; the halves themselves are put away.
@@ -236,13 +241,7 @@ impl Actor {
             }
             _ => move_private(path, &place)?,
         }
-        self.commit(
-            "overtrace",
-            What::FileHeld,
-            Some(words.into()),
-            vec![Row::Held(held)],
-        )?;
-        Ok(id)
+        Ok(held.id)
     }
 
     /// Where a held file lies; its extension stays, so that it reads as what it is.
@@ -303,9 +302,19 @@ impl Actor {
     pub(super) fn refuse_held(&mut self, who: &str, id: HeldId, why: String) -> Result<Answer, EngineError> {
         let mut held = self.waiting(id)?;
         let path = self.held_path(&held);
-        // A crash may have moved the file already; the decision stands all the same.
-        if path.exists() {
+        let moved = self
+            .project
+            .inbox()
+            .join(QUARANTINE)
+            .join(path.file_name().unwrap_or_default());
+        if fs::symlink_metadata(&path).is_ok() {
             self.quarantine(&path, &held.code.clone(), &why)?;
+        } else if fs::symlink_metadata(&moved).is_err() {
+            // Unless a crash moved it already, the file is elsewhere, and a decision would lose sight of it.
+            return EngineError::refused(format!(
+                "{} is not there; if inbox.folder was changed, put it back until nothing is held",
+                path.display()
+            ));
         }
         let words = format!("{id} ({}) is refused and in quarantine", held.name);
         held.decided = Some("refused".into());

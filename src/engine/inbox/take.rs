@@ -1,6 +1,5 @@
 //! Taking a mask in: stored, journalled, measured; only then acknowledged.
 
-use crate::engine::project::next;
 use jiff::Timestamp;
 
 use super::DONE;
@@ -8,11 +7,12 @@ use super::checks::Candidate;
 use crate::effort::saved_effort;
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
+use crate::engine::project::next;
 use crate::imaging::encode_labels;
 use crate::protocol::{IntakeReport, Outcome};
 use crate::records::{
-    Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, HeldFile, Mask, MaskOrigin, Pool, Round,
-    RoundState, Row, What, mean_of_known,
+    Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash, HeldFile, Mask, MaskOrigin, Pool,
+    Round, RoundState, Row, What, mean_of_known,
 };
 
 impl Actor {
@@ -32,13 +32,14 @@ impl Actor {
         let now = Timestamp::now();
         let number = CorrectionId(next(&self.project.snapshot.corrections, |id| id.0));
         let blob = self.project.store.blobs().put(&encode_labels(&mask, u16::from))?;
-        let handout = match case
-            .handout
-            .and_then(|open| self.project.snapshot.handouts.get(&open))
-        {
-            Some(open) => open.clone(),
-            None => self.unasked(&case, blob, now),
-        };
+        // A mask that comes after its hand-out was taken back is measured against what was handed out all the same.
+        let handouts = &self.project.snapshot.handouts;
+        let asked = case.handout.and_then(|open| handouts.get(&open)).or_else(|| {
+            let last = handouts.values().rev().find(|handout| handout.case == id);
+            last.filter(|handout| matches!(handout.end, Some(HandoutEnd::Withdrawn(_))))
+        });
+        let turnaround_s = asked.map(|handout| now.duration_since(handout.at).as_secs_f64());
+        let handout = asked.cloned().unwrap_or_else(|| self.unasked(&case, blob, now));
         let settings = &self.project.snapshot.settings;
         let (classes, tolerance_mm) = (settings.classes(), settings.effort.tolerance_mm);
         let effort = match handout.model {
@@ -71,7 +72,7 @@ impl Actor {
             model: handout.model,
             effort: effort.clone(),
             tolerance_mm,
-            turnaround_s: now.duration_since(handout.at).as_secs_f64(),
+            turnaround_s,
             minutes: None,
             notes: notes
                 .iter()
@@ -140,7 +141,7 @@ impl Actor {
 
     /// The hand-out of a mask that nobody was asked for and a person accepted all the same: nothing was drawn
     /// for it, so its saved effort is n/a.
-    fn unasked(&self, case: &Case, mask: crate::records::Hash, at: Timestamp) -> Handout {
+    fn unasked(&self, case: &Case, mask: Hash, at: Timestamp) -> Handout {
         Handout {
             id: HandoutId(next(&self.project.snapshot.handouts, |id| id.0)),
             case: case.id.clone(),

@@ -22,7 +22,7 @@ use nifti::{DataElement, InMemNiftiVolume, NiftiHeader, NiftiType};
 use super::{Grid, Volume, gzip};
 
 pub use file::{MAX_VOLUME_BYTES, nifti_stem, read_scan, single_file};
-pub use write::{encode_bytes, encode_labels, encode_shorts, encode_volume};
+pub use write::{encode_bytes, encode_labels, encode_shorts, encode_volume, split_pair};
 
 /// An image file as read, and what there was to say about it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,23 @@
-//! Volumes to `.nii.gz`, the same bytes for the same voxels.
+//! Volumes to `.nii.gz`, and from there to `.nii` and `.hdr`/`.img`; the same bytes for the same voxels.
 
 use super::affine::Quaternion;
 use crate::imaging::{Grid, LabelMap, Volume, gzip};
 
 /// The first byte of voxel data: header, then four zeros for "no extension".
 const FIRST_VOXEL: usize = 352;
+
+/// Bytes of a header.
+const HEADER: usize = 348;
+
+/// The two files `.hdr` and `.img` of an unpacked `.nii` that this room wrote.
+///
+/// Source: nifti1.h: magic `ni1`, and voxels from the first byte of the `.img` on.
+pub fn split_pair(nii: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut header = nii[..HEADER].to_vec();
+    header[108..112].copy_from_slice(&0f32.to_le_bytes());
+    header[344..348].copy_from_slice(b"ni1\0");
+    (header, nii[FIRST_VOXEL..].to_vec())
+}
 
 /// A stored type: its code in nifti1.h, and its size.
 struct Datatype {

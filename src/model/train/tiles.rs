@@ -107,7 +107,8 @@ impl Tiles {
 }
 
 /// An epoch's batches of at most `batch` tiles: every tile once, in a random order, those of a rare class spread
-/// evenly. `rarity` is that of [`Tiles::rarity`].
+/// as evenly as can be. `rarity` is that of [`Tiles::rarity`]. A class in fewer tiles than there are batches is still
+/// missing from some.
 ///
 /// In a batch without a class its soft Dice is 1e-5 / sum p, and that gradient drives the class to zero everywhere;
 /// after a few such steps the network never draws it again. So tiles are dealt like cards, the rarest class first.
