@@ -6,7 +6,7 @@
 # DATA holds CASE/image.nii.gz and CASE/label.nii.gz; the split below is IBSR18's. Prints the tables of rounds,
 # corrections and models, and what the whole took.
 set -euo pipefail
-data=$1 project=$2 base=${3:-16} epochs=${4:-16} rounds=${5:-3}
+data=$1 project=$2 base=${3:-32} epochs=${4:-6} rounds=${5:-3}
 labelled=${LABELLED:-IBSR_01 IBSR_03}
 pool=${POOL:-IBSR_04 IBSR_05 IBSR_06 IBSR_07 IBSR_08 IBSR_09 IBSR_16 IBSR_18}
 held_out=${HELD_OUT:-IBSR_11 IBSR_12 IBSR_13 IBSR_14 IBSR_17}
@@ -20,8 +20,8 @@ cat >"$project/overtrace.toml" <<TOML
 base_channels = $base
 [training]
 max_epochs = $epochs
-learning_rate = ${LEARNING_RATE:-0.0002}
-batch = ${BATCH:-16}
+learning_rate = ${LEARNING_RATE:-0.0005}
+batch = ${BATCH:-8}
 [inbox]
 stable_s = 0.0
 TOML

@@ -11,8 +11,9 @@ use clap::Parser;
 use overtrace::cli::{Args, Doors};
 use overtrace::engine::{self, Options};
 use overtrace::protocol::EngineHandle;
-use overtrace::records::printable;
+use overtrace::records::{BenchRow, BenchTask, Machine, printable};
 use overtrace::tui;
+use overtrace::{effort, model};
 use tracing_appender::non_blocking::WorkerGuard;
 
 fn main() -> ExitCode {
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         create,
         open,
         free,
+        bench,
         app,
     };
     let result = overtrace::cli::run(&args, &doors);
@@ -86,6 +88,12 @@ fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
         eprintln!("overtrace: {}", printable(&notice));
     }
     Ok(started.handle)
+}
+
+fn bench(task: &BenchTask, found: &mut dyn FnMut(BenchRow)) -> Result<Machine> {
+    model::bench(task, found)?;
+    found(effort::bench(task.runs));
+    Ok(model::machine(task.threads))
 }
 
 /// Opens the project for a moment: that fails while another process has it.

@@ -407,3 +407,37 @@ fn label_maps_are_exported_in_every_form_and_read_back() {
         }
     }
 }
+
+#[test]
+fn the_bench_times_what_is_asked_and_names_the_machine() {
+    let shell = Shell::new();
+    let args = [
+        "bench",
+        "--base-channels",
+        "2,4",
+        "--batch",
+        "1",
+        "--threads",
+        "1",
+        "--runs",
+        "3",
+    ];
+    let output = shell.run(&[&args[..], &["--json"]].concat());
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(
+        rows.len(),
+        5,
+        "forward and step of two widths, and the contours: {found}"
+    );
+    assert!(
+        rows.iter()
+            .all(|row| row["seconds"].as_array().unwrap().len() == 3)
+    );
+    assert_eq!(found["machine"]["threads"], 1);
+    let text = String::from_utf8(shell.run(&args).stdout).unwrap();
+    assert!(
+        text.contains("training step") && text.contains("medians of 3 runs"),
+        "{text}"
+    );
+}

@@ -123,6 +123,24 @@ pub enum Verb {
         #[command(subcommand)]
         action: Option<ModelAction>,
     },
+    /// Time the network on this machine
+    Bench {
+        /// Channels of the network's first level
+        #[arg(long, value_delimiter = ',', default_values_t = [8, 16, 32, 64], value_parser = clap::value_parser!(u16).range(1..=256))]
+        base_channels: Vec<u16>,
+        /// 64x64 tiles a batch
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        batch: u16,
+        /// Threads [default: every core]
+        #[arg(long, default_value_t = 0, hide_default_value = true)]
+        threads: u16,
+        /// Times each thing is done
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        runs: u16,
+        /// Draw a whole 256x128x256 volume too, none of its tiles skipped
+        #[arg(long)]
+        volume: bool,
+    },
     /// Make a project of phantoms, run the loop on it with a stand-in annotator, and open the app
     Demo {
         /// The folder; an earlier demo there is made anew
@@ -222,7 +240,7 @@ pub enum ModelAction {
         /// A safetensors checkpoint
         file: PathBuf,
     },
-    /// Write a model's weights for another project
+    /// Write the current model's weights for another project
     Export {
         /// The file to write
         file: PathBuf,

@@ -21,6 +21,7 @@ use anyhow::{Result, bail};
 pub use args::{Args, Verb};
 
 use crate::protocol::{Answer, Command, EngineHandle, Snapshot};
+use crate::records::{BenchRow, BenchTask, Machine};
 use progress::Bars;
 
 /// How a verb reaches what it must not know.
@@ -32,6 +33,8 @@ pub struct Doors {
     pub open: fn(&Path, bool) -> Result<EngineHandle>,
     /// Makes sure that nobody has the project in a folder open, if there is one.
     pub free: fn(&Path) -> Result<()>,
+    /// Times this machine, a row after the other.
+    pub bench: fn(&BenchTask, &mut dyn FnMut(BenchRow)) -> Result<Machine>,
     /// Opens the app on an engine.
     pub app: fn(EngineHandle, &Args) -> Result<()>,
 }
@@ -81,12 +84,50 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
             no_app,
             max_epochs,
         }) => demo::run(args, doors, folder, *no_app, *max_epochs),
+        Some(Verb::Bench {
+            base_channels,
+            batch,
+            threads,
+            runs,
+            volume,
+        }) => {
+            let task = BenchTask {
+                base_channels: base_channels.iter().map(|&base| base.into()).collect(),
+                batch: (*batch).into(),
+                threads: (*threads).into(),
+                runs: (*runs).into(),
+                volume: *volume,
+            };
+            bench(args.json, doors, &task)
+        }
         Some(Verb::Inbox {
             action: None,
             watch: true,
         }) => verbs::watch(&open(true)?),
         Some(verb) => verbs::run(&open(false)?, verb),
     }
+}
+
+/// Times the machine: a line as each thing is known, then the machine; or one object.
+fn bench(json: bool, doors: &Doors, task: &BenchTask) -> Result<Exit> {
+    if json {
+        let mut rows = Vec::new();
+        let machine = (doors.bench)(task, &mut |row| rows.push(row))?;
+        print_json(
+            &serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "machine": machine, "rows": rows }),
+        )?;
+        return Ok(Exit::Done);
+    }
+    print(&tables::bench_head())?;
+    let mut printed = Ok(());
+    let machine = (doors.bench)(task, &mut |row| {
+        if printed.is_ok() {
+            printed = print(&tables::bench_row(&row));
+        }
+    })?;
+    printed?;
+    print(&tables::machine(&machine, task.runs))?;
+    Ok(Exit::Done)
 }
 
 /// Prints one sentence, or an object that holds it.

@@ -5,7 +5,9 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 
 use crate::protocol::{QueueRow, Snapshot, Status};
-use crate::records::{ClassEffort, Correction, Entry, Model, Pool, Round, mean_of_known, printable};
+use crate::records::{
+    BenchRow, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known, printable,
+};
 use crate::settings::{Pixels, Strategy};
 
 /// A number between 0 and 1 as a percentage, or n/a.
@@ -384,6 +386,44 @@ pub fn status(snapshot: &Snapshot) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// The head of the bench's lines, which are printed one by one.
+pub fn bench_head() -> String {
+    format!(
+        "{:<32} {:>5} {:>6} {:>10} {:>10} {:>10} {:>9}",
+        "what", "base", "batch", "median ms", "least", "most", "GFLOP/s"
+    )
+}
+
+/// One thing that was timed.
+pub fn bench_row(row: &BenchRow) -> String {
+    let number = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
+    let [median_s, least_s, most_s] = row.spread_s();
+    let rate = row
+        .flop
+        .map_or(String::new(), |flop| format!("{:.0}", flop / median_s / 1e9));
+    format!(
+        "{:<32} {:>5} {:>6} {:>10.1} {:>10.1} {:>10.1} {rate:>9}",
+        row.what,
+        number(row.base_channels),
+        number(row.batch),
+        median_s * 1e3,
+        least_s * 1e3,
+        most_s * 1e3,
+    )
+}
+
+/// What was timed on.
+pub fn machine(machine: &Machine, runs: usize) -> String {
+    format!(
+        "{}: {} of {} cores, {}, {}; medians of {runs} runs after one to warm up",
+        printable(&machine.processor),
+        machine.threads,
+        machine.cores,
+        machine.instructions,
+        machine.precision
+    )
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@
 //! the same slice too, or lie within a tolerance in mm of one. Saved effort = C / L. The room knows no file and
 //! no project; it imports `imaging`, `records` and `metrics`.
 
-use crate::imaging::{LabelMap, Plane, Slice};
+use std::time::Instant;
+
+use crate::imaging::{Grid, LabelMap, Plane, Slice};
 use crate::metrics::{contour, dice, near};
-use crate::records::ClassEffort;
+use crate::records::{BenchRow, ClassEffort};
 
 /// Two maps that cannot be compared.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -106,6 +108,38 @@ pub fn pooled<'a>(cases: impl IntoIterator<Item = &'a [ClassEffort]>) -> Vec<Cla
     sum
 }
 
+/// Times effort and Dice of a 256 x 128 x 256 pair of four classes: nested balls, and the same moved by two voxels.
+pub fn bench(runs: usize) -> BenchRow {
+    let grid = Grid::new([256, 128, 256], [0.9375, 1.5, 0.9375]);
+    let balls = |shift: f64| {
+        let mut map = LabelMap::empty(grid);
+        for (at, class) in map.voxels.iter_mut().enumerate() {
+            let [x, y, z] = [at % 256, at / 256 % 128, at / (256 * 128)].map(|v| v as f64);
+            let r = (x - 128.0 - shift).hypot(2.0 * (y - 64.0)).hypot(z - 128.0);
+            *class = [90.0, 70.0, 40.0].iter().filter(|radius| r < **radius).count() as u8;
+        }
+        map
+    };
+    let (drawn, corrected) = (balls(0.0), balls(2.0));
+    let seconds = (0..=runs)
+        .map(|_| {
+            let start = Instant::now();
+            let efforts =
+                saved_effort(&drawn, &corrected, Plane(1), 4, 0.0).expect("the maps have one shape");
+            std::hint::black_box(efforts);
+            start.elapsed().as_secs_f64()
+        })
+        .skip(1)
+        .collect();
+    BenchRow {
+        what: "contours, C, L, Dice of a pair".into(),
+        base_channels: None,
+        batch: None,
+        seconds,
+        flop: None,
+    }
+}
+
 const NOTHING: ClassEffort = ClassEffort {
     predicted_px: 0,
     corrected_px: 0,
@@ -153,7 +187,6 @@ fn class_of(efforts: &mut [ClassEffort], class: u8) -> Option<&mut ClassEffort> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::Grid;
 
     fn map(rows: &[&str]) -> LabelMap {
         let grid = Grid::new([rows[0].len(), rows.len(), 1], [1.0, 4.0, 9.0]);

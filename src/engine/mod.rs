@@ -16,6 +16,7 @@ mod models;
 mod project;
 mod rounds;
 mod slices;
+mod training;
 mod worker;
 
 use std::fs::Permissions;

@@ -9,11 +9,9 @@ use super::actor::{Actor, Goal, Job, Reply};
 use super::models::is_askable;
 use super::project::next;
 use crate::effort::pooled;
-use crate::model;
 use crate::protocol::{Answer, NextStep};
 use crate::records::{
-    Case, Fixed, Model, ModelId, ModelOrigin, Pool, Round, RoundId, RoundState, Row, Task, TaskResult,
-    TrainCase, TrainTask, Trained, TrainedOn, What, mean_of_known,
+    Case, ModelId, Pool, Round, RoundId, RoundState, Row, Task, TaskResult, What, mean_of_known,
 };
 use crate::settings::{Settings, Strategy};
 
@@ -148,128 +146,6 @@ impl Actor {
         }
     }
 
-    /// Whether the labelled pool is another than the one the current model learnt from.
-    fn has_new_labels(&self) -> Result<bool, EngineError> {
-        let snapshot = &self.project.snapshot;
-        let learnt = snapshot
-            .project
-            .model
-            .and_then(|id| snapshot.models.get(&id)?.trained_on);
-        let learnt: Vec<TrainedOn> = match learnt {
-            Some(blob) => self.project.store.blobs().get_json(blob)?,
-            None => Vec::new(),
-        };
-        Ok(self.labelled() != learnt)
-    }
-
-    /// The cases that a training would learn from now.
-    ///
-    /// # Errors
-    /// Where there is none, or one does not fit the network.
-    fn training_set(&self) -> Result<Vec<TrainedOn>, EngineError> {
-        self.check_channels(is_training)?;
-        let set = self.labelled();
-        if set.is_empty() {
-            return EngineError::refused(
-                "there is no labelled case to train on yet; hand out a queried case and drop the mask into the inbox \
-                 first",
-            );
-        }
-        Ok(set)
-    }
-
-    /// Refuses to go on with a case that has another number of images than the network takes.
-    fn check_channels(&self, matters: fn(&Case) -> bool) -> Result<(), EngineError> {
-        let channels = self.project.snapshot.settings.image.channels;
-        let mut cases = self.project.snapshot.cases.values();
-        match cases.find(|case| matters(case) && case.images.len() != channels) {
-            None => Ok(()),
-            Some(odd) => EngineError::refused(format!(
-                "{} has {} images, but image.channels is {channels}; exclude it or put the setting back",
-                odd.id,
-                odd.images.len()
-            )),
-        }
-    }
-
-    /// The labelled cases, each with the mask version that trains.
-    fn labelled(&self) -> Vec<TrainedOn> {
-        let cases = self
-            .project
-            .snapshot
-            .cases
-            .values()
-            .filter(|case| is_training(case));
-        cases
-            .filter_map(|case| {
-                case.mask.map(|mask| TrainedOn {
-                    case: case.id.clone(),
-                    mask: mask.blob,
-                })
-            })
-            .collect()
-    }
-
-    /// Freezes the training set and sets the worker to it.
-    fn begin_training(&mut self, who: &str) -> Result<Reply, EngineError> {
-        let mut round = self.open_round()?;
-        let set = self.training_set()?;
-        let snapshot = &self.project.snapshot;
-        round.labelled = set.len();
-        round.training_set = Some(self.project.store.blobs().put_json(&set)?);
-        round.settings = self.project.store.blobs().put_json(&snapshot.settings)?;
-        advance(&mut round, RoundState::Training)?;
-        // Cases that did not come back stay out of this round; their hand-outs stay open.
-        let late = snapshot
-            .cases
-            .values()
-            .filter(|case| case.queried == Some(round.id));
-        let mut rows: Vec<Row> = late
-            .map(|case| {
-                Row::Case(Case {
-                    queried: None,
-                    ..case.clone()
-                })
-            })
-            .collect();
-        rows.push(Row::Round(round.clone()));
-        self.commit(who, What::TrainingStarted, None, rows)?;
-        self.run_training(who, &round)
-    }
-
-    fn run_training(&mut self, who: &str, round: &Round) -> Result<Reply, EngineError> {
-        let (snapshot, blobs) = (&self.project.snapshot, self.project.store.blobs());
-        let set = round
-            .training_set
-            .expect("a round in training has frozen its list");
-        let set: Vec<TrainedOn> = blobs.get_json(set)?;
-        let cases = set
-            .iter()
-            .map(|on| {
-                let case = &snapshot.cases[&on.case];
-                TrainCase {
-                    id: case.id.clone(),
-                    images: case.images.iter().map(|&image| blobs.path(image)).collect(),
-                    mask: blobs.path(on.mask),
-                    plane: self.project.plane(&case.grid),
-                }
-            })
-            .collect();
-        let start = round.parent.and_then(|id| snapshot.models.get(&id));
-        let task = TrainTask {
-            architecture: self.project.architecture(),
-            start: start.map(|model| blobs.path(model.weights)),
-            cases,
-            training: snapshot.settings.training.clone(),
-            intensity: snapshot.settings.image.intensity,
-            weights: self
-                .project
-                .folder("work")
-                .join(format!("{}.safetensors", round.id)),
-        };
-        Ok(self.begin(Goal::Train(round.id), who, Task::Train(task)))
-    }
-
     /// Goes on when a task has ended.
     pub(super) fn conclude(&mut self, job: Job, result: TaskResult) -> Result<Reply, EngineError> {
         let seconds = job.began.elapsed().as_secs_f64();
@@ -366,49 +242,6 @@ impl Actor {
         rows.push(Row::Round(round));
         self.commit(who, What::CasesQueried, None, rows)?;
         Ok(Answer::Done(words).into())
-    }
-
-    /// Keeps the new model and goes on to measure it.
-    fn trained(&mut self, who: &str, trained: Trained) -> Result<Reply, EngineError> {
-        let mut round = self.open_round()?;
-        let file = self
-            .project
-            .folder("work")
-            .join(format!("{}.safetensors", round.id));
-        let bytes = std::fs::read(&file).map_err(EngineError::io("reading the worker's result", &file))?;
-        let best = trained
-            .curve
-            .iter()
-            .find(|epoch| epoch.epoch == trained.best_epoch);
-        let blobs = self.project.store.blobs();
-        let model = Model {
-            id: self.next_model(),
-            parent: round.parent,
-            origin: ModelOrigin::Round(round.id),
-            architecture: self.project.architecture(),
-            parameters: model::parameter_count(&self.project.architecture()),
-            weights: blobs.put(&bytes)?,
-            trained_on: round.training_set,
-            trained_cases: round.labelled,
-            curve: Some(blobs.put_json(&trained.curve)?),
-            best_epoch: trained.best_epoch,
-            epochs: trained.curve.len(),
-            seconds: trained.seconds,
-            validation_dice: best.map_or_else(Vec::new, |epoch| epoch.dice.clone()),
-            at: Timestamp::now(),
-        };
-        let mut project = self.project.snapshot.project.clone();
-        project.model = Some(model.id);
-        project.fixed = Some(Fixed::of(&self.project.snapshot.settings));
-        round.model = Some(model.id);
-        round.training_s += trained.seconds;
-        advance(&mut round, RoundState::Evaluating)?;
-        let id = round.id;
-        let rows = vec![Row::Model(model), Row::Project(project), Row::Round(round)];
-        self.commit(who, What::ModelTrained, None, rows)?;
-        // The weights are a blob now.
-        let _ = std::fs::remove_file(&file);
-        self.predict_then(Goal::Evaluate(id), who)
     }
 
     /// Measures the held-out pool, ranks the rest, and closes the round.
@@ -572,14 +405,14 @@ impl Actor {
         round
     }
 
-    fn open_round(&self) -> Result<Round, EngineError> {
+    pub(super) fn open_round(&self) -> Result<Round, EngineError> {
         self.project.snapshot.open_round().cloned().ok_or_else(|| {
             EngineError::Refused("no round is open; `overtrace round start` begins one".into())
         })
     }
 }
 
-fn advance(round: &mut Round, next: RoundState) -> Result<(), EngineError> {
+pub fn advance(round: &mut Round, next: RoundState) -> Result<(), EngineError> {
     if !round.state.may_become(&next) {
         return EngineError::refused(format!(
             "round {} is {} and cannot become {}",
@@ -590,10 +423,6 @@ fn advance(round: &mut Round, next: RoundState) -> Result<(), EngineError> {
     }
     round.state = next;
     Ok(())
-}
-
-fn is_training(case: &Case) -> bool {
-    case.pool == Pool::Labelled && case.mask.is_some() && case.excluded.is_none()
 }
 
 /// Whether a case measures models.

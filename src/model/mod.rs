@@ -7,6 +7,7 @@
 //! and `metrics`.
 
 mod adam;
+mod bench;
 mod checkpoint;
 mod data;
 mod error;
@@ -18,13 +19,12 @@ mod train;
 mod unet;
 
 #[cfg(test)]
-mod speed;
-#[cfg(test)]
 mod torch;
 
 /// Hears how a task gets on, and says whether it goes on.
 pub type Report<'a> = dyn FnMut(crate::records::Progress) -> std::ops::ControlFlow<()> + Send + 'a;
 
+pub use bench::{bench, machine};
 pub use checkpoint::architecture_of;
 pub use error::ModelError;
 pub use predict::predict;

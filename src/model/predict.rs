@@ -409,8 +409,10 @@ mod tests {
             ControlFlow::Continue(())
         });
         assert_eq!(result.unwrap(), TaskResult::Predicted);
-        let predicted: Vec<Predicted> = heard
+        let drawn = heard
             .into_iter()
+            .filter(|progress| *progress != Progress::Drawing);
+        let predicted: Vec<Predicted> = drawn
             .zip(1..)
             .map(|(progress, nth)| match progress {
                 Progress::Case { predicted, done, of } if (done, of) == (nth, 2) => *predicted,
@@ -452,10 +454,19 @@ mod tests {
     }
 
     #[test]
-    fn a_break_stops_between_cases() {
-        let folder = tempfile::tempdir().unwrap();
-        let result = predict(&task(folder.path()), &mut |_| ControlFlow::Break(()));
-        assert_eq!(result.unwrap(), TaskResult::Cancelled);
-        assert!(!folder.path().join("b.labels.nii.gz").exists());
+    fn a_break_stops_between_cases_and_between_batches() {
+        for (at, written) in [(true, true), (false, false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let result = predict(&task(folder.path()), &mut |progress| {
+                if at == matches!(progress, Progress::Case { .. }) {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            assert_eq!(result.unwrap(), TaskResult::Cancelled);
+            assert_eq!(folder.path().join("a.labels.nii.gz").exists(), written);
+            assert!(!folder.path().join("b.labels.nii.gz").exists());
+        }
     }
 }

@@ -20,9 +20,7 @@
 
 use std::collections::HashMap;
 
-#[cfg(test)]
-use candle_core::Device;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
 use super::layers::{concat, conv, max_pool, up_conv};
 use crate::imaging::Rng;
@@ -178,7 +176,6 @@ impl UNet {
     ///
     /// # Errors
     /// None on the CPU.
-    #[cfg(test)]
     pub fn drawn(shape: Architecture, rng: &Rng) -> Result<UNet> {
         let weights = parameters(&shape).into_iter().map(|parameter| {
             let tensor = Tensor::from_vec(parameter.drawn(rng), parameter.shape(), &Device::Cpu)?;

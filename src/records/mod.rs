@@ -5,6 +5,7 @@
 //! holds the rows as they are afterwards. [`Task`] is what the compute worker is asked. The room knows no
 //! file, store or screen; it imports `imaging` for grids and `settings` for the choices a record repeats.
 
+mod bench;
 mod case;
 mod effort;
 mod entry;
@@ -14,6 +15,7 @@ mod round;
 mod task;
 mod text;
 
+pub use bench::{BenchRow, BenchTask, Machine};
 pub use case::{Case, CaseSource, Correction, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool};
 pub use effort::{ClassEffort, mean_of_known};
 pub use entry::{Entry, Project, Row, RowKey, What};

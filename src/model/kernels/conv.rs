@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::product::{Finish, Packed, Rows};
-use super::{PANEL, Real, Runs, Scratch, outer, pack, product};
+use super::{PANEL, Real, Runs, Scratch, outer, pack, product, winograd};
 
 /// The shape of a convolution that keeps the image's size; weights are `[ky][kx][input][output]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +35,17 @@ impl Conv {
 
     /// The convolution of the images with `weights`, plus `bias`, through ReLU if asked for.
     pub fn forward<T: Real>(&self, x: &[T], weights: &[T], bias: &[T], relu: bool, out: &mut [T]) {
+        let finish = Finish { bias, relu };
+        if self.is_transformed() {
+            let packed = winograd::transform_weights(self.inputs, self.outputs, |tap, k, n| {
+                weights[(tap * self.inputs + k) * self.outputs + n]
+            });
+            return winograd::convolve(self, x, &packed, finish, out);
+        }
         let packed = pack(self.kernel * self.kernel * self.inputs, self.outputs, |k, n| {
             weights[k * self.outputs + n]
         });
-        self.apply(x, &packed, Finish { bias, relu }, out);
+        self.apply(x, &packed, finish, out);
     }
 
     /// What the loss's gradient by the outputs says of the inputs: the same product with the window turned round.
@@ -49,6 +56,12 @@ impl Conv {
             outputs: self.inputs,
             ..*self
         };
+        if self.is_transformed() {
+            let packed = winograd::transform_weights(self.outputs, self.inputs, |tap, k, n| {
+                weights[((taps - 1 - tap) * self.inputs + n) * self.outputs + k]
+            });
+            return winograd::convolve(&turned, dy, &packed, Finish::NOTHING, dx);
+        }
         let packed = pack(taps * self.outputs, self.inputs, |k, n| {
             let (tap, output) = (taps - 1 - k / self.outputs, k % self.outputs);
             weights[(tap * self.inputs + n) * self.outputs + output]
@@ -58,6 +71,9 @@ impl Conv {
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
     pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T]) {
+        if self.is_transformed() {
+            return winograd::weight_gradient(self, x, dy, dw);
+        }
         let (padded, window) = self.padded(x);
         let (filled, y_step);
         let values = if self.outputs.is_multiple_of(PANEL) {

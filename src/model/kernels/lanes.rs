@@ -21,11 +21,10 @@ impl Isa {
     pub fn detect() -> Isa {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
-                return Isa::Avx512;
-            }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Isa::Avx2;
+                // Where there are vectors of 16 there are those of 8, for what is no multiple of 16.
+                let wide = is_x86_feature_detected!("avx512f");
+                return if wide { Isa::Avx512 } else { Isa::Avx2 };
             }
         }
         Isa::Portable
@@ -42,6 +41,7 @@ pub struct Columns<'a, T> {
 }
 
 /// A walk over pixels, row by row, with an input and an output gradient at each.
+#[derive(Clone, Copy)]
 pub struct Sweep<'a, T> {
     /// Inputs, from the first of the rows of sums.
     pub x: &'a [T],
@@ -64,7 +64,23 @@ pub struct Sweep<'a, T> {
 }
 
 macro_rules! portable {
-    ($gather:ident, $sweep:ident, $t:ty) => {
+    ($gather:ident, $multiply:ident, $sweep:ident, $t:ty) => {
+        fn $multiply(x: &[$t], columns: Columns<'_, $t>, out: &mut [$t], step: usize) {
+            let inputs = x.len() / ROWS;
+            let panels = [Some(columns.first), columns.second];
+            for (p, panel) in panels.into_iter().flatten().enumerate() {
+                for (row, x) in x.chunks_exact(inputs).enumerate() {
+                    let mut sums = [0.0; PANEL];
+                    for (x, weights) in x.iter().zip(panel) {
+                        for (sum, weight) in sums.iter_mut().zip(weights) {
+                            *sum += x * weight;
+                        }
+                    }
+                    out[row * step + p * PANEL..][..PANEL].copy_from_slice(&sums);
+                }
+            }
+        }
+
         fn $gather(x: &[$t], at: &[usize; ROWS], runs: Runs, columns: Columns<'_, $t>, sums: &mut Sums<$t>) {
             let panels = [Some(columns.first), columns.second];
             for (p, panel) in panels.into_iter().flatten().enumerate() {
@@ -99,8 +115,18 @@ macro_rules! portable {
         }
     };
 }
-portable!(portable_gather_f32, portable_sweep_f32, f32);
-portable!(portable_gather_f64, portable_sweep_f64, f64);
+portable!(
+    portable_gather_f32,
+    portable_multiply_f32,
+    portable_sweep_f32,
+    f32
+);
+portable!(
+    portable_gather_f64,
+    portable_multiply_f64,
+    portable_sweep_f64,
+    f64
+);
 
 /// Kernels over vectors of `f32`: `$held` pixels by `$vectors` vectors a panel by up to two panels.
 #[cfg(target_arch = "x86_64")]
@@ -180,6 +206,44 @@ macro_rules! vectors {
                     }
                 }
                 add::<M, P>(from, first, held, sums);
+            }
+
+            /// `out[i][p] = sum over k of x[i][k] * panels[p][k]` for M items of `inputs` values.
+            #[target_feature(enable = $feature)]
+            pub fn multiply<const M: usize, const P: usize>(
+                x: &[f32],
+                inputs: usize,
+                panels: [&[[f32; PANEL]]; P],
+                out: &mut [f32],
+                step: usize,
+            ) {
+                let mut held = [[[$zero(); VECTORS]; P]; M];
+                let mut rows: [&[f32]; M] = [&[]; M];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = &x[i * inputs..][..inputs];
+                }
+                let panels = panels.map(|panel| &panel[..inputs]);
+                for k in 0..inputs {
+                    let mut w = [[$zero(); VECTORS]; P];
+                    for p in 0..P {
+                        w[p] = load(&panels[p][k]);
+                    }
+                    for i in 0..M {
+                        let x = $splat(rows[i][k]);
+                        for p in 0..P {
+                            for v in 0..VECTORS {
+                                held[i][p][v] = $fma(x, w[p][v], held[i][p][v]);
+                            }
+                        }
+                    }
+                }
+                for (i, held) in held.into_iter().enumerate() {
+                    let out = out[i * step..][..P * PANEL].as_chunks_mut::<$lanes>().0;
+                    for (out, vector) in out.iter_mut().zip(held.into_iter().flatten()) {
+                        // SAFETY: `out` has room for exactly as many f32 as the vector holds.
+                        unsafe { $store(out.as_mut_ptr(), vector) };
+                    }
+                }
             }
 
             /// The sums of inputs `from .. from + M` and panels `first .. first + P`.
@@ -281,6 +345,39 @@ pub fn gather_f32(
     }
 }
 
+/// `out[i * step + p * 16 ..] = sum over k of x[i][k] * columns[p][k]` for [`ROWS`] items.
+pub fn multiply_f32(isa: Isa, x: &[f32], columns: Columns<'_, f32>, out: &mut [f32], step: usize) {
+    #[cfg(target_arch = "x86_64")]
+    let inputs = x.len() / ROWS;
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` is this one only where `Isa::detect` saw AVX-512F on this processor.
+        Isa::Avx512 => unsafe {
+            match columns.second {
+                Some(second) => avx512::multiply::<12, 2>(x, inputs, [columns.first, second], out, step),
+                None => avx512::multiply::<12, 1>(x, inputs, [columns.first], out, step),
+            }
+        },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => {
+            let panels = [Some(columns.first), columns.second];
+            for (p, panel) in panels.into_iter().flatten().enumerate() {
+                for from in [0, 6] {
+                    let (x, out) = (&x[from * inputs..], &mut out[from * step + p * PANEL..]);
+                    // SAFETY: an `Isa` is this one only where `Isa::detect` saw AVX2 and FMA on this processor.
+                    unsafe { avx2::multiply::<6, 1>(x, inputs, [panel], out, step) };
+                }
+            }
+        }
+        Isa::Portable => portable_multiply_f32(x, columns, out, step),
+    }
+}
+
+/// [`multiply_f32`] in double precision, for the gradient checks.
+pub fn multiply_f64(_: Isa, x: &[f64], columns: Columns<'_, f64>, out: &mut [f64], step: usize) {
+    portable_multiply_f64(x, columns, out, step);
+}
+
 /// `sums[i][p] += sum over pixels of x[i] * y[p]`.
 pub fn sweep_f32(isa: Isa, sweep: &Sweep<'_, f32>, sums: &mut Sums<f32>) {
     match isa {
@@ -364,6 +461,22 @@ mod tests {
                 let mut sums = [[[1.0; PANEL]; 2]; ROWS];
                 gather_f32(isa, &x, &at, runs, columns, &mut sums);
                 assert_eq!(sums, expected, "{isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_multiplies_the_same() {
+        let (x, weights) = (numbers(ROWS * 10), numbers(2 * 10 * PANEL));
+        let (first, second) = weights.as_chunks::<PANEL>().0.split_at(10);
+        for second in [Some(second), None] {
+            let columns = Columns { first, second };
+            let mut expected = vec![1.0; ROWS * 40];
+            multiply_f32(Isa::Portable, &x, columns, &mut expected, 40);
+            for isa in others() {
+                let mut out = vec![1.0; ROWS * 40];
+                multiply_f32(isa, &x, columns, &mut out, 40);
+                assert_eq!(out, expected, "{isa:?}");
             }
         }
     }

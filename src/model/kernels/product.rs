@@ -209,37 +209,21 @@ pub fn outer<T: Real, X, Y>(
     let at_once = (SWEPT / (width * (x.step + y.step))).clamp(1, rows);
     let (x_rows, y_rows): (Vec<usize>, Vec<usize>) = (0..rows).map(|row| ((x.at)(row), (y.at)(row))).unzip();
     let work = |run: usize, from: usize, out: &mut [T]| {
-        let inputs = out.len() / columns;
-        let held = inputs.min(ROWS);
         out.fill(T::ZERO);
         for row in (0..rows).step_by(at_once) {
             let last = rows.min(row + at_once);
-            for column in (0..columns).step_by(2 * PANEL) {
-                let filled = (columns - column).min(2 * PANEL);
-                for input in (0..inputs).step_by(ROWS) {
-                    // The last block begins early rather than end late; what it shares is not added twice.
-                    let start = input.min(inputs - held);
-                    let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
-                    let sweep = Sweep {
-                        x: &x.values[run * runs.stride + from + start..],
-                        x_rows: &x_rows[row..last],
-                        x_step: x.step,
-                        inputs: held,
-                        y: &y.values[column..],
-                        y_rows: &y_rows[row..last],
-                        y_step: y.step,
-                        panels: filled.div_ceil(PANEL),
-                        width,
-                    };
-                    T::sweep(isa, &sweep, &mut sums);
-                    for (i, sums) in sums[..held].iter().enumerate().skip(input - start) {
-                        let out = &mut out[(start + i) * columns + column..][..filled];
-                        for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
-                            *out += *sum;
-                        }
-                    }
-                }
-            }
+            let pixels = Sweep {
+                x: &x.values[run * runs.stride + from..],
+                x_rows: &x_rows[row..last],
+                x_step: x.step,
+                inputs: out.len() / columns,
+                y: y.values,
+                y_rows: &y_rows[row..last],
+                y_step: y.step,
+                panels: columns.div_ceil(PANEL),
+                width,
+            };
+            accumulate(isa, pixels, columns, out);
         }
     };
     out.par_chunks_mut(runs.length * columns)
@@ -249,6 +233,50 @@ pub fn outer<T: Real, X, Y>(
                 .enumerate()
                 .for_each(|(index, out)| work(run, index * share, out));
         });
+}
+
+/// `out[k][n] += sum over the pixels of x[k] * y[n]`, with `k < pixels.inputs` and `n < columns`.
+pub fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: &mut [T]) {
+    let held = pixels.inputs.min(ROWS);
+    for column in (0..columns).step_by(2 * PANEL) {
+        let filled = (columns - column).min(2 * PANEL);
+        for input in (0..pixels.inputs).step_by(ROWS) {
+            // The last block begins early rather than end late; what it shares is not added twice.
+            let start = input.min(pixels.inputs - held);
+            let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
+            let block = Sweep {
+                x: &pixels.x[start..],
+                inputs: held,
+                y: &pixels.y[column..],
+                panels: filled.div_ceil(PANEL),
+                ..pixels
+            };
+            T::sweep(isa, &block, &mut sums);
+            for (i, sums) in sums[..held].iter().enumerate().skip(input - start) {
+                let out = &mut out[(start + i) * columns + column..][..filled];
+                for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
+                    *out += *sum;
+                }
+            }
+        }
+    }
+}
+
+/// `out[i] = x[i] times rows from .. from + inputs of the weights`, for the items of `x` of `inputs` values each, a
+/// multiple of [`ROWS`] of them; an item of `out` has room for `step` values, a whole number of panels.
+pub fn multiply<T: Real>(
+    isa: Isa,
+    x: &[T],
+    (weights, from, inputs): (&Packed<T>, usize, usize),
+    (out, step): (&mut [T], usize),
+) {
+    for column in (0..step).step_by(2 * PANEL) {
+        let columns = weights.panels(column / PANEL, from, from + inputs);
+        let blocks = x
+            .chunks_exact(ROWS * inputs)
+            .zip(out.chunks_exact_mut(ROWS * step));
+        blocks.for_each(|(x, out)| T::multiply(isa, x, columns, &mut out[column..], step));
+    }
 }
 
 #[cfg(test)]

@@ -8,29 +8,35 @@ use super::Real;
 const SHELF: usize = 16;
 
 /// A buffer from the shelf, put back when dropped. Its contents are whatever the last user left.
-pub struct Scratch<T: Real>(Vec<T>);
+pub struct Scratch<T: Real> {
+    /// At least `len` values: it never shrinks, since growing again would fill it again.
+    values: Vec<T>,
+    len: usize,
+}
 
 impl<T: Real> Scratch<T> {
     /// A buffer of `len` values: the smallest one on the shelf that is large enough, or a new one.
     pub fn take(len: usize) -> Self {
         let mut shelf = T::shelf().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let fits = (0..shelf.len())
-            .filter(|&i| shelf[i].capacity() >= len)
-            .min_by_key(|&i| shelf[i].capacity());
-        let mut buffer = fits.map(|i| shelf.swap_remove(i)).unwrap_or_default();
+            .filter(|&i| shelf[i].len() >= len)
+            .min_by_key(|&i| shelf[i].len());
+        let mut buffer: Vec<T> = fits.map(|i| shelf.swap_remove(i)).unwrap_or_default();
         drop(shelf);
-        buffer.resize(len, T::ZERO);
-        Scratch(buffer)
+        if buffer.is_empty() {
+            buffer = vec![T::ZERO; len];
+        }
+        Scratch { values: buffer, len }
     }
 }
 
 impl<T: Real> Drop for Scratch<T> {
     fn drop(&mut self) {
         let mut shelf = T::shelf().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        shelf.push(std::mem::take(&mut self.0));
+        shelf.push(std::mem::take(&mut self.values));
         if shelf.len() > SHELF {
             let smallest = (0..shelf.len())
-                .min_by_key(|&i| shelf[i].capacity())
+                .min_by_key(|&i| shelf[i].len())
                 .expect("the shelf is not empty");
             shelf.swap_remove(smallest);
         }
@@ -40,12 +46,12 @@ impl<T: Real> Drop for Scratch<T> {
 impl<T: Real> Deref for Scratch<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        &self.0
+        &self.values[..self.len]
     }
 }
 
 impl<T: Real> DerefMut for Scratch<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
+        &mut self.values[..self.len]
     }
 }

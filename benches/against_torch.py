@@ -1,0 +1,162 @@
+"""overtrace against PyTorch (and ONNX Runtime, where it is there) on this machine: the same network, the same batch, the
+same threads, in one run whose rounds are interleaved.
+
+    python benches/against_torch.py [--base 8,16,32,64] [--batch 16] [--threads N] [--rounds 5] [--json]
+
+Needs target/release/overtrace (or OVERTRACE=..) and torch; onnxruntime and onnx for the second peer. Prints medians over
+all rounds, the least and the most, and how many times faster overtrace is than each peer.
+"""
+import argparse
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+try:
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+except ImportError:
+    sys.exit("PyTorch is missing, so there is nothing to compare with: pip install torch (onnxruntime onnx)")
+try:
+    import onnxruntime
+except ImportError:
+    onnxruntime = None
+    print("onnxruntime is missing and left out", file=sys.stderr)
+
+OVERTRACE = os.environ.get("OVERTRACE", "target/release/overtrace")
+CLASSES = 4
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with ReLU."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.a = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.b = nn.Conv2d(outputs, outputs, 3, padding=1)
+
+    def forward(self, x):
+        return F.relu(self.b(F.relu(self.a(x))))
+
+
+class UNet(nn.Module):
+    """The paper's network: five levels down, four up."""
+
+    def __init__(self, base):
+        super().__init__()
+        widths = [base << level for level in range(5)]
+        self.down = nn.ModuleList(Block(i, o) for i, o in zip([1] + widths, widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in widths[-2::-1])
+        self.mix = nn.ModuleList(Block(2 * w, w) for w in widths[-2::-1])
+        self.head = nn.Conv2d(base, CLASSES, 1)
+
+    def forward(self, x):
+        kept = []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)
+            kept.append(x)
+        kept.pop()
+        for up, mix in zip(self.up, self.mix):
+            x = mix(torch.cat([kept.pop(), up(x)], 1))
+        return self.head(x)
+
+
+def dice_loss(logits, truth):
+    p = F.softmax(logits, 1)
+    shared, total = (p * truth).sum((0, 2, 3)), (p + truth).sum((0, 2, 3))
+    return CLASSES - ((2 * shared + 1e-5) / (total + 1e-5)).sum()
+
+
+def seconds(work):
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def peers(base, batch, threads):
+    """Name of a peer's work -> what to time."""
+    torch.manual_seed(1)
+    net = UNet(base).to(memory_format=torch.channels_last)
+    images = torch.rand(batch, 1, 64, 64).contiguous(memory_format=torch.channels_last)
+    classes = torch.randint(CLASSES, (batch, 64, 64))
+    truth = F.one_hot(classes, CLASSES).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+    adam = torch.optim.Adam(net.parameters(), lr=1e-4)
+
+    def forward():
+        with torch.inference_mode():
+            F.softmax(net(images), 1)
+
+    def step():
+        adam.zero_grad(set_to_none=True)
+        dice_loss(net(images), truth).backward()
+        adam.step()
+
+    works = {("forward", "torch"): forward, ("training step", "torch"): step}
+    if onnxruntime:
+        try:
+            file = io.BytesIO()
+            torch.onnx.export(UNet(base).eval(), (torch.rand(batch, 1, 64, 64),), file, dynamo=False)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.log_severity_level = 3
+            session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+            given = {session.get_inputs()[0].name: images.contiguous().numpy()}
+            works["forward", "onnxruntime"] = lambda: session.run(None, given)
+        except Exception as error:  # a peer that cannot be built is left out, and said to be
+            print(f"onnxruntime is left out at base {base}: {error}", file=sys.stderr)
+    return works
+
+
+def ours(base, batch, threads, runs):
+    command = [OVERTRACE, "bench", "--json", "--base-channels", str(base), "--batch", str(batch)]
+    command += ["--threads", str(threads), "--runs", str(runs)]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    rows = [row for row in found["rows"] if row["base_channels"] == base]
+    return found["machine"], {row["what"]: row["seconds"] for row in rows}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="8,16,32,64")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3, help="times each thing is done in a round")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = []
+    for base in map(int, args.base.split(",")):
+        works = peers(base, args.batch, args.threads)
+        for work in works.values():
+            work()
+        times = {}
+        for _ in range(args.rounds):
+            machine, own = ours(base, args.batch, args.threads, args.runs)
+            for what, values in own.items():
+                times.setdefault((what, "overtrace"), []).extend(values)
+            for key, work in works.items():
+                times.setdefault(key, []).extend(seconds(work) for _ in range(args.runs))
+        for (what, who), values in sorted(times.items()):
+            median = statistics.median(values)
+            ratio = median / statistics.median(times[what, "overtrace"])
+            rows.append(
+                dict(what=what, base=base, batch=args.batch, threads=args.threads, who=who, runs=len(values),
+                     median_ms=median * 1e3, least_ms=min(values) * 1e3, most_ms=max(values) * 1e3,
+                     overtrace_is_faster=ratio))
+    if args.json:
+        print(json.dumps({"machine": machine, "torch": torch.__version__, "rows": rows}))
+        return
+    print(f"{machine['processor']}, {args.threads} threads, {machine['instructions']}, f32; torch {torch.__version__}")
+    print(f"{'what':<14} {'base':>4} {'batch':>5} {'who':<12} {'median ms':>10} {'least':>9} {'most':>9} {'overtrace':>9}")
+    for row in rows:
+        print(f"{row['what']:<14} {row['base']:>4} {row['batch']:>5} {row['who']:<12} {row['median_ms']:>10.1f} "
+              f"{row['least_ms']:>9.1f} {row['most_ms']:>9.1f} {row['overtrace_is_faster']:>8.2f}x")
+
+
+if __name__ == "__main__":
+    main()

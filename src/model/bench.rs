@@ -1,0 +1,225 @@
+//! How fast the network is on this machine: a forward pass, a training step, a whole volume.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor, Var};
+use rayon::ThreadPool;
+
+use super::ModelError;
+use super::adam::Adam;
+use super::data::{Case, TILE, TILE_PIXELS};
+use super::error::pool;
+use super::kernels::instructions;
+use super::loss::loss;
+use super::predict::draw;
+use super::unet::{UNet, parameters};
+use crate::imaging::{Grid, Plane, Rng, Volume};
+use crate::records::{Architecture, BenchRow, BenchTask, CaseId, Machine};
+use crate::settings::{Intensity, Loss};
+
+const CLASSES: usize = 4;
+/// The volume of the paper's segmentation times.
+const VOLUME: [usize; 3] = [256, 128, 256];
+
+/// Times what `task` asks for and gives each row to `found` when it is known.
+///
+/// # Errors
+/// [`ModelError`] where threads cannot be had or a computation fails.
+pub fn bench(task: &BenchTask, found: &mut dyn FnMut(BenchRow)) -> Result<(), ModelError> {
+    let pool = pool(task.threads)?;
+    for &base_channels in &task.base_channels {
+        let shape = Architecture {
+            channels: 1,
+            classes: CLASSES,
+            base_channels,
+        };
+        let row = |what: &str, batch, seconds, flop| BenchRow {
+            what: what.into(),
+            base_channels: Some(base_channels),
+            batch: Some(batch),
+            seconds,
+            flop: Some(flop),
+        };
+        let flop = flop_per_tile(&shape) * task.batch as f64;
+        let mut work = Work::new(shape, task.batch)?;
+        let seconds = timed(task.runs, &mut || pool.install(|| work.forward()))?;
+        found(row("forward", task.batch, seconds, flop));
+        let seconds = timed(task.runs, &mut || pool.install(|| work.step()))?;
+        // Forward, and twice as much back: by the inputs and by the weights.
+        found(row("training step", task.batch, seconds, 3.0 * flop));
+        if task.volume {
+            found(drawing(task, shape, &pool)?);
+        }
+    }
+    Ok(())
+}
+
+/// What [`bench`] computes with.
+pub fn machine(threads: usize) -> Machine {
+    let known = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = known
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Machine {
+        processor: name.map_or("unknown".into(), |(_, name)| name.trim().to_string()),
+        cores,
+        threads: if threads == 0 { cores } else { threads },
+        instructions: instructions().into(),
+        precision: "f32".into(),
+    }
+}
+
+/// The drawing of a volume, every tile of it computed: once, since it takes long.
+fn drawing(task: &BenchTask, shape: Architecture, pool: &ThreadPool) -> Result<BenchRow, ModelError> {
+    let grid = Grid::new(VOLUME, [0.9375, 1.5, 0.9375]);
+    let volume = Volume {
+        grid,
+        voxels: vec![1.0; grid.len()],
+    };
+    let id = CaseId::new("volume").expect("letters alone");
+    let case = Case::new(id, vec![volume], None, Plane(1), Intensity::None, CLASSES)?;
+    let net = UNet::drawn(shape, &Rng::new(1))?;
+    let tiles = case.slices() * case.tiling().tiles();
+    let start = Instant::now();
+    pool.install(|| draw(&net, &case, task.batch, &mut || ControlFlow::Continue(())))?;
+    let seconds = vec![start.elapsed().as_secs_f64()];
+    Ok(BenchRow {
+        what: "drawing 256x128x256".into(),
+        base_channels: Some(shape.base_channels),
+        batch: Some(task.batch),
+        seconds,
+        flop: Some(flop_per_tile(&shape) * tiles as f64),
+    })
+}
+
+/// `work` once unmeasured, then `runs` times.
+fn timed<E: Into<ModelError>>(
+    runs: usize,
+    work: &mut dyn FnMut() -> Result<(), E>,
+) -> Result<Vec<f64>, ModelError> {
+    work().map_err(Into::into)?;
+    (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            work().map_err(Into::into)?;
+            Ok(start.elapsed().as_secs_f64())
+        })
+        .collect()
+}
+
+/// A network, a batch, and what a training step needs.
+struct Work {
+    plain: UNet,
+    student: UNet,
+    adam: Adam,
+    images: Tensor,
+    classes: Tensor,
+}
+
+impl Work {
+    fn new(shape: Architecture, batch: usize) -> candle_core::Result<Work> {
+        let mut rng = Rng::new(1);
+        let pixels = batch * TILE_PIXELS;
+        let images: Vec<f32> = (0..pixels).map(|_| rng.uniform() as f32).collect();
+        let classes: Vec<u8> = (0..pixels).map(|_| rng.below(CLASSES) as u8).collect();
+        let weights: Vec<(String, Var)> = parameters(&shape)
+            .into_iter()
+            .map(|parameter| {
+                let var = Var::from_vec(parameter.drawn(&rng), parameter.shape(), &Device::Cpu)?;
+                Ok((parameter.name, var))
+            })
+            .collect::<candle_core::Result<_>>()?;
+        let tensors = weights
+            .iter()
+            .map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+        Ok(Work {
+            plain: UNet::drawn(shape, &rng)?,
+            student: UNet::new(shape, tensors.collect())?,
+            adam: Adam::new(weights, 1e-4)?,
+            images: Tensor::from_vec(images, (batch, TILE, TILE, 1), &Device::Cpu)?,
+            classes: Tensor::from_vec(classes, (batch, TILE, TILE), &Device::Cpu)?,
+        })
+    }
+
+    fn forward(&self) -> candle_core::Result<()> {
+        self.plain.forward(&self.images).map(drop)
+    }
+
+    fn step(&mut self) -> candle_core::Result<()> {
+        let logits = self.student.forward(&self.images)?;
+        self.adam
+            .step(&loss(Loss::Dice, &logits, &self.classes)?.backward()?)
+    }
+}
+
+/// Multiply-adds count twice; the head and the up-convolutions included.
+fn flop_per_tile(shape: &Architecture) -> f64 {
+    let pixels = |name: &str| {
+        let mut parts = name.split('.');
+        let (part, n) = (
+            parts.next(),
+            parts.next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0),
+        );
+        match (part, parts.next()) {
+            (Some("down"), _) => TILE_PIXELS >> (2 * n),
+            // An up-convolution's every input pixel meets all its weights.
+            (Some("up"), Some("0")) => 16 << (2 * n),
+            (Some("up"), _) => 64 << (2 * n),
+            _ => TILE_PIXELS,
+        }
+    };
+    let weights = parameters(shape)
+        .into_iter()
+        .filter(|parameter| parameter.name.ends_with("weight"));
+    weights
+        .map(|parameter| 2.0 * parameter.len() as f64 * pixels(&parameter.name) as f64)
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PERFORMANCE: 6.013 GFLOP a patch.
+    #[test]
+    fn the_paper_s_network_costs_six_gigaflop_a_tile() {
+        let shape = Architecture {
+            channels: 1,
+            classes: 4,
+            base_channels: 64,
+        };
+        assert!((flop_per_tile(&shape) / 1e9 - 6.013).abs() < 0.001);
+    }
+
+    #[test]
+    fn everything_asked_for_is_timed_as_often_as_asked() {
+        let task = BenchTask {
+            base_channels: vec![2, 4],
+            batch: 1,
+            threads: 1,
+            runs: 2,
+            volume: false,
+        };
+        let mut rows = Vec::new();
+        bench(&task, &mut |row| rows.push(row)).unwrap();
+        let said: Vec<_> = rows
+            .iter()
+            .map(|row| (row.what.as_str(), row.base_channels))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("forward", Some(2)),
+                ("training step", Some(2)),
+                ("forward", Some(4)),
+                ("training step", Some(4))
+            ]
+        );
+        assert!(
+            rows.iter()
+                .all(|row| row.seconds.len() == 2 && row.seconds.iter().all(|s| *s > 0.0))
+        );
+    }
+}

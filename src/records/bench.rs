@@ -1,0 +1,75 @@
+//! How fast this machine computes: what is asked, and what was measured.
+
+use serde::{Deserialize, Serialize};
+
+/// What to time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BenchTask {
+    /// Widths of the network's first level.
+    pub base_channels: Vec<usize>,
+    /// 64x64 tiles a batch.
+    pub batch: usize,
+    /// Threads; 0 takes every core.
+    pub threads: usize,
+    /// Times each thing is done, after once to warm up.
+    pub runs: usize,
+    /// Whether a whole volume is drawn too.
+    pub volume: bool,
+}
+
+/// What it was measured on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name, as the system gives it.
+    pub processor: String,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// Threads that computed.
+    pub threads: usize,
+    /// The instruction set of the kernels.
+    pub instructions: String,
+    /// The numbers that were computed with.
+    pub precision: String,
+}
+
+/// One thing that was timed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BenchRow {
+    /// What.
+    pub what: String,
+    /// Width of the network's first level; `None` for what has no network.
+    pub base_channels: Option<usize>,
+    /// Tiles a batch; `None` for what has none.
+    pub batch: Option<usize>,
+    /// Seconds of every run, in the order they were made.
+    pub seconds: Vec<f64>,
+    /// Floating-point operations of a run, where they can be counted.
+    pub flop: Option<f64>,
+}
+
+impl BenchRow {
+    /// Median, least and most seconds.
+    pub fn spread_s(&self) -> [f64; 3] {
+        let mut sorted = self.seconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = |n: usize| sorted.get(n).copied().unwrap_or(f64::NAN);
+        [at(sorted.len() / 2), at(0), at(sorted.len().saturating_sub(1))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_median_least_and_most_whatever_the_order() {
+        let row = BenchRow {
+            what: "forward".into(),
+            base_channels: None,
+            batch: None,
+            seconds: vec![3.0, 1.0, 9.0],
+            flop: None,
+        };
+        assert_eq!(row.spread_s(), [3.0, 1.0, 9.0]);
+    }
+}
