@@ -9,9 +9,9 @@ use overtrace::protocol::{
     Answer, Change, Command, EngineHandle, Event, Request, SliceRequest, SliceView, Snapshot,
 };
 use overtrace::records::{
-    Case, CaseId, ClassEffort, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash, HeldFile,
-    HeldId, ModelId, Pool, Prediction, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
-    SliceSums, What,
+    Architecture, Case, CaseId, ClassEffort, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash,
+    HeldFile, HeldId, Model, ModelId, ModelOrigin, Pool, Prediction, Ranking, RankingId, Round, RoundId,
+    RoundState, Row, Scored, SliceSums, What,
 };
 use overtrace::settings::{Pixels, Settings, Strategy};
 use overtrace::tui::{App, Effect, Key, Keymap, Msg, Setup, Theme, draw, paint};
@@ -69,6 +69,26 @@ fn case(name: &str, pool: Pool) -> Case {
 pub fn project() -> Snapshot {
     let mut snapshot = Snapshot::empty("/data/study".into(), Settings::default());
     snapshot.project.model = Some(ModelId(2));
+    snapshot.put(Row::Model(Model {
+        id: ModelId(2),
+        parent: Some(ModelId(1)),
+        origin: ModelOrigin::Round(RoundId(1)),
+        architecture: Architecture {
+            channels: 1,
+            classes: 4,
+            base_channels: 16,
+        },
+        parameters: 1_941_108,
+        weights: Hash::ZERO,
+        trained_on: None,
+        trained_cases: 1,
+        curve: None,
+        best_epoch: 2,
+        epochs: 3,
+        seconds: 60.0,
+        validation_dice: vec![Some(0.8); 3],
+        at: at(0),
+    }));
     snapshot.project.ranking = Some(RankingId(1));
     let scores = [("unsure", 0.41), ("middling", 0.62), ("certain", 0.93)];
     let pools = [("labelled_1", Pool::Labelled), ("held_out_1", Pool::HeldOut)];

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, project};
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
-use overtrace::records::{EpochReport, ModelId, Project, Row, What};
+use overtrace::records::{EpochReport, Hash, Mask, MaskOrigin, ModelId, Pool, Project, Row, What};
 
 #[test]
 fn training_can_be_started_without_the_cases_that_are_not_back() {
@@ -43,6 +43,53 @@ fn a_round_starts_after_a_summary_was_confirmed() {
         strategy: None,
     };
     assert_eq!(bench.sent(), [start]);
+}
+
+/// What the summary promises is what the engine then does.
+#[test]
+fn the_summary_says_when_a_round_trains_at_once_or_asks_without_a_model() {
+    let mut snapshot = project();
+    snapshot.rounds.clear();
+    let labelled = snapshot
+        .cases
+        .values_mut()
+        .find(|case| case.pool == Pool::Labelled)
+        .unwrap();
+    labelled.mask = Some(Mask {
+        version: 1,
+        blob: Hash::ZERO,
+        origin: MaskOrigin::Imported,
+    });
+    let mut bench = Bench::on(snapshot.clone());
+    bench.keys("3 S");
+    assert!(
+        bench
+            .screen()
+            .contains("trains on 1 labelled cases; nothing is asked"),
+        "{}",
+        bench.screen()
+    );
+    snapshot.cases.retain(|_, case| case.pool != Pool::Labelled);
+    snapshot.models.clear();
+    let mut bench = Bench::on(snapshot.clone());
+    bench.keys("3 s");
+    assert!(
+        bench
+            .screen()
+            .contains("asks for 1 of 3 unlabelled cases in a random order"),
+        "{}",
+        bench.screen()
+    );
+    snapshot.cases.clear();
+    let mut bench = Bench::on(snapshot);
+    bench.keys("3 s");
+    assert!(
+        bench
+            .screen()
+            .contains("neither a case to ask for nor one to learn from"),
+        "{}",
+        bench.screen()
+    );
 }
 
 #[test]
