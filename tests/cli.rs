@@ -441,3 +441,22 @@ fn the_bench_times_what_is_asked_and_names_the_machine() {
         "{text}"
     );
 }
+
+/// Two minutes: `cargo test --release --test cli -- --ignored`.
+#[test]
+#[ignore = "the whole demo"]
+fn the_demo_s_first_model_is_below_0_9_and_the_later_ones_above() {
+    let shell = Shell::new();
+    let rounds: Value = serde_json::from_slice(&shell.run(&["demo", "d", "--json"]).stdout).unwrap();
+    let mean = |round: &Value| {
+        let dice: Vec<f64> = round["held_out_dice"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|dice| dice.as_f64().unwrap())
+            .collect();
+        dice.iter().sum::<f64>() / dice.len() as f64
+    };
+    let means: Vec<f64> = rounds.as_array().unwrap().iter().map(mean).collect();
+    assert!(means[0] < 0.9 && means[1] > 0.9 && means[2] > 0.9, "{means:?}");
+}
