@@ -16,6 +16,11 @@ use overtrace::tui;
 use overtrace::{effort, model};
 use tracing_appender::non_blocking::WorkerGuard;
 
+/// Keeps freed memory for the next tensor: with the system's allocator, which gives large blocks back at once, page
+/// faults of fresh ones cost more than small networks' arithmetic.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Patient data: what this process creates is nobody else's, whatever the login's umask says.
     // SAFETY: umask only swaps a number of this process; no thread runs yet.
