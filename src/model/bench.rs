@@ -11,7 +11,7 @@ use super::adam::Adam;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::error::pool;
 use super::kernels::instructions;
-use super::loss::loss;
+use super::loss::{loss, loss_gradient};
 use super::predict::draw;
 use super::unet::{UNet, parameters};
 use crate::imaging::{Grid, Plane, Rng, Volume};
@@ -111,8 +111,7 @@ fn timed<E: Into<ModelError>>(
 
 /// A network, a batch, and what a training step needs.
 struct Work {
-    plain: UNet,
-    student: UNet,
+    net: UNet,
     adam: Adam,
     images: Tensor,
     classes: Tensor,
@@ -133,10 +132,9 @@ impl Work {
             .collect::<candle_core::Result<_>>()?;
         let tensors = weights
             .iter()
-            .map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+            .map(|(name, var)| (name.clone(), var.as_tensor().detach()));
         Ok(Work {
-            plain: UNet::drawn(shape, &rng)?,
-            student: UNet::new(shape, tensors.collect())?,
+            net: UNet::new(shape, tensors.collect())?,
             adam: Adam::new(weights, 1e-4)?,
             images: Tensor::from_vec(images, (batch, TILE, TILE, 1), &Device::Cpu)?,
             classes: Tensor::from_vec(classes, (batch, TILE, TILE), &Device::Cpu)?,
@@ -144,13 +142,14 @@ impl Work {
     }
 
     fn forward(&self) -> candle_core::Result<()> {
-        self.plain.forward(&self.images).map(drop)
+        self.net.forward(&self.images).map(drop)
     }
 
     fn step(&mut self) -> candle_core::Result<()> {
-        let logits = self.student.forward(&self.images)?;
-        self.adam
-            .step(&loss(Loss::Dice, &logits, &self.classes)?.backward()?)
+        let (logits, trace) = self.net.forward_traced(&self.images)?;
+        loss(Loss::Dice, &logits, &self.classes)?.to_scalar::<f32>()?;
+        let gradient = loss_gradient(Loss::Dice, &logits, &self.classes)?;
+        self.adam.step(&self.net.gradients(trace, gradient)?)
     }
 }
 

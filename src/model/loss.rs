@@ -26,6 +26,14 @@ pub fn loss(kind: Loss, logits: &Tensor, classes: &Tensor) -> Result<Tensor> {
     logits.apply_op2(classes, Head(kind))
 }
 
+/// The gradient of [`loss`] by the logits.
+///
+/// # Errors
+/// Those of [`loss`].
+pub fn loss_gradient(kind: Loss, logits: &Tensor, classes: &Tensor) -> Result<Tensor> {
+    logits.apply_op2_no_bwd(classes, &HeadGradient { kind, scale: 1.0 })
+}
+
 /// Softmax of one pixel's logits, in place.
 pub fn softmax<T: Real>(logits: &mut [T]) {
     let mut largest = logits[0];

@@ -7,7 +7,6 @@
 
 mod tiles;
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use candle_core::{Device, Var};
@@ -16,7 +15,7 @@ use super::adam::Adam;
 use super::checkpoint::{self, Checkpoint, Header};
 use super::data::{Case, TILE_PIXELS};
 use super::error::pool;
-use super::loss::loss;
+use super::loss::{loss, loss_gradient};
 use super::unet::{UNet, parameters};
 use super::{ModelError, Report, predict::best_class};
 use crate::imaging::Rng;
@@ -136,11 +135,10 @@ pub(super) fn train_on(
     }))
 }
 
-/// A network that learns, seen twice: with its graph for training, without for validation.
+/// A network that learns.
 struct Student<'a> {
     task: &'a TrainTask,
     net: UNet,
-    plain: UNet,
     adam: Adam,
 }
 
@@ -163,29 +161,26 @@ impl<'a> Student<'a> {
                 Ok((parameter.name, var?))
             })
             .collect::<candle_core::Result<Vec<(String, Var)>>>()?;
-        let graph: HashMap<_, _> = weights
+        // Without a graph, but with the same values, so that it sees every step.
+        let values = weights
             .iter()
-            .map(|(n, var)| (n.clone(), var.as_tensor().clone()))
-            .collect();
-        // Shares the values, so that it sees every step.
-        let plain = graph
-            .iter()
-            .map(|(n, tensor)| (n.clone(), tensor.detach()))
+            .map(|(n, var)| (n.clone(), var.as_tensor().detach()))
             .collect();
         Ok(Student {
             task,
-            net: UNet::new(shape, graph)?,
-            plain: UNet::new(shape, plain)?,
+            net: UNet::new(shape, values)?,
             adam: Adam::new(weights, task.training.learning_rate)?,
         })
     }
 
     fn step(&mut self, tiles: &Tiles, batch: &[usize]) -> candle_core::Result<f64> {
         let (images, classes) = tiles.batch(batch)?;
-        let loss = loss(self.task.training.loss, &self.net.forward(&images)?, &classes)?;
-        let value = loss.to_scalar::<f32>()?;
+        let kind = self.task.training.loss;
+        let (logits, trace) = self.net.forward_traced(&images)?;
+        let value = loss(kind, &logits, &classes)?.to_scalar::<f32>()?;
         if value.is_finite() {
-            self.adam.step(&loss.backward()?)?;
+            let gradient = loss_gradient(kind, &logits, &classes)?;
+            self.adam.step(&self.net.gradients(trace, gradient)?)?;
         }
         Ok(f64::from(value))
     }
@@ -197,7 +192,7 @@ impl<'a> Student<'a> {
         let all: Vec<usize> = (0..tiles.len()).collect();
         for batch in all.chunks(batch) {
             let (images, _) = tiles.batch(batch)?;
-            let logits = self.plain.forward(&images)?.flatten_all()?.to_vec1::<f32>()?;
+            let logits = self.net.forward(&images)?.flatten_all()?.to_vec1::<f32>()?;
             for (logits, &tile) in logits.chunks_exact(TILE_PIXELS * m).zip(batch) {
                 for (at, class) in tiles.known(tile) {
                     drawn.push(best_class(&logits[at * m..][..m]));

@@ -22,7 +22,9 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use super::layers::{concat, conv, max_pool, up_conv};
+use super::layers::{
+    concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
+};
 use crate::imaging::Rng;
 use crate::records::Architecture;
 
@@ -144,7 +146,43 @@ pub fn parameter_count(shape: &Architecture) -> usize {
     parameters(shape).iter().map(Parameter::len).sum()
 }
 
-/// A network with its weights: variables while it learns, plain tensors while it draws.
+/// A layer that a forward pass went through, with what its gradients are computed from.
+#[derive(Debug)]
+enum Step {
+    /// `out` is there where it went through ReLU.
+    Conv {
+        layer: String,
+        x: Tensor,
+        out: Option<Tensor>,
+    },
+    UpConv {
+        layer: String,
+        x: Tensor,
+    },
+    Pool {
+        x: Tensor,
+    },
+    /// What flows here is concatenated further up.
+    Skip,
+    /// The skip's channels come first.
+    Concat {
+        kept: usize,
+    },
+}
+
+/// A forward pass, step by step; `None` where nobody will go back and nothing has to be kept.
+#[derive(Debug)]
+pub struct Trace(Option<Vec<Step>>);
+
+impl Trace {
+    fn note(&mut self, step: impl FnOnce() -> Step) {
+        if let Some(steps) = &mut self.0 {
+            steps.push(step());
+        }
+    }
+}
+
+/// A network with its weights.
 #[derive(Debug, Clone)]
 pub struct UNet {
     shape: Architecture,
@@ -194,6 +232,62 @@ impl UNet {
     /// # Errors
     /// Another number of channels, or a height or width that is no multiple of [`MULTIPLE`].
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        self.follow(images, &mut Trace(None))
+    }
+
+    /// The logits, and what [`UNet::gradients`] needs to go back from them.
+    ///
+    /// # Errors
+    /// Those of [`UNet::forward`].
+    pub fn forward_traced(&self, images: &Tensor) -> Result<(Tensor, Trace)> {
+        let mut trace = Trace(Some(Vec::new()));
+        let logits = self.follow(images, &mut trace)?;
+        Ok((logits, trace))
+    }
+
+    /// The gradient by every parameter, from that by the logits of the forward pass that left `trace`.
+    ///
+    /// candle's own way back would add each of them to a tensor of zeros, on one thread; for a small network that takes
+    /// as long as the gradients themselves.
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn gradients(&self, trace: Trace, logits_gradient: Tensor) -> Result<HashMap<String, Tensor>> {
+        let mut found = HashMap::new();
+        let mut grad = logits_gradient;
+        let mut skips = Vec::new();
+        let mut steps = trace.0.unwrap_or_default();
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::Conv { layer, x, out } => {
+                    // Nobody asks for the gradient by the images.
+                    let wanted = !steps.is_empty();
+                    let weight = self.weight(&layer, "weight");
+                    let (dx, dw, db) = conv_gradients(&x, weight, out.as_ref(), &grad, wanted)?;
+                    found.extend([(format!("{layer}.weight"), dw), (format!("{layer}.bias"), db)]);
+                    if let Some(dx) = dx {
+                        grad = dx;
+                    }
+                }
+                Step::UpConv { layer, x } => {
+                    let (dx, dw, db) = up_conv_gradients(&x, self.weight(&layer, "weight"), &grad)?;
+                    found.extend([(format!("{layer}.weight"), dw), (format!("{layer}.bias"), db)]);
+                    grad = dx;
+                }
+                Step::Concat { kept } => {
+                    let (skip, below) = split_channels(&grad, kept)?;
+                    skips.push(skip);
+                    grad = below;
+                }
+                // The last concatenation to be gone back through is the skip of the lowest level.
+                Step::Skip => grad = (grad + skips.pop().expect("every skip was concatenated"))?,
+                Step::Pool { x } => grad = max_pool_gradient(&x, &grad)?,
+            }
+        }
+        Ok(found)
+    }
+
+    fn follow(&self, images: &Tensor, trace: &mut Trace) -> Result<Tensor> {
         let (_, height, width, _) = images.dims4()?;
         if height % MULTIPLE + width % MULTIPLE != 0 {
             bail!(
@@ -205,32 +299,44 @@ impl UNet {
         let mut x = images.clone();
         for level in 0..LEVELS {
             if level > 0 {
-                x = max_pool(&x)?;
+                let halved = max_pool(&x)?;
+                trace.note(|| Step::Pool { x });
+                x = halved;
             }
-            x = self.conv(
-                &self.conv(&x, &format!("down.{level}.0"))?,
-                &format!("down.{level}.1"),
-            )?;
+            for n in 0..2 {
+                x = self.conv(x, format!("down.{level}.{n}"), true, trace)?;
+            }
             if level + 1 < LEVELS {
+                trace.note(|| Step::Skip);
                 skips.push(x.clone());
             }
         }
-        for (step, skip) in skips.iter().rev().enumerate() {
-            let up = format!("up.{step}.0");
-            let wide = up_conv(&x, self.weight(&up, "weight"), self.weight(&up, "bias"))?;
-            x = concat(skip, &wide)?;
-            x = self.conv(&self.conv(&x, &format!("up.{step}.1"))?, &format!("up.{step}.2"))?;
+        for (step, skip) in skips.into_iter().rev().enumerate() {
+            let (layer, kept) = (format!("up.{step}.0"), skip.dim(3)?);
+            let wide = up_conv(&x, self.weight(&layer, "weight"), self.weight(&layer, "bias"))?;
+            trace.note(|| Step::UpConv { layer, x });
+            trace.note(|| Step::Concat { kept });
+            x = concat(&skip, &wide)?;
+            for n in 1..3 {
+                x = self.conv(x, format!("up.{step}.{n}"), true, trace)?;
+            }
         }
-        conv(
-            &x,
-            self.weight("head", "weight"),
-            self.weight("head", "bias"),
-            false,
-        )
+        self.conv(x, "head".into(), false, trace)
     }
 
-    fn conv(&self, x: &Tensor, layer: &str) -> Result<Tensor> {
-        conv(x, self.weight(layer, "weight"), self.weight(layer, "bias"), true)
+    fn conv(&self, x: Tensor, layer: String, relu: bool, trace: &mut Trace) -> Result<Tensor> {
+        let out = conv(
+            &x,
+            self.weight(&layer, "weight"),
+            self.weight(&layer, "bias"),
+            relu,
+        )?;
+        trace.note(|| Step::Conv {
+            layer,
+            x,
+            out: relu.then(|| out.clone()),
+        });
+        Ok(out)
     }
 
     fn weight(&self, layer: &str, part: &str) -> &Tensor {

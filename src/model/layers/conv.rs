@@ -14,6 +14,29 @@ pub fn conv(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<Te
     x.apply_op3(weight, bias, Convolution { relu })
 }
 
+/// What the gradient by the output of [`conv`] says of its input, if that is `wanted`, its weights and its bias.
+///
+/// * `out`: the output, where it went through ReLU
+///
+/// # Errors
+/// Those of [`conv`].
+pub fn conv_gradients(
+    x: &Tensor,
+    weight: &Tensor,
+    out: Option<&Tensor>,
+    grad: &Tensor,
+    wanted: bool,
+) -> Result<(Option<Tensor>, Tensor, Tensor)> {
+    let conv = shape_of(x.shape(), weight.shape())?;
+    let grad = match out {
+        Some(out) => grad.apply_op2_no_bwd(out, &ReluGradient)?,
+        None => grad.clone(),
+    };
+    let dx = wanted.then(|| grad.apply_op2_no_bwd(weight, &InputGradient(conv)));
+    let dw = x.apply_op2_no_bwd(&grad, &WeightGradient(conv))?;
+    Ok((dx.transpose()?, dw, grad.apply_op1_no_bwd(&ChannelSums)?))
+}
+
 struct Convolution {
     relu: bool,
 }
@@ -65,19 +88,8 @@ impl CustomOp3 for Convolution {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let conv = shape_of(x.shape(), weight.shape())?;
-        let grad = if self.relu {
-            grad.apply_op2_no_bwd(out, &ReluGradient)?
-        } else {
-            grad.clone()
-        };
-        // The image that comes in is nobody's variable: its gradient would be thrown away.
-        let dx = x
-            .track_op()
-            .then(|| grad.apply_op2_no_bwd(weight, &InputGradient(conv)))
-            .transpose()?;
-        let dw = x.apply_op2_no_bwd(&grad, &WeightGradient(conv))?;
-        Ok((dx, Some(dw), Some(grad.apply_op1_no_bwd(&ChannelSums)?)))
+        let (dx, dw, db) = conv_gradients(x, weight, self.relu.then_some(out), grad, x.track_op())?;
+        Ok((dx, Some(dw), Some(db)))
     }
 }
 

@@ -1,14 +1,14 @@
 //! The layers as candle operations: a kernel forward, and an exact gradient of its own backward.
 //!
-//! Images are `(batch, height, width, channels)`. candle keeps the graph and adds up what the users of a tensor
-//! send back; every gradient comes from [`super::kernels`]. candle's own max pooling and nearest upsampling have
+//! Images are `(batch, height, width, channels)`. Every gradient comes from [`super::kernels`]; the network goes its way
+//! back through them itself, and candle's graph can too, which holds them against finite differences. candle's own max pooling and nearest upsampling have
 //! wrong gradients (see the tests of the layers for right ones) and are not used.
 
 mod conv;
 mod resample;
 
-pub use conv::conv;
-pub use resample::{concat, max_pool, up_conv};
+pub use conv::{conv, conv_gradients};
+pub use resample::{concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients};
 
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
 

@@ -31,6 +31,36 @@ pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.apply_op2(b, Concat)
 }
 
+/// What the gradient by the output of [`max_pool`] says of its input.
+///
+/// # Errors
+/// Those of [`max_pool`].
+pub fn max_pool_gradient(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    x.apply_op2_no_bwd(grad, &MaxPoolGradient)
+}
+
+/// What the gradient by the output of [`up_conv`] says of its input, its weights and its bias.
+///
+/// # Errors
+/// Those of [`up_conv`].
+pub fn up_conv_gradients(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    let up = up_of(x.shape(), weight.shape())?;
+    Ok((
+        grad.apply_op2_no_bwd(weight, &InputGradient(up))?,
+        x.apply_op2_no_bwd(grad, &WeightGradient(up))?,
+        grad.apply_op1_no_bwd(&ChannelSums)?,
+    ))
+}
+
+/// The first `kept` channels, and the rest: the way back through [`concat`].
+///
+/// # Errors
+/// A tensor that is not contiguous f32 or f64.
+pub fn split_channels(grad: &Tensor, kept: usize) -> Result<(Tensor, Tensor)> {
+    let part = |from, kept| grad.apply_op1_no_bwd(&Split { from, kept });
+    Ok((part(0, kept)?, part(kept, grad.dim(3)? - kept)?))
+}
+
 struct MaxPool;
 
 fn pool_of(x: &Shape) -> Result<Pool> {
@@ -64,7 +94,7 @@ impl CustomOp1 for MaxPool {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(x.apply_op2_no_bwd(grad, &MaxPoolGradient)?))
+        max_pool_gradient(x, grad).map(Some)
     }
 }
 
@@ -143,12 +173,8 @@ impl CustomOp3 for UpConvolution {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let up = up_of(x.shape(), weight.shape())?;
-        Ok((
-            Some(grad.apply_op2_no_bwd(weight, &InputGradient(up))?),
-            Some(x.apply_op2_no_bwd(grad, &WeightGradient(up))?),
-            Some(grad.apply_op1_no_bwd(&ChannelSums)?),
-        ))
+        let (dx, dw, db) = up_conv_gradients(x, weight, grad)?;
+        Ok((Some(dx), Some(dw), Some(db)))
     }
 }
 
@@ -237,9 +263,9 @@ impl CustomOp2 for Concat {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (in_a, in_b) = (a.dim(3)?, b.dim(3)?);
-        let part = |from, kept| grad.apply_op1_no_bwd(&Split { from, kept });
-        Ok((Some(part(0, in_a)?), Some(part(in_a, in_b)?)))
+        let (da, db) = split_channels(grad, a.dim(3)?)?;
+        debug_assert_eq!(db.dim(3)?, b.dim(3)?);
+        Ok((Some(da), Some(db)))
     }
 }
 
