@@ -212,10 +212,23 @@ pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
         .par_chunks(PIXELS * channels)
         .map(|part| {
             let mut sums = vec![T::ZERO; channels];
-            for pixel in part.chunks_exact(channels) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += *value;
+            // A few channels at a time, so that their sums stay in registers.
+            for (n, sums) in sums.chunks_mut(PANEL).enumerate() {
+                let mut held = [T::ZERO; PANEL];
+                for pixel in part.chunks_exact(channels) {
+                    let values = &pixel[n * PANEL..];
+                    match values.first_chunk::<PANEL>() {
+                        Some(values) => held
+                            .iter_mut()
+                            .zip(values)
+                            .for_each(|(held, value)| *held += *value),
+                        None => held
+                            .iter_mut()
+                            .zip(values)
+                            .for_each(|(held, value)| *held += *value),
+                    }
                 }
+                sums.copy_from_slice(&held[..sums.len()]);
             }
             sums
         })

@@ -383,18 +383,26 @@ pub fn sweep_f32(isa: Isa, sweep: &Sweep<'_, f32>, sums: &mut Sums<f32>) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` is this one only where `Isa::detect` saw AVX-512F on this processor.
-        Isa::Avx512 if sweep.inputs == ROWS => unsafe {
-            match sweep.panels {
-                1 => avx512::sweep::<12, 1>(sweep, (0, 0), sums),
-                _ => avx512::sweep::<12, 2>(sweep, (0, 0), sums),
+        Isa::Avx512 if [8, ROWS].contains(&sweep.inputs) => unsafe {
+            match (sweep.inputs, sweep.panels) {
+                (8, 1) => avx512::sweep::<8, 1>(sweep, (0, 0), sums),
+                (8, _) => avx512::sweep::<8, 2>(sweep, (0, 0), sums),
+                (_, 1) => avx512::sweep::<12, 1>(sweep, (0, 0), sums),
+                (..) => avx512::sweep::<12, 2>(sweep, (0, 0), sums),
             }
         },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if sweep.inputs == ROWS => {
+        Isa::Avx2 if [8, ROWS].contains(&sweep.inputs) => {
             for p in 0..sweep.panels {
-                for from in [0, 6] {
-                    // SAFETY: an `Isa` is this one only where `Isa::detect` saw AVX2 and FMA on this processor.
-                    unsafe { avx2::sweep::<6, 1>(sweep, (from, p), sums) };
+                // SAFETY: an `Isa` is this one only where `Isa::detect` saw AVX2 and FMA on this processor.
+                unsafe {
+                    if sweep.inputs == 8 {
+                        avx2::sweep::<4, 1>(sweep, (0, p), sums);
+                        avx2::sweep::<4, 1>(sweep, (4, p), sums);
+                    } else {
+                        avx2::sweep::<6, 1>(sweep, (0, p), sums);
+                        avx2::sweep::<6, 1>(sweep, (6, p), sums);
+                    }
                 }
             }
         }
@@ -484,7 +492,7 @@ mod tests {
     #[test]
     fn every_instruction_set_sweeps_the_same() {
         let (x, y) = (numbers(400), numbers(400));
-        for (panels, inputs) in [(1, ROWS), (2, ROWS), (2, 3)] {
+        for (panels, inputs) in [(1, ROWS), (2, ROWS), (1, 8), (2, 8), (2, 3)] {
             let sweep = Sweep {
                 x: &x,
                 x_rows: &[0, 150],

@@ -32,20 +32,28 @@ pub struct Packed<T: Real> {
 
 /// Packs the matrix whose element in row `k`, column `n` is `at(k, n)`.
 pub fn pack<T: Real>(inputs: usize, columns: usize, at: impl Fn(usize, usize) -> T + Sync) -> Packed<T> {
+    pack_panels(inputs, columns, |first, rows| {
+        let filled = PANEL.min(columns - first);
+        for (k, row) in rows.iter_mut().enumerate() {
+            for (n, value) in row[..filled].iter_mut().enumerate() {
+                *value = at(k, first + n);
+            }
+            row[filled..].fill(T::ZERO);
+        }
+    })
+}
+
+/// Packs a matrix panel by panel: `fill` gets the panel's first column and its rows, all of which it has to write.
+pub fn pack_panels<T: Real>(
+    inputs: usize,
+    columns: usize,
+    fill: impl Fn(usize, &mut [[T; PANEL]]) + Sync,
+) -> Packed<T> {
     let mut values = Scratch::take(columns.div_ceil(PANEL) * inputs * PANEL);
     values
         .par_chunks_mut(inputs * PANEL)
         .enumerate()
-        .for_each(|(panel, values)| {
-            let first = panel * PANEL;
-            let filled = PANEL.min(columns - first);
-            for (k, row) in values.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-                for (n, value) in row[..filled].iter_mut().enumerate() {
-                    *value = at(k, first + n);
-                }
-                row[filled..].fill(T::ZERO);
-            }
-        });
+        .for_each(|(panel, values)| fill(panel * PANEL, values.as_chunks_mut().0));
     Packed {
         values,
         inputs,

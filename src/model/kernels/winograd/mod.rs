@@ -20,8 +20,8 @@ use rayon::prelude::*;
 
 use super::conv::Conv;
 use super::lanes::{Isa, Sweep};
-use super::product::{Finish, Packed, accumulate, multiply};
-use super::{PANEL, ROWS, Real, Scratch, pack};
+use super::product::{Finish, Packed, accumulate, multiply, pack_panels};
+use super::{PANEL, ROWS, Real, Scratch};
 pub use lines::Lines;
 use lines::{Pixels, Spot};
 
@@ -58,57 +58,48 @@ pub fn transform_weights<T: Real>(
     outputs: usize,
     at: impl Fn(usize, usize, usize) -> T + Sync,
 ) -> Packed<T> {
-    let mut places = Scratch::take(PLACES * inputs * outputs);
-    // `[k][place][n]`, so that each channel is a piece of its own to write.
-    places
-        .par_chunks_mut(PLACES * outputs)
-        .enumerate()
-        .for_each(|(k, places)| {
-            for n in 0..outputs {
-                let window: [T; 9] = std::array::from_fn(|tap| at(tap, k, n));
-                for (place, value) in window_places(&window).into_iter().enumerate() {
-                    places[place * outputs + n] = value;
+    pack_panels(PLACES * inputs, outputs, |first, rows| {
+        let filled = PANEL.min(outputs - first);
+        for k in 0..inputs {
+            let window: [[T; PANEL]; 9] = std::array::from_fn(|tap| {
+                std::array::from_fn(|n| {
+                    if n < filled {
+                        at(tap, k, first + n)
+                    } else {
+                        T::ZERO
+                    }
+                })
+            });
+            let columns = [0, 1, 2].map(|x| window_line([&window[x], &window[3 + x], &window[6 + x]]));
+            for y in 0..6 {
+                let line = window_line([&columns[0][y], &columns[1][y], &columns[2][y]]);
+                for (x, lanes) in line.into_iter().enumerate() {
+                    rows[(6 * y + x) * inputs + k] = lanes;
                 }
             }
-        });
-    pack(PLACES * inputs, outputs, |row, n| {
-        let (place, k) = (row / inputs, row % inputs);
-        places[(k * PLACES + place) * outputs + n]
+        }
     })
 }
 
-/// `G g G'` of one window.
-fn window_places<T: Real>(window: &[T; 9]) -> [T; PLACES] {
-    let line = |g: [T; 3]| {
-        let [quarter, sixth, twelfth, twentyfourth] = [4.0, 6.0, 12.0, 24.0].map(|n| T::of(1.0 / n));
-        let (even, odd) = ((g[0] + g[2]) * sixth, g[1] * sixth);
-        let (far, near) = (g[0] * twentyfourth + g[2] * sixth, g[1] * twelfth);
-        [
-            g[0] * quarter,
-            T::ZERO - even - odd,
-            odd - even,
-            far + near,
-            far - near,
-            g[2],
-        ]
-    };
-    let mut rows = [[T::ZERO; 3]; 6];
-    for x in 0..3 {
-        for (row, value) in rows
-            .iter_mut()
-            .zip(line([window[x], window[3 + x], window[6 + x]]))
-        {
-            row[x] = value;
-        }
+/// One line of `G g`, lane by lane.
+fn window_line<T: Real>(g: [&[T; PANEL]; 3]) -> [[T; PANEL]; 6] {
+    let [quarter, sixth, twelfth, twentyfourth] = [4.0, 6.0, 12.0, 24.0].map(|n| T::of(1.0 / n));
+    let mut out = [[T::ZERO; PANEL]; 6];
+    for n in 0..PANEL {
+        let [g0, g1, g2] = g.map(|g| g[n]);
+        let (even, odd) = ((g0 + g2) * sixth, g1 * sixth);
+        let (far, near) = (g0 * twentyfourth + g2 * sixth, g1 * twelfth);
+        out[0][n] = g0 * quarter;
+        out[1][n] = T::ZERO - even - odd;
+        out[2][n] = odd - even;
+        out[3][n] = far + near;
+        out[4][n] = far - near;
+        out[5][n] = g2;
     }
-    let mut places = [T::ZERO; PLACES];
-    for (places, row) in places.as_chunks_mut::<6>().0.iter_mut().zip(rows) {
-        *places = line(row);
-    }
-    places
+    out
 }
 
-/// `G' u G`, the transpose of [`window_places`].
+/// `G' u G`, the transpose of what [`window_line`] does twice.
 fn window_of<T: Real>(places: &[T; PLACES]) -> [T; 9] {
     let line = |u: [T; 6]| {
         let [quarter, sixth, twelfth, twentyfourth] = [4.0, 6.0, 12.0, 24.0].map(|n| T::of(1.0 / n));
@@ -165,14 +156,17 @@ impl Cut {
     ) -> Pixels<P> {
         let (image, rest) = (tile / (self.down * self.across), tile % (self.down * self.across));
         let (top, left) = (rest / self.across * EDGE, rest % self.across * EDGE);
-        std::array::from_fn(|at| {
-            let (y, x) = (
-                (top + at / N).wrapping_sub(border),
-                (left + at % N).wrapping_sub(border),
-            );
-            let inside = y < self.conv.height && x < self.conv.width;
-            inside.then(|| ((image * self.conv.height + y) * self.conv.width + x) * channels)
-        })
+        let row = |y: usize| {
+            let y = (top + y).wrapping_sub(border);
+            (y < self.conv.height).then(|| (image * self.conv.height + y) * self.conv.width * channels)
+        };
+        let rows: [Option<usize>; N] = std::array::from_fn(row);
+        let column = |x: usize| {
+            let x = (left + x).wrapping_sub(border);
+            (x < self.conv.width).then(|| x * channels)
+        };
+        let columns: [Option<usize>; N] = std::array::from_fn(column);
+        std::array::from_fn(|at| Some(rows[at / N]? + columns[at % N]?))
     }
 }
 
