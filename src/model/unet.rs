@@ -23,7 +23,8 @@ use std::collections::HashMap;
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::layers::{
-    concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
+    add, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels, up_conv,
+    up_conv_gradients,
 };
 use crate::imaging::Rng;
 use crate::records::Architecture;
@@ -280,7 +281,7 @@ impl UNet {
                     grad = below;
                 }
                 // The last concatenation to be gone back through is the skip of the lowest level.
-                Step::Skip => grad = (grad + skips.pop().expect("every skip was concatenated"))?,
+                Step::Skip => add(&grad, &skips.pop().expect("every skip was concatenated"))?,
                 Step::Pool { x } => grad = max_pool_gradient(&x, &grad)?,
             }
         }

@@ -16,7 +16,7 @@ mod winograd;
 
 pub use conv::{Conv, channel_sums, relu_gradient};
 pub use product::{Runs, outer, pack, product};
-pub use resample::{Pool, UpConv, concat, split};
+pub use resample::{Pool, UpConv, add, concat, split};
 pub use scratch::Scratch;
 
 use lanes::{Columns, Isa, Sweep};

@@ -64,6 +64,13 @@ impl Pool {
     }
 }
 
+/// `sum += values`.
+pub fn add<T: Real>(sum: &mut [T], values: &[T]) {
+    const CHUNK: usize = 16_384;
+    let parts = sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
+    parts.for_each(|(sum, values)| sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += *value));
+}
+
 /// The shape of a 2x2 up-convolution with stride 2; weights are `[ky][kx][output][input]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpConv {

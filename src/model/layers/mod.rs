@@ -8,7 +8,7 @@ mod conv;
 mod resample;
 
 pub use conv::{conv, conv_gradients};
-pub use resample::{concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients};
+pub use resample::{add, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients};
 
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
 

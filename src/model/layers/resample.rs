@@ -1,10 +1,12 @@
 //! Pooling, up-convolution and concatenation.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail,
+};
 
 use super::conv::ChannelSums;
 use super::{by_dtype, filled, values};
-use crate::model::kernels::{Pool, UpConv, concat as concat_kernel, split};
+use crate::model::kernels::{Pool, UpConv, add as add_kernel, concat as concat_kernel, split};
 
 /// The largest of each 2x2 window of `x` (batch, height, width, channels); of equals, the first gets the gradient.
 ///
@@ -59,6 +61,43 @@ pub fn up_conv_gradients(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(
 pub fn split_channels(grad: &Tensor, kept: usize) -> Result<(Tensor, Tensor)> {
     let part = |from, kept| grad.apply_op1_no_bwd(&Split { from, kept });
     Ok((part(0, kept)?, part(kept, grad.dim(3)? - kept)?))
+}
+
+/// Adds `values` to `sum`, in place.
+///
+/// # Errors
+/// Tensors of different sizes, or not contiguous f32.
+pub fn add(sum: &Tensor, values: &Tensor) -> Result<()> {
+    sum.inplace_op2(values, &Add)
+}
+
+struct Add;
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "sum of gradients"
+    }
+
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        at: &Layout,
+        other: &CpuStorage,
+        other_at: &Layout,
+    ) -> Result<()> {
+        let added = values::<f32>(other, other_at)?;
+        match (sum, at.contiguous_offsets()) {
+            (CpuStorage::F32(sum), Some((from, to))) if to - from == added.len() => {
+                add_kernel(&mut sum[from..to], added);
+                Ok(())
+            }
+            _ => bail!(
+                "gradients {:?} and {:?} cannot be added",
+                at.shape(),
+                other_at.shape()
+            ),
+        }
+    }
 }
 
 struct MaxPool;
