@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::inbox::{Sight, Watch};
-use super::models::is_askable;
 use super::project::Project;
-use super::rounds::is_measuring;
 use super::slices::SliceCache;
 use super::worker::{Worker, WorkerMessage};
 use super::{EngineError, Options};
@@ -48,9 +46,9 @@ impl Goal {
     /// Whether the goal needs the drawing model to have drawn `case`.
     pub fn wants(&self, case: &Case) -> bool {
         match self {
-            Goal::Rank(..) | Goal::Query { .. } => is_askable(case),
+            Goal::Rank(..) | Goal::Query { .. } => case.is_askable(),
             Goal::HandOut { case: id, .. } => case.id == *id,
-            Goal::Evaluate(_) => is_askable(case) || is_measuring(case),
+            Goal::Evaluate(_) => case.is_askable() || case.is_measuring(),
             Goal::Train(_) => false,
         }
     }

@@ -11,7 +11,7 @@ use crate::model;
 use crate::protocol::Answer;
 use crate::query;
 use crate::records::{
-    Case, CaseId, Fixed, Model, ModelId, ModelOrigin, Pool, PredictCase, PredictTask, Predicted, Prediction,
+    Case, CaseId, Fixed, Model, ModelId, ModelOrigin, PredictCase, PredictTask, Predicted, Prediction,
     Ranking, RankingId, Row, SliceSums, Task, What,
 };
 use crate::settings::{Pixels, Strategy};
@@ -28,7 +28,7 @@ impl Actor {
         self.reload_settings(false)?;
         let query = &self.project.snapshot.settings.query;
         let (strategy, pixels) = (strategy.unwrap_or(query.strategy), pixels.unwrap_or(query.pixels));
-        if !self.project.snapshot.cases.values().any(is_askable) {
+        if !self.project.snapshot.cases.values().any(Case::is_askable) {
             return Ok(Answer::Nothing("no unlabelled case is left to rank".into()).into());
         }
         self.predict_then(Goal::Rank(strategy, pixels), who)
@@ -131,7 +131,7 @@ impl Actor {
     ) -> Result<Ranking, EngineError> {
         let snapshot = &self.project.snapshot;
         let id = RankingId(next(&snapshot.rankings, |id| id.0));
-        let pool: Vec<&Case> = snapshot.cases.values().filter(|case| is_askable(case)).collect();
+        let pool: Vec<&Case> = snapshot.cases.values().filter(|case| case.is_askable()).collect();
         let model = self.project.drawing_model().map(|model| model.id);
         let seed = snapshot.settings.query.seed.wrapping_add(u64::from(id.0));
         let (strategy, model, order) = match model {
@@ -278,9 +278,4 @@ impl Actor {
             .transpose()?;
         Ok(Answer::Curve(curve.unwrap_or_default()))
     }
-}
-
-/// Whether a case waits to be asked for.
-pub fn is_askable(case: &Case) -> bool {
-    case.pool == Pool::Unlabelled && case.excluded.is_none()
 }

@@ -6,13 +6,10 @@ use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::{Actor, Goal, Job, Reply};
-use super::models::is_askable;
 use super::project::next;
 use crate::effort::pooled;
 use crate::protocol::{Answer, NextStep};
-use crate::records::{
-    Case, ModelId, Pool, Round, RoundId, RoundState, Row, Task, TaskResult, What, mean_of_known,
-};
+use crate::records::{Case, ModelId, Round, RoundId, RoundState, Row, Task, TaskResult, What, mean_of_known};
 use crate::settings::{Settings, Strategy};
 
 impl Actor {
@@ -64,7 +61,7 @@ impl Actor {
         }
         let step = snapshot.next_step(from_scratch);
         let trains_at_once = step == NextStep::Train && (from_scratch || self.has_new_labels()?);
-        let asks = snapshot.cases.values().any(is_askable);
+        let asks = snapshot.cases.values().any(Case::is_askable);
         if !trains_at_once && !asks {
             let words =
                 "no unlabelled case is left to ask for, and none has come back since the last training";
@@ -74,7 +71,7 @@ impl Actor {
         if trains_at_once {
             self.training_set()?;
         } else {
-            self.check_channels(is_askable)?;
+            self.check_channels(Case::is_askable)?;
         }
         let snapshot = &self.project.snapshot;
         let id = RoundId(next(&snapshot.rounds, |id| id.0));
@@ -247,7 +244,7 @@ impl Actor {
     /// Measures the held-out pool, ranks the rest, and closes the round.
     fn close(&mut self, who: &str, seconds: f64) -> Result<Reply, EngineError> {
         let query = self.project.snapshot.settings.query.clone();
-        if self.project.snapshot.cases.values().any(is_askable) {
+        if self.project.snapshot.cases.values().any(Case::is_askable) {
             self.rank_pool(who, query.strategy, query.pixels)?;
         }
         let mut round = self.open_round()?;
@@ -255,7 +252,7 @@ impl Actor {
         let dice: Vec<&Vec<Option<f64>>> = snapshot
             .cases
             .values()
-            .filter(|case| is_measuring(case))
+            .filter(|case| case.is_measuring())
             .filter_map(|case| snapshot.predictions.get(&case.id))
             .filter(|prediction| Some(prediction.model) == round.model)
             .map(|prediction| &prediction.dice)
@@ -423,9 +420,4 @@ pub fn advance(round: &mut Round, next: RoundState) -> Result<(), EngineError> {
     }
     round.state = next;
     Ok(())
-}
-
-/// Whether a case measures models.
-pub fn is_measuring(case: &Case) -> bool {
-    case.pool == Pool::HeldOut && case.excluded.is_none()
 }

@@ -7,8 +7,8 @@ use super::actor::{Actor, Goal, Reply};
 use super::rounds::advance;
 use crate::model;
 use crate::records::{
-    Case, Fixed, Model, ModelOrigin, Pool, Round, RoundState, Row, Task, TrainCase, TrainTask, Trained,
-    TrainedOn, What,
+    Case, Fixed, Model, ModelOrigin, Round, RoundState, Row, Task, TrainCase, TrainTask, Trained, TrainedOn,
+    What,
 };
 
 impl Actor {
@@ -31,7 +31,7 @@ impl Actor {
     /// # Errors
     /// Where there is none, or one does not fit the network.
     pub(super) fn training_set(&self) -> Result<Vec<TrainedOn>, EngineError> {
-        self.check_channels(is_training)?;
+        self.check_channels(Case::is_training)?;
         let set = self.labelled();
         if set.is_empty() {
             return EngineError::refused(
@@ -63,7 +63,7 @@ impl Actor {
             .snapshot
             .cases
             .values()
-            .filter(|case| is_training(case));
+            .filter(|case| case.is_training());
         cases
             .filter_map(|case| {
                 case.mask.map(|mask| TrainedOn {
@@ -176,8 +176,4 @@ impl Actor {
         let _ = std::fs::remove_file(&file);
         self.predict_then(Goal::Evaluate(id), who)
     }
-}
-
-fn is_training(case: &Case) -> bool {
-    case.pool == Pool::Labelled && case.mask.is_some() && case.excluded.is_none()
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Activity, Change};
 use crate::records::{
-    Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model, ModelId, Pool,
-    Prediction, Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
+    Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model, ModelId, Prediction,
+    Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
 };
 use crate::settings::Settings;
 
@@ -146,9 +146,8 @@ impl Snapshot {
 
     /// What a round would begin with.
     pub fn next_step(&self, from_scratch: bool) -> NextStep {
-        let cases = || self.cases.values().filter(|case| case.excluded.is_none());
-        let asks = cases().any(|case| case.pool == Pool::Unlabelled);
-        let trains = cases().any(|case| case.pool == Pool::Labelled && case.mask.is_some());
+        let asks = self.cases.values().any(Case::is_askable);
+        let trains = self.cases.values().any(Case::is_training);
         // A model of other classes draws nothing: it only serves as a start.
         let model = self.project.model.and_then(|id| self.models.get(&id));
         let model = model.filter(|model| model.architecture.classes == self.settings.classes());

@@ -58,6 +58,23 @@ pub struct Case {
     pub added_at: Timestamp,
 }
 
+impl Case {
+    /// Whether it waits to be asked for.
+    pub fn is_askable(&self) -> bool {
+        self.pool == Pool::Unlabelled && self.excluded.is_none()
+    }
+
+    /// Whether a training learns from it.
+    pub fn is_training(&self) -> bool {
+        self.pool == Pool::Labelled && self.mask.is_some() && self.excluded.is_none()
+    }
+
+    /// Whether it measures models.
+    pub fn is_measuring(&self) -> bool {
+        self.pool == Pool::HeldOut && self.excluded.is_none()
+    }
+}
+
 /// Where a case came from; kept in a blob of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseSource {
