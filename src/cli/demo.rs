@@ -4,6 +4,7 @@
 //! corrected masks into the inbox as files.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Instant;
 
@@ -122,7 +123,6 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool, max_epochs: 
             folder.display()
         ))?;
     }
-    use std::io::IsTerminal;
     if !no_app && !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         // From here on a person works: the app's engine watches the inbox and trains by itself.
         drop(session);

@@ -190,23 +190,12 @@ impl Project {
 
     /// The network that the settings describe.
     pub fn architecture(&self) -> Architecture {
-        let settings = &self.snapshot.settings;
-        Architecture {
-            channels: settings.image.channels,
-            classes: settings.classes(),
-            base_channels: settings.model.base_channels,
-        }
+        Architecture::of(&self.snapshot.settings)
     }
 
-    /// The current model, if it can draw the project's classes; weights imported for another number of classes
-    /// only serve as a start.
+    /// The model that draws now.
     pub fn drawing_model(&self) -> Option<&Model> {
-        let model = self
-            .snapshot
-            .project
-            .model
-            .and_then(|id| self.snapshot.models.get(&id))?;
-        (model.architecture == self.architecture()).then_some(model)
+        self.snapshot.drawing_model()
     }
 
     /// A volume out of a blob; `role` is for the words of an error.

@@ -9,7 +9,9 @@ use super::actor::{Actor, Goal, Job, Reply};
 use super::project::next;
 use crate::effort::pooled;
 use crate::protocol::{Answer, NextStep};
-use crate::records::{Case, ModelId, Round, RoundId, RoundState, Row, Task, TaskResult, What, mean_of_known};
+use crate::records::{
+    Case, Correction, ModelId, Round, RoundId, RoundState, Row, Task, TaskResult, What, mean_of_known,
+};
 use crate::settings::{Settings, Strategy};
 
 impl Actor {
@@ -338,20 +340,7 @@ impl Actor {
         round.ended_at = Some(Timestamp::now());
         advance(&mut round, RoundState::Abandoned(why.clone()))?;
         let words = format!("round {} abandoned: {why}", round.id);
-        let asked = self
-            .project
-            .snapshot
-            .cases
-            .values()
-            .filter(|case| case.queried == Some(round.id));
-        let mut rows: Vec<Row> = asked
-            .map(|case| {
-                Row::Case(Case {
-                    queried: None,
-                    ..case.clone()
-                })
-            })
-            .collect();
+        let mut rows = self.let_go(round.id);
         rows.push(Row::Round(round));
         self.commit(who, What::RoundAbandoned, Some(why), rows)?;
         Ok(Answer::Done(words))
@@ -391,7 +380,7 @@ impl Actor {
     }
 
     /// The open round with the saved effort of its corrections, brought up to date.
-    pub(super) fn with_effort(&self, mut round: Round, newest: &crate::records::Correction) -> Round {
+    pub(super) fn with_effort(&self, mut round: Round, newest: &Correction) -> Round {
         let corrections = self.project.snapshot.corrections.values().chain([newest]);
         // Of a case that was corrected twice the later one counts.
         let by_case: BTreeMap<_, _> = corrections
@@ -402,6 +391,20 @@ impl Actor {
         round
     }
 
+    /// The cases that a round still waits for, as they are when it no longer does; their hand-outs stay open.
+    pub(super) fn let_go(&self, round: RoundId) -> Vec<Row> {
+        let cases = self.project.snapshot.cases.values();
+        let waited_for = cases.filter(|case| case.queried == Some(round)).cloned();
+        waited_for
+            .map(|case| {
+                Row::Case(Case {
+                    queried: None,
+                    ..case
+                })
+            })
+            .collect()
+    }
+
     pub(super) fn open_round(&self) -> Result<Round, EngineError> {
         self.project.snapshot.open_round().cloned().ok_or_else(|| {
             EngineError::Refused("no round is open; `overtrace round start` begins one".into())
@@ -409,6 +412,7 @@ impl Actor {
     }
 }
 
+/// Takes a round to its next state.
 pub fn advance(round: &mut Round, next: RoundState) -> Result<(), EngineError> {
     if !round.state.may_become(&next) {
         return EngineError::refused(format!(

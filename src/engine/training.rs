@@ -1,5 +1,7 @@
 //! Training: the frozen list of cases, the worker's task, and the model that comes of it.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use super::EngineError;
@@ -83,24 +85,14 @@ impl Actor {
         round.training_set = Some(self.project.store.blobs().put_json(&set)?);
         round.settings = self.project.store.blobs().put_json(&snapshot.settings)?;
         advance(&mut round, RoundState::Training)?;
-        // Cases that did not come back stay out of this round; their hand-outs stay open.
-        let late = snapshot
-            .cases
-            .values()
-            .filter(|case| case.queried == Some(round.id));
-        let mut rows: Vec<Row> = late
-            .map(|case| {
-                Row::Case(Case {
-                    queried: None,
-                    ..case.clone()
-                })
-            })
-            .collect();
+        // Cases that did not come back stay out of this round.
+        let mut rows = self.let_go(round.id);
         rows.push(Row::Round(round.clone()));
         self.commit(who, What::TrainingStarted, None, rows)?;
         self.run_training(who, &round)
     }
 
+    /// Sets the worker to the frozen list of a round.
     pub(super) fn run_training(&mut self, who: &str, round: &Round) -> Result<Reply, EngineError> {
         let (snapshot, blobs) = (&self.project.snapshot, self.project.store.blobs());
         let set = round
@@ -126,21 +118,22 @@ impl Actor {
             cases,
             training: snapshot.settings.training.clone(),
             intensity: snapshot.settings.image.intensity,
-            weights: self
-                .project
-                .folder("work")
-                .join(format!("{}.safetensors", round.id)),
+            weights: self.trained_file(round),
         };
         Ok(self.begin(Goal::Train(round.id), who, Task::Train(task)))
+    }
+
+    /// Where the worker leaves the weights of a round.
+    fn trained_file(&self, round: &Round) -> PathBuf {
+        self.project
+            .folder("work")
+            .join(format!("{}.safetensors", round.id))
     }
 
     /// Keeps the new model and goes on to measure it.
     pub(super) fn trained(&mut self, who: &str, trained: Trained) -> Result<Reply, EngineError> {
         let mut round = self.open_round()?;
-        let file = self
-            .project
-            .folder("work")
-            .join(format!("{}.safetensors", round.id));
+        let file = self.trained_file(&round);
         let bytes = std::fs::read(&file).map_err(EngineError::io("reading the worker's result", &file))?;
         let best = trained
             .curve

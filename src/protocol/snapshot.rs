@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Activity, Change};
 use crate::records::{
-    Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model, ModelId, Prediction,
-    Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
+    Architecture, Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model,
+    ModelId, Prediction, Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
 };
 use crate::settings::Settings;
 
@@ -144,13 +144,18 @@ impl Snapshot {
             .filter(|round| !round.state.is_over())
     }
 
+    /// The current model, if it can draw the project's classes; weights imported for another number of classes only
+    /// serve as a start.
+    pub fn drawing_model(&self) -> Option<&Model> {
+        let model = self.project.model.and_then(|id| self.models.get(&id))?;
+        (model.architecture == Architecture::of(&self.settings)).then_some(model)
+    }
+
     /// What a round would begin with.
     pub fn next_step(&self, from_scratch: bool) -> NextStep {
         let asks = self.cases.values().any(Case::is_askable);
         let trains = self.cases.values().any(Case::is_training);
-        // A model of other classes draws nothing: it only serves as a start.
-        let model = self.project.model.and_then(|id| self.models.get(&id));
-        let model = model.filter(|model| model.architecture.classes == self.settings.classes());
+        let model = self.drawing_model();
         match (asks, trains) {
             (_, true) if from_scratch || model.is_none() || !asks => NextStep::Train,
             (true, _) => NextStep::Ask(model.map(|model| model.id)),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CaseId, Hash, ModelId, RankingId, RoundId};
-use crate::settings::{Pixels, Strategy};
+use crate::settings::{Pixels, Settings, Strategy};
 
 /// The shape of a U-shape network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,17 @@ pub struct Architecture {
     pub classes: usize,
     /// Channels of the first level.
     pub base_channels: usize,
+}
+
+impl Architecture {
+    /// The network that settings describe.
+    pub fn of(settings: &Settings) -> Architecture {
+        Architecture {
+            channels: settings.image.channels,
+            classes: settings.classes(),
+            base_channels: settings.model.base_channels,
+        }
+    }
 }
 
 /// A set of trained weights.

@@ -1,5 +1,6 @@
 //! Hints that something changed in the inbox.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
@@ -25,7 +26,6 @@ impl Watch {
 
     /// Watches `folder`; begins anew where it is another folder than before, by path or by inode.
     pub fn keep_on(&mut self, folder: &Path) {
-        use std::os::unix::fs::MetadataExt;
         let Ok(inode) = std::fs::metadata(folder).map(|meta| meta.ino()) else {
             self.watcher = None;
             return;
