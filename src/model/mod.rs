@@ -21,8 +21,7 @@ mod unet;
 #[cfg(test)]
 mod torch;
 
-/// Hears how a task gets on, and says whether it goes on.
-pub type Report<'a> = dyn FnMut(crate::records::Progress) -> std::ops::ControlFlow<()> + Send + 'a;
+use std::ops::ControlFlow;
 
 pub use bench::{bench, machine};
 pub use checkpoint::architecture_of;
@@ -30,3 +29,8 @@ pub use error::ModelError;
 pub use predict::predict;
 pub use train::train;
 pub use unet::parameter_count;
+
+use crate::records::Progress;
+
+/// Hears how a task gets on, and says whether it goes on.
+pub type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + Send + 'a;

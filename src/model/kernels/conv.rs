@@ -217,6 +217,7 @@ pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
                 let mut held = [T::ZERO; PANEL];
                 for pixel in part.chunks_exact(channels) {
                     let values = &pixel[n * PANEL..];
+                    // The same twice: of a known length it becomes vectors.
                     match values.first_chunk::<PANEL>() {
                         Some(values) => held
                             .iter_mut()

@@ -21,12 +21,10 @@ impl<T: Real> Scratch<T> {
         let fits = (0..shelf.len())
             .filter(|&i| shelf[i].len() >= len)
             .min_by_key(|&i| shelf[i].len());
-        let mut buffer: Vec<T> = fits.map(|i| shelf.swap_remove(i)).unwrap_or_default();
+        let kept = fits.map(|i| shelf.swap_remove(i));
         drop(shelf);
-        if buffer.is_empty() {
-            buffer = vec![T::ZERO; len];
-        }
-        Scratch { values: buffer, len }
+        let values = kept.unwrap_or_else(|| vec![T::ZERO; len]);
+        Scratch { values, len }
     }
 }
 
