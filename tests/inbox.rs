@@ -329,20 +329,8 @@ fn g4_a_lost_header_is_held_and_accepting_it_reads_it_on_the_image_s_grid() {
     bench.drop_file("brain_1.nii.gz", &encode_labels(&mask, u16::from));
     let report = bench.only_report();
     assert_eq!(verdict(&report), (Outcome::Hold, "G4"));
-    let Answer::Intake(reports) = bench
-        .ask(Command::AcceptHeld {
-            held: report.held.unwrap(),
-        })
-        .unwrap()
-    else {
-        panic!()
-    };
-    assert_eq!(
-        verdict(&reports[0]),
-        (Outcome::Warn, "G4"),
-        "{}",
-        reports[0].words
-    );
+    let accepted = bench.accept(&report);
+    assert_eq!(verdict(&accepted), (Outcome::Warn, "G4"), "{}", accepted.words);
 }
 
 #[test]
@@ -442,20 +430,8 @@ fn a_held_pair_is_kept_whole_and_can_be_accepted() {
     bench.drop_file("brain_1.hdr", &header);
     let report = bench.only_report();
     assert_eq!(verdict(&report), (Outcome::Hold, "N4"), "{}", report.words);
-    let Answer::Intake(reports) = bench
-        .ask(Command::AcceptHeld {
-            held: report.held.unwrap(),
-        })
-        .unwrap()
-    else {
-        panic!()
-    };
-    assert_eq!(
-        verdict(&reports[0]),
-        (Outcome::Warn, "N4"),
-        "{}",
-        reports[0].words
-    );
+    let accepted = bench.accept(&report);
+    assert_eq!(verdict(&accepted), (Outcome::Warn, "N4"), "{}", accepted.words);
     assert!(
         bench.inbox().join("done/brain_1.hdr").exists() && bench.inbox().join("done/brain_1.img").exists()
     );

@@ -322,11 +322,7 @@ fn a_mask_that_comes_after_its_hand_out_was_taken_back_is_measured_against_what_
     bench.drop_file("asked.nii.gz", &truth(2));
     let report = bench.only_report();
     assert_eq!((report.outcome, report.code.as_str()), (Outcome::Hold, "N4"));
-    bench
-        .ask(Command::AcceptHeld {
-            held: report.held.unwrap(),
-        })
-        .unwrap();
+    bench.accept(&report);
     let correction = last_correction(&bench);
     assert_eq!((correction.who.as_str(), correction.effort.len()), ("bob", 3));
     assert!(correction.turnaround_s.is_some());
@@ -349,11 +345,7 @@ fn a_case_that_is_excluded_and_brought_back_is_waited_for_again_and_its_mask_mea
     assert!(report.words.contains("motion"), "{}", report.words);
     bench.done(Command::Include { case: asked.clone() });
     assert!(bench.snapshot().cases[&asked].queried.is_some());
-    bench
-        .ask(Command::AcceptHeld {
-            held: report.held.unwrap(),
-        })
-        .unwrap();
+    bench.accept(&report);
     assert!(bench.snapshot().is_complete(), "{:?}", last_round(&bench));
 }
 

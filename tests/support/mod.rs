@@ -188,6 +188,15 @@ impl Bench {
         }
     }
 
+    /// Takes in the file that a report says is held.
+    pub fn accept(&self, report: &IntakeReport) -> IntakeReport {
+        let held = report.held.unwrap();
+        match self.ask(Command::AcceptHeld { held }).unwrap() {
+            Answer::Intake(reports) => reports.into_iter().next().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The report on the only news in the inbox.
     pub fn only_report(&self) -> IntakeReport {
         let reports = self.scan();
