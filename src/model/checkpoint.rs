@@ -274,7 +274,7 @@ pub fn load(
 /// # Errors
 /// As [`load`].
 pub fn load_network(path: &Path, wanted: &Architecture) -> Result<UNet, ModelError> {
-    Ok(UNet::new(*wanted, load(path, wanted, None)?)?)
+    Ok(UNet::new(*wanted, load(path, wanted, None)?)?.frozen())
 }
 
 fn read(file: &SafeTensors<'_>, parameter: &Parameter) -> Result<Vec<f32>, String> {

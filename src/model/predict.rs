@@ -114,7 +114,7 @@ pub(super) fn draw(
                 waiting.push((slice, tile));
             } else {
                 if blank.is_none() {
-                    blank = judge(net, input.clone(), 1)?.pop();
+                    blank = judge(net, &batch_of(input.clone(), 1, shape.channels)?)?.pop();
                 }
                 let pixels = blank.as_ref().expect("a batch of one tile has one result");
                 drawn.place(case, (slice, tile), pixels);
@@ -133,7 +133,7 @@ pub(super) fn draw(
 
 /// What the network says of one pixel.
 #[derive(Debug, Clone, Copy)]
-struct Pixel {
+pub(super) struct Pixel {
     class: u8,
     margin: f64,
     entropy: f64,
@@ -148,7 +148,8 @@ impl Drawn {
         waiting: &mut Vec<(usize, usize)>,
     ) -> Result<(), ModelError> {
         if !waiting.is_empty() {
-            let tiles = judge(net, std::mem::take(inputs), waiting.len())?;
+            let batch = batch_of(std::mem::take(inputs), waiting.len(), net.shape().channels)?;
+            let tiles = judge(net, &batch)?;
             for (at, pixels) in waiting.drain(..).zip(&tiles) {
                 self.place(case, at, pixels);
             }
@@ -180,11 +181,15 @@ impl Drawn {
     }
 }
 
-/// Every pixel of `tiles` tiles.
-fn judge(net: &UNet, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<Vec<Pixel>>> {
+/// A batch of `tiles` tiles.
+fn batch_of(inputs: Vec<f32>, tiles: usize, channels: usize) -> candle_core::Result<Tensor> {
+    Tensor::from_vec(inputs, (tiles, TILE, TILE, channels), &Device::Cpu)
+}
+
+/// Every pixel of every tile of a batch.
+pub(super) fn judge(net: &UNet, tiles: &Tensor) -> candle_core::Result<Vec<Vec<Pixel>>> {
     let m = net.shape().classes;
-    let inputs = Tensor::from_vec(inputs, (tiles, TILE, TILE, net.shape().channels), &Device::Cpu)?;
-    let logits = net.forward(&inputs)?.flatten_all()?.to_vec1::<f32>()?;
+    let logits = net.forward(tiles)?.flatten_all()?.to_vec1::<f32>()?;
     let judged = logits
         .par_chunks_exact(TILE_PIXELS * m)
         .map(|logits| logits.chunks_exact(m).map(Pixel::of).collect());
@@ -346,7 +351,11 @@ mod tests {
         for (slice, tile) in (0..3).flat_map(|slice| (0..4).map(move |tile| (slice, tile))) {
             let mut input = vec![0.0; TILE_PIXELS];
             blanks += usize::from(!case.cut(slice, tile, &mut input));
-            each.place(&case, (slice, tile), &judge(&net, input, 1).unwrap()[0]);
+            each.place(
+                &case,
+                (slice, tile),
+                &judge(&net, &batch_of(input, 1, 1).unwrap()).unwrap()[0],
+            );
         }
         assert_eq!(blanks, 4 + 2);
         for batch in [1, 3, 16] {

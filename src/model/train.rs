@@ -190,9 +190,10 @@ impl<'a> Student<'a> {
         let m = self.task.architecture.classes;
         let (mut drawn, mut known) = (Vec::new(), Vec::new());
         let all: Vec<usize> = (0..tiles.len()).collect();
+        let net = self.net.frozen();
         for batch in all.chunks(batch) {
             let (images, _) = tiles.batch(batch)?;
-            let logits = self.net.forward(&images)?.flatten_all()?.to_vec1::<f32>()?;
+            let logits = net.forward(&images)?.flatten_all()?.to_vec1::<f32>()?;
             for (logits, &tile) in logits.chunks_exact(TILE_PIXELS * m).zip(batch) {
                 for (at, class) in tiles.known(tile) {
                     drawn.push(best_class(&logits[at * m..][..m]));

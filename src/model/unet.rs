@@ -19,11 +19,12 @@
 //! Softmax belongs to the loss and to prediction. Any height and width that are multiples of 16 will do.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::layers::{
-    add, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels, up_conv,
+    Kept, add, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels, up_conv,
     up_conv_gradients,
 };
 use crate::imaging::Rng;
@@ -188,6 +189,8 @@ impl Trace {
 pub struct UNet {
     shape: Architecture,
     weights: HashMap<String, Tensor>,
+    /// By layer, where the weights stay as they are.
+    kept: HashMap<String, Arc<Kept>>,
 }
 
 impl UNet {
@@ -208,7 +211,24 @@ impl UNet {
                 None => bail!("{} is missing", parameter.name),
             }
         }
-        Ok(UNet { shape, weights })
+        Ok(UNet {
+            shape,
+            weights,
+            kept: HashMap::new(),
+        })
+    }
+
+    /// The same network for drawing: its layers lay out their weights once. It must not be used after a step that changes
+    /// them.
+    pub fn frozen(&self) -> UNet {
+        let layers = self
+            .weights
+            .keys()
+            .filter_map(|name| name.strip_suffix(".weight"));
+        UNet {
+            kept: layers.map(|layer| (layer.to_string(), Arc::default())).collect(),
+            ..self.clone()
+        }
     }
 
     /// A network drawn from `rng`, without a graph.
@@ -314,7 +334,8 @@ impl UNet {
         }
         for (step, skip) in skips.into_iter().rev().enumerate() {
             let (layer, kept) = (format!("up.{step}.0"), skip.dim(3)?);
-            let wide = up_conv(&x, self.weight(&layer, "weight"), self.weight(&layer, "bias"))?;
+            let (weight, bias) = (self.weight(&layer, "weight"), self.weight(&layer, "bias"));
+            let wide = up_conv(&x, weight, bias, self.kept.get(&layer).cloned())?;
             trace.note(|| Step::UpConv { layer, x });
             trace.note(|| Step::Concat { kept });
             x = concat(&skip, &wide)?;
@@ -331,6 +352,7 @@ impl UNet {
             self.weight(&layer, "weight"),
             self.weight(&layer, "bias"),
             relu,
+            self.kept.get(&layer).cloned(),
         )?;
         trace.note(|| Step::Conv {
             layer,

@@ -3,7 +3,18 @@
 use rayon::prelude::*;
 
 use super::product::{Finish, Packed, Rows};
-use super::{PANEL, Real, Runs, Scratch, outer, pack, product, winograd};
+use super::winograd::{self, Choice, Four, Two, Windows};
+use super::{PANEL, Real, Runs, Scratch, outer, pack, product};
+
+/// Weights as a kernel reads them.
+pub enum Prepared<T: Real> {
+    /// In panels, for the sum as it is defined.
+    Direct(Packed<T>),
+    /// Transformed for tiles of 4x4 pixels.
+    Four(Packed<T>),
+    /// Transformed for tiles of 2x2 pixels.
+    Two(Packed<T>),
+}
 
 /// The shape of a convolution that keeps the image's size; weights are `[ky][kx][input][output]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,46 +44,65 @@ impl Conv {
         self.kernel * self.kernel * self.inputs * self.outputs
     }
 
-    /// The convolution of the images with `weights`, plus `bias`, through ReLU if asked for.
-    pub fn forward<T: Real>(&self, x: &[T], weights: &[T], bias: &[T], relu: bool, out: &mut [T]) {
-        let finish = Finish { bias, relu };
-        if self.is_transformed() {
-            let packed = winograd::transform_weights(self.inputs, self.outputs, |tap, k, n| {
-                weights[(tap * self.inputs + k) * self.outputs + n]
-            });
-            return winograd::convolve(self, x, &packed, finish, out);
+    /// The weights as [`Conv::forward`] takes them.
+    pub fn prepare<T: Real>(&self, weights: &[T]) -> Prepared<T> {
+        self.prepared(weights, false)
+    }
+
+    fn prepared<T: Real>(&self, weights: &[T], turned: bool) -> Prepared<T> {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let windows = Windows {
+            weights,
+            inputs,
+            outputs,
+            turned,
+        };
+        match self.choice() {
+            Some(Choice::Four) => Prepared::Four(winograd::transform_weights(Four, windows)),
+            Some(Choice::Two) => Prepared::Two(winograd::transform_weights(Two, windows)),
+            None if turned => {
+                let taps = self.kernel * self.kernel;
+                Prepared::Direct(pack(taps * outputs, inputs, |k, n| {
+                    let (tap, output) = (taps - 1 - k / outputs, k % outputs);
+                    weights[(tap * inputs + n) * outputs + output]
+                }))
+            }
+            None => Prepared::Direct(pack(self.kernel * self.kernel * inputs, outputs, |k, n| {
+                weights[k * outputs + n]
+            })),
         }
-        let packed = pack(self.kernel * self.kernel * self.inputs, self.outputs, |k, n| {
-            weights[k * self.outputs + n]
-        });
-        self.apply(x, &packed, finish, out);
+    }
+
+    /// The convolution of the images with weights that [`Conv::prepare`] has laid out for images of this size, plus
+    /// `bias`, through ReLU if asked for.
+    pub fn forward<T: Real>(&self, x: &[T], weights: &Prepared<T>, bias: &[T], relu: bool, out: &mut [T]) {
+        self.finished(x, weights, Finish { bias, relu }, out);
+    }
+
+    fn finished<T: Real>(&self, x: &[T], weights: &Prepared<T>, finish: Finish<'_, T>, out: &mut [T]) {
+        match weights {
+            Prepared::Four(weights) => winograd::convolve(Four, self, x, weights, finish, out),
+            Prepared::Two(weights) => winograd::convolve(Two, self, x, weights, finish, out),
+            Prepared::Direct(weights) => self.apply(x, weights, finish, out),
+        }
     }
 
     /// What the loss's gradient by the outputs says of the inputs: the same product with the window turned round.
     pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], dx: &mut [T]) {
-        let taps = self.kernel * self.kernel;
         let turned = Conv {
             inputs: self.outputs,
             outputs: self.inputs,
             ..*self
         };
-        if self.is_transformed() {
-            let packed = winograd::transform_weights(self.outputs, self.inputs, |tap, k, n| {
-                weights[((taps - 1 - tap) * self.inputs + n) * self.outputs + k]
-            });
-            return winograd::convolve(&turned, dy, &packed, Finish::NOTHING, dx);
-        }
-        let packed = pack(taps * self.outputs, self.inputs, |k, n| {
-            let (tap, output) = (taps - 1 - k / self.outputs, k % self.outputs);
-            weights[(tap * self.inputs + n) * self.outputs + output]
-        });
-        turned.apply(dy, &packed, Finish::NOTHING, dx);
+        turned.finished(dy, &self.prepared(weights, true), Finish::NOTHING, dx);
     }
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
     pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T]) {
-        if self.is_transformed() {
-            return winograd::weight_gradient(self, x, dy, dw);
+        match self.choice_for_weights() {
+            Some(Choice::Four) => return winograd::weight_gradient(Four, self, x, dy, dw),
+            Some(Choice::Two) => return winograd::weight_gradient(Two, self, x, dy, dw),
+            None => {}
         }
         let (padded, window) = self.padded(x);
         let (filled, y_step);

@@ -7,20 +7,20 @@
 //! an order that depends on the shapes alone, so that results are the same for any number of threads. Slices in, slices
 //! out: no tensors, no autograd.
 
+mod blocks;
 mod conv;
-mod lanes;
 mod product;
 mod resample;
 mod scratch;
+mod simd;
 mod winograd;
 
 pub use conv::{Conv, channel_sums, relu_gradient};
-pub use product::{Runs, outer, pack, product};
 pub use resample::{Pool, UpConv, add, concat, split};
-pub use scratch::Scratch;
 
-use lanes::{Columns, Isa, Sweep};
-use winograd::Lines;
+use product::{Runs, outer, pack, product};
+use scratch::Scratch;
+use simd::{Isa, Work};
 
 /// Output pixels a micro-kernel holds in registers.
 const ROWS: usize = 12;
@@ -31,13 +31,7 @@ type Sums<T> = [[[T; PANEL]; 2]; ROWS];
 
 /// The instruction set that the kernels use on this processor.
 pub fn instructions() -> &'static str {
-    match Isa::detect() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => "AVX-512",
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => "AVX2 + FMA",
-        Isa::Portable => "portable",
-    }
+    Isa::detect().name()
 }
 
 /// The numbers the kernels compute with: `f32` for use, `f64` to check gradients with.
@@ -53,7 +47,6 @@ pub trait Real:
     + std::ops::Div<Output = Self>
     + std::ops::AddAssign
     + 'static
-    + Lines
     + sealed::Sealed
 {
     /// 0.
@@ -67,22 +60,9 @@ pub trait Real:
     /// The free list of [`Scratch`].
     #[doc(hidden)]
     fn shelf() -> &'static std::sync::Mutex<Vec<Vec<Self>>>;
-    /// `sums[i][p] += sum over k of x[at[i] + k] * panels[p][k]`.
+    /// Does `work` with the vectors of `isa`.
     #[doc(hidden)]
-    fn gather(
-        isa: Isa,
-        x: &[Self],
-        at: &[usize; ROWS],
-        runs: Runs,
-        panels: Columns<'_, Self>,
-        sums: &mut Sums<Self>,
-    );
-    /// `out[i * step + p * 16 ..] = sum over k of x[i][k] * panels[p][k]` for [`ROWS`] items.
-    #[doc(hidden)]
-    fn multiply(isa: Isa, x: &[Self], panels: Columns<'_, Self>, out: &mut [Self], step: usize);
-    /// `sums[i][p] += sum over pixels of x[i] * y[p]`.
-    #[doc(hidden)]
-    fn sweep(isa: Isa, sweep: &Sweep<'_, Self>, sums: &mut Sums<Self>);
+    fn run<W: Work<Self>>(isa: Isa, work: W);
 }
 
 mod sealed {
@@ -92,9 +72,10 @@ mod sealed {
 }
 
 macro_rules! real {
-    ($t:ty, $gather:path, $multiply:path, $sweep:path) => {
+    ($t:ty, $run:path) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
+            #[inline(always)]
             fn of(value: f64) -> Self {
                 value as $t
             }
@@ -108,24 +89,11 @@ macro_rules! real {
                 static SHELF: std::sync::Mutex<Vec<Vec<$t>>> = std::sync::Mutex::new(Vec::new());
                 &SHELF
             }
-            fn gather(
-                isa: Isa,
-                x: &[Self],
-                at: &[usize; ROWS],
-                runs: Runs,
-                panels: Columns<'_, Self>,
-                sums: &mut Sums<Self>,
-            ) {
-                $gather(isa, x, at, runs, panels, sums)
-            }
-            fn multiply(isa: Isa, x: &[Self], panels: Columns<'_, Self>, out: &mut [Self], step: usize) {
-                $multiply(isa, x, panels, out, step)
-            }
-            fn sweep(isa: Isa, sweep: &Sweep<'_, Self>, sums: &mut Sums<Self>) {
-                $sweep(isa, sweep, sums)
+            fn run<W: Work<Self>>(isa: Isa, work: W) {
+                $run(isa, work);
             }
         }
     };
 }
-real!(f32, lanes::gather_f32, lanes::multiply_f32, lanes::sweep_f32);
-real!(f64, lanes::gather_f64, lanes::multiply_f64, lanes::sweep_f64);
+real!(f32, simd::run_f32);
+real!(f64, simd::run_f64);

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{Columns, Isa, Sweep};
+use super::blocks::{Columns, Gather, Sweep, Swept};
+use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 
 /// Inputs of a block of packed weights: two panels of f32 then take 256 KB, a part of the second-level cache.
@@ -63,7 +64,7 @@ pub fn pack_panels<T: Real>(
 
 impl<T: Real> Packed<T> {
     /// Inputs `from .. to` of panel `first` and, where there is one, of the next.
-    fn panels(&self, first: usize, from: usize, to: usize) -> Columns<'_, T> {
+    pub fn panels(&self, first: usize, from: usize, to: usize) -> Columns<'_, T> {
         let rows = self.values.as_chunks::<PANEL>().0;
         let panel = |p: usize| &rows[p * self.inputs + from..p * self.inputs + to];
         let second = (first + 1) * PANEL < self.columns;
@@ -135,7 +136,15 @@ pub fn product<T: Real>(
                                     .copy_from_slice(&finish.bias[column..][..filled]);
                             }
                         }
-                        T::gather(isa, x, &placed.map(|at| at.0 + shift), part, columns, &mut sums);
+                        let at = &placed.map(|at| at.0 + shift);
+                        let gather = Gather {
+                            x,
+                            at,
+                            runs: part,
+                            columns,
+                            sums: &mut sums,
+                        };
+                        T::run(isa, gather);
                         for (sums, at) in sums.iter_mut().zip(&placed[..valid]) {
                             let sums = sums.as_flattened_mut();
                             if relu {
@@ -228,6 +237,7 @@ pub fn outer<T: Real, X, Y>(
                 y: y.values,
                 y_rows: &y_rows[row..last],
                 y_step: y.step,
+                y_stride: PANEL,
                 panels: columns.div_ceil(PANEL),
                 width,
             };
@@ -244,7 +254,7 @@ pub fn outer<T: Real, X, Y>(
 }
 
 /// `out[k][n] += sum over the pixels of x[k] * y[n]`, with `k < pixels.inputs` and `n < columns`.
-pub fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: &mut [T]) {
+fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: &mut [T]) {
     let held = pixels.inputs.min(ROWS);
     for column in (0..columns).step_by(2 * PANEL) {
         let filled = (columns - column).min(2 * PANEL);
@@ -252,14 +262,20 @@ pub fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: 
             // The last block begins early rather than end late; what it shares is not added twice.
             let start = input.min(pixels.inputs - held);
             let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
-            let block = Sweep {
+            let sweep = Sweep {
                 x: &pixels.x[start..],
                 inputs: held,
                 y: &pixels.y[column..],
                 panels: filled.div_ceil(PANEL),
                 ..pixels
             };
-            T::sweep(isa, &block, &mut sums);
+            T::run(
+                isa,
+                Swept {
+                    sweep,
+                    sums: &mut sums,
+                },
+            );
             for (i, sums) in sums[..held].iter().enumerate().skip(input - start) {
                 let out = &mut out[(start + i) * columns + column..][..filled];
                 for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
@@ -267,23 +283,6 @@ pub fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: 
                 }
             }
         }
-    }
-}
-
-/// `out[i] = x[i] times rows from .. from + inputs of the weights`, for the items of `x` of `inputs` values each, a
-/// multiple of [`ROWS`] of them; an item of `out` has room for `step` values, a whole number of panels.
-pub fn multiply<T: Real>(
-    isa: Isa,
-    x: &[T],
-    (weights, from, inputs): (&Packed<T>, usize, usize),
-    (out, step): (&mut [T], usize),
-) {
-    for column in (0..step).step_by(2 * PANEL) {
-        let columns = weights.panels(column / PANEL, from, from + inputs);
-        let blocks = x
-            .chunks_exact(ROWS * inputs)
-            .zip(out.chunks_exact_mut(ROWS * step));
-        blocks.for_each(|(x, out)| T::multiply(isa, x, columns, &mut out[column..], step));
     }
 }
 

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::conv::widened;
-use super::product::{Finish, Rows};
+use super::product::{Finish, Packed, Rows};
 use super::{PANEL, Real, Runs, outer, pack, product};
 
 /// The shape of a 2x2 max pooling with stride 2; height and width are the input's and even.
@@ -106,8 +106,18 @@ impl UpConv {
         }
     }
 
+    /// The weights as [`UpConv::forward`] takes them: those of the upper outputs, and of the lower.
+    pub fn prepare<T: Real>(&self, weights: &[T]) -> [Packed<T>; 2] {
+        let columns = self.runs().length;
+        [0, 1].map(|lower| {
+            pack(self.inputs, columns, |k, n| {
+                weights[(lower * columns + n) * self.inputs + k]
+            })
+        })
+    }
+
     /// Every input pixel becomes 2x2 output pixels: two products, one for the upper two and one for the lower.
-    pub fn forward<T: Real>(&self, x: &[T], weights: &[T], bias: &[T], out: &mut [T]) {
+    pub fn forward<T: Real>(&self, x: &[T], weights: &[Packed<T>; 2], bias: &[T], out: &mut [T]) {
         let runs = Runs {
             count: 1,
             length: self.inputs,
@@ -115,23 +125,14 @@ impl UpConv {
         };
         let (columns, stride) = (self.runs().length, self.runs().stride);
         let bias = [bias, bias].concat();
-        for lower in 0..2 {
-            let packed = pack(self.inputs, columns, |k, n| {
-                weights[(lower * columns + n) * self.inputs + k]
-            });
+        for (lower, packed) in weights.iter().enumerate() {
             let finish = Finish {
                 bias: &bias,
                 relu: false,
             };
-            product(
-                x,
-                runs,
-                &packed,
-                finish,
-                out,
-                (self.width, 2 * columns),
-                |pixel| (pixel * self.inputs, self.at(pixel) + lower * stride),
-            );
+            product(x, runs, packed, finish, out, (self.width, 2 * columns), |pixel| {
+                (pixel * self.inputs, self.at(pixel) + lower * stride)
+            });
         }
     }
 

@@ -1,17 +1,25 @@
 //! Convolutions that keep the image's size.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::{by_dtype, filled, values};
+use super::{Kept, by_dtype, filled, values, with_kept};
 use crate::model::kernels::{Conv, channel_sums, relu_gradient};
 
 /// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
-/// plus `bias` (outputs), through ReLU where `relu` is set.
+/// plus `bias` (outputs), through ReLU where `relu` is set. `kept` belongs to these weights, if they stay as they are.
 ///
 /// # Errors
 /// Shapes that do not fit, or tensors that are not contiguous f32 or f64.
-pub fn conv(x: &Tensor, weight: &Tensor, bias: &Tensor, relu: bool) -> Result<Tensor> {
-    x.apply_op3(weight, bias, Convolution { relu })
+pub fn conv(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    relu: bool,
+    kept: Option<Arc<Kept>>,
+) -> Result<Tensor> {
+    x.apply_op3(weight, bias, Convolution { relu, kept })
 }
 
 /// What the gradient by the output of [`conv`] says of its input, if that is `wanted`, its weights and its bias.
@@ -39,6 +47,7 @@ pub fn conv_gradients(
 
 struct Convolution {
     relu: bool,
+    kept: Option<Arc<Kept>>,
 }
 
 fn shape_of(x: &Shape, weight: &Shape) -> Result<Conv> {
@@ -75,7 +84,14 @@ impl CustomOp3 for Convolution {
         let out = by_dtype!(x, T => {
             let (x, weight) = (values::<T>(x, x_layout)?, values(weight, weight_layout)?);
             let bias = values(bias, bias_layout)?;
-            filled(conv.pixels() * conv.outputs, |out: &mut [T]| conv.forward(x, weight, bias, self.relu, out))
+            filled(conv.pixels() * conv.outputs, |out: &mut [T]| {
+                with_kept(
+                    self.kept.as_deref(),
+                    [conv.height, conv.width],
+                    || conv.prepare(weight),
+                    |prepared| conv.forward(x, prepared, bias, self.relu, out),
+                )
+            })
         });
         Ok((out, (conv.batch, conv.height, conv.width, conv.outputs).into()))
     }

@@ -10,9 +10,40 @@ mod resample;
 pub use conv::{conv, conv_gradients};
 pub use resample::{add, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients};
 
+use std::any::Any;
+use std::sync::OnceLock;
+
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
 
 use super::kernels::Real;
+
+/// What a layer keeps of weights that will stay as they are: how the kernels want them for images of one size, made when
+/// they are first used.
+#[derive(Default)]
+pub struct Kept(OnceLock<([usize; 2], Box<dyn Any + Send + Sync>)>);
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kept({:?})", self.0.get().map(|(size, _)| size))
+    }
+}
+
+/// Gives `run` the weights that `prepare` lays out for images of this size (height, width), from what is kept if it is for
+/// that size.
+pub(super) fn with_kept<P: Any + Send + Sync, R>(
+    kept: Option<&Kept>,
+    size: [usize; 2],
+    prepare: impl Fn() -> P,
+    run: impl FnOnce(&P) -> R,
+) -> R {
+    if let Some(Kept(kept)) = kept {
+        let (known, prepared) = kept.get_or_init(|| (size, Box::new(prepare())));
+        if let Some(prepared) = prepared.downcast_ref().filter(|_| *known == size) {
+            return run(prepared);
+        }
+    }
+    run(&prepare())
+}
 
 /// The values of a contiguous tensor.
 pub(super) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
@@ -108,7 +139,7 @@ pub(super) mod tests {
                 random(&[kernel, kernel, 3, 5], &mut rng),
                 random(&[5], &mut rng),
             ];
-            check_gradients(&inputs, |v| weighed(&conv(&v[0], &v[1], &v[2], relu)?));
+            check_gradients(&inputs, |v| weighed(&conv(&v[0], &v[1], &v[2], relu, None)?));
         }
     }
 
@@ -126,7 +157,7 @@ pub(super) mod tests {
             random(&[2, 2, 3, 6], &mut rng),
             random(&[3], &mut rng),
         ];
-        check_gradients(&inputs, |v| weighed(&up_conv(&v[0], &v[1], &v[2])?));
+        check_gradients(&inputs, |v| weighed(&up_conv(&v[0], &v[1], &v[2], None)?));
     }
 
     #[test]
@@ -147,8 +178,8 @@ pub(super) mod tests {
             random(&[2, 2, 3, 3], &mut rng),
         ];
         check_gradients(&inputs, |v| {
-            let x = conv(&v[0], &v[1], &v[2], false)?;
-            let below = up_conv(&max_pool(&x)?, &v[3], &v[2])?;
+            let x = conv(&v[0], &v[1], &v[2], false, None)?;
+            let below = up_conv(&max_pool(&x)?, &v[3], &v[2], None)?;
             weighed(&concat(&x, &below)?)
         });
     }
@@ -165,14 +196,14 @@ pub(super) mod tests {
             k.flatten_all().unwrap().to_vec1().unwrap(),
             b.to_vec1().unwrap(),
         );
-        let double: Vec<f64> = conv(&x, &k, &b, true)
+        let double: Vec<f64> = conv(&x, &k, &b, true, None)
             .unwrap()
             .flatten_all()
             .unwrap()
             .to_vec1()
             .unwrap();
         let single = |t: &Var| t.to_dtype(DType::F32).unwrap();
-        let fast = conv(&single(&x), &single(&k), &single(&b), true).unwrap();
+        let fast = conv(&single(&x), &single(&k), &single(&b), true, None).unwrap();
         let fast: Vec<f32> = fast.flatten_all().unwrap().to_vec1().unwrap();
         for (y, col, out) in (0..h * w * o).map(|n| (n / (w * o), n / o % w, n % o)) {
             let mut sum = bs[out];

@@ -1,11 +1,13 @@
 //! Pooling, up-convolution and concatenation.
 
+use std::sync::Arc;
+
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail,
 };
 
 use super::conv::ChannelSums;
-use super::{by_dtype, filled, values};
+use super::{Kept, by_dtype, filled, values, with_kept};
 use crate::model::kernels::{Pool, UpConv, add as add_kernel, concat as concat_kernel, split};
 
 /// The largest of each 2x2 window of `x` (batch, height, width, channels); of equals, the first gets the gradient.
@@ -17,12 +19,12 @@ pub fn max_pool(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Every pixel of `x` (batch, height, width, inputs) becomes 2x2 pixels of `weight` (2, 2, outputs, inputs) times
-/// the pixel plus `bias` (outputs).
+/// the pixel plus `bias` (outputs). `kept` belongs to these weights, if they stay as they are.
 ///
 /// # Errors
 /// Shapes that do not fit, or tensors that are not contiguous f32 or f64.
-pub fn up_conv(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.apply_op3(weight, bias, UpConvolution)
+pub fn up_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, kept: Option<Arc<Kept>>) -> Result<Tensor> {
+    x.apply_op3(weight, bias, UpConvolution { kept })
 }
 
 /// The channels of `a`, then those of `b`.
@@ -160,7 +162,9 @@ impl CustomOp2 for MaxPoolGradient {
     }
 }
 
-struct UpConvolution;
+struct UpConvolution {
+    kept: Option<Arc<Kept>>,
+}
 
 fn up_of(x: &Shape, weight: &Shape) -> Result<UpConv> {
     let (batch, height, width, channels) = x.dims4()?;
@@ -196,7 +200,14 @@ impl CustomOp3 for UpConvolution {
         let storage = by_dtype!(x, T => {
             let (x, weight) = (values::<T>(x, x_layout)?, values(weight, weight_layout)?);
             let bias = values(bias, bias_layout)?;
-            filled(pixels * up.outputs, |out: &mut [T]| up.forward(x, weight, bias, out))
+            filled(pixels * up.outputs, |out: &mut [T]| {
+                with_kept(
+                    self.kept.as_deref(),
+                    [up.height, up.width],
+                    || up.prepare(weight),
+                    |prepared| up.forward(x, prepared, bias, out),
+                )
+            })
         });
         Ok((
             storage,

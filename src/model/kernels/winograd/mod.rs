@@ -1,307 +1,424 @@
-//! 3x3 convolutions by Winograd's F(4x4, 3x3): 36 products of small matrices for 16 pixels instead of 144.
+//! 3x3 convolutions by Winograd's F(4x4, 3x3) and F(2x2, 3x3): fewer products of small matrices.
 //!
-//! The image is cut into tiles of 4x4 output pixels, each of which needs 6x6 input pixels. With d the input tile, g the
-//! window and Y the output tile of one channel pair,
+//! The image is cut into tiles of 4x4 (or 2x2) output pixels, each of which needs 6x6 (4x4) input pixels. With d the
+//! input tile, g the window and Y the output tile of one channel pair,
 //!
 //! ```text
 //! Y = A' [ (G g G') .* (B' d B) ] A        dg = G' [ (B' d B) .* (A dY A') ] G
 //! ```
 //!
-//! where `.*` is taken place by place. Summed over channels (for dg: over tiles), each of the 36 places is a matrix
+//! where `.*` is taken place by place. Summed over channels (for dg: over tiles), each of the 36 (16) places is a matrix
 //! product of its own. The input's gradient is the first formula with the window turned round and inputs and outputs
-//! exchanged. All three are exact; in f32 they lose about one decimal digit against the direct sum.
+//! exchanged. All are exact; in f32 they lose about one decimal digit against the direct sum. The larger tiles save more
+//! products, the smaller ones have less than half the transformed weights, which is what small images of many channels
+//! wait for.
 //!
-//! Source: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, with its matrices for
-//! F(4x4, 3x3), whose interpolation points are 0, 1, -1, 2, -2 and infinity.
+//! Source: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, with its matrices.
 
-mod lines;
+mod form;
+mod tiles;
+
+use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
+use super::blocks::{Multiply, Sweep, Swept};
 use super::conv::Conv;
-use super::lanes::{Isa, Sweep};
-use super::product::{Finish, Packed, accumulate, multiply, pack_panels};
+use super::product::{Finish, Packed, pack_panels};
+use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
-pub use lines::Lines;
-use lines::{Pixels, Spot};
+use form::Form;
+pub use form::{Four, Two};
+pub use tiles::Windows;
+use tiles::{Cut, Gathered, GatheredWindows, Gradient, Input, Layout, Spread, SpreadWindows};
 
-/// Places of a transformed tile.
-const PLACES: usize = 36;
-/// Edge of an output tile.
-const EDGE: usize = 4;
-/// An image of fewer tiles is worth transforming only if its windows are few too.
+/// An image of fewer tiles of 4x4 pixels takes those of 2x2, unless its windows are few.
 const MANY: usize = 16;
-/// Windows (inputs times outputs) whose transforms a second-level cache holds.
+/// Windows (inputs times outputs) whose larger transforms a second-level cache holds.
 const FEW: usize = 128 * 128;
+/// Tiles in all from which a weight gradient is worth transforming: it has to write and read sums for every place.
+const WORTH_SUMMING: usize = 32;
 /// Values of the transformed tiles of one task: about 1 MB of f32, a core's second-level cache.
 const CACHED: usize = 262_144;
-/// Values of the transformed tiles that are summed into a weight gradient at a time.
-const SWEPT: usize = 1 << 20;
+/// Values of the transformed tiles that are summed into a weight gradient at a time: what a shared cache holds.
+const SWEPT: usize = 1 << 22;
+/// Tiles that lie together where tasks share them: whole blocks of the products' kernel.
+const SHARE: usize = 4 * ROWS;
 
-/// Tiles that a task transforms at a time for a weight gradient.
-const SHARE: usize = 64;
+/// Which form a convolution takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// F(4x4, 3x3)
+    Four,
+    /// F(2x2, 3x3)
+    Two,
+}
 
 impl Conv {
-    /// Whether the convolution is worth transforming. The number of images has no say, so that an image gives the same
-    /// numbers whichever others are beside it.
-    pub(super) fn is_transformed(&self) -> bool {
-        let tiles = self.height.div_ceil(EDGE) * self.width.div_ceil(EDGE);
-        let pays = tiles >= MANY || tiles > 1 && self.inputs * self.outputs <= FEW;
-        self.kernel == 3 && self.inputs.is_multiple_of(8) && self.outputs.is_multiple_of(8) && pays
+    /// The form for this convolution, if it can be transformed. The number of images has no say, so that an image gives
+    /// the same numbers whichever others are beside it.
+    pub(super) fn choice(&self) -> Option<Choice> {
+        let tiles = self.height.div_ceil(4) * self.width.div_ceil(4);
+        let fits = self.kernel == 3 && self.inputs.is_multiple_of(8) && self.outputs.is_multiple_of(8);
+        let large = tiles >= MANY || tiles > 1 && self.inputs * self.outputs <= FEW;
+        fits.then_some(if large { Choice::Four } else { Choice::Two })
+    }
+
+    /// The form for its weights' gradient. Here the images are summed over anyway.
+    pub(super) fn choice_for_weights(&self) -> Option<Choice> {
+        let edge = |choice| if choice == Choice::Four { 4 } else { 2 };
+        self.choice()
+            .filter(|choice| Cut::of(self, edge(*choice)).tiles() >= WORTH_SUMMING)
     }
 }
 
-/// The transformed windows `G g G'`, packed place by place; `at(tap, k, n)` is the weight from channel `k` to channel
-/// `n` under tap `3 * ky + kx`.
-pub fn transform_weights<T: Real>(
-    inputs: usize,
-    outputs: usize,
-    at: impl Fn(usize, usize, usize) -> T + Sync,
+/// The transformed windows `G g G'`, packed place by place.
+pub fn transform_weights<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
+    _: F,
+    windows: Windows<'_, T>,
 ) -> Packed<T> {
-    pack_panels(PLACES * inputs, outputs, |first, rows| {
-        let filled = PANEL.min(outputs - first);
-        for k in 0..inputs {
-            let window: [[T; PANEL]; 9] = std::array::from_fn(|tap| {
-                std::array::from_fn(|n| {
-                    if n < filled {
-                        at(tap, k, first + n)
-                    } else {
-                        T::ZERO
-                    }
-                })
-            });
-            let columns = [0, 1, 2].map(|x| window_line([&window[x], &window[3 + x], &window[6 + x]]));
-            for y in 0..6 {
-                let line = window_line([&columns[0][y], &columns[1][y], &columns[2][y]]);
-                for (x, lanes) in line.into_iter().enumerate() {
-                    rows[(6 * y + x) * inputs + k] = lanes;
-                }
-            }
-        }
+    let (rows, columns) = windows.size();
+    let isa = Isa::detect();
+    pack_panels(I * I * rows, columns, |column, out| {
+        T::run(
+            isa,
+            SpreadWindows {
+                form: PhantomData::<F>,
+                windows,
+                column,
+                out,
+            },
+        );
     })
 }
 
-/// One line of `G g`, lane by lane.
-fn window_line<T: Real>(g: [&[T; PANEL]; 3]) -> [[T; PANEL]; 6] {
-    let [quarter, sixth, twelfth, twentyfourth] = [4.0, 6.0, 12.0, 24.0].map(|n| T::of(1.0 / n));
-    let mut out = [[T::ZERO; PANEL]; 6];
-    for n in 0..PANEL {
-        let [g0, g1, g2] = g.map(|g| g[n]);
-        let (even, odd) = ((g0 + g2) * sixth, g1 * sixth);
-        let (far, near) = (g0 * twentyfourth + g2 * sixth, g1 * twelfth);
-        out[0][n] = g0 * quarter;
-        out[1][n] = T::ZERO - even - odd;
-        out[2][n] = odd - even;
-        out[3][n] = far + near;
-        out[4][n] = far - near;
-        out[5][n] = g2;
-    }
-    out
+/// One task's tiles and what it makes of them.
+struct Piece<'a, T> {
+    /// Rows of tiles.
+    rows: std::ops::Range<usize>,
+    /// The outputs of these rows.
+    out: &'a mut [T],
 }
 
-/// `G' u G`, the transpose of what [`window_line`] does twice.
-fn window_of<T: Real>(places: &[T; PLACES]) -> [T; 9] {
-    let line = |u: [T; 6]| {
-        let [quarter, sixth, twelfth, twentyfourth] = [4.0, 6.0, 12.0, 24.0].map(|n| T::of(1.0 / n));
-        let (sum, difference) = (u[1] + u[2], u[2] - u[1]);
-        let (far, near) = (u[3] + u[4], u[3] - u[4]);
-        [
-            u[0] * quarter - sum * sixth + far * twentyfourth,
-            difference * sixth + near * twelfth,
-            far * sixth - sum * sixth + u[5],
-        ]
-    };
-    let mut columns = [[T::ZERO; 6]; 3];
-    for x in 0..6 {
-        let column = std::array::from_fn(|y| places[6 * y + x]);
-        for (columns, value) in columns.iter_mut().zip(line(column)) {
-            columns[x] = value;
-        }
+/// The outputs in pieces of `rows` rows of tiles.
+fn pieces<'a, T>(cut: &Cut, rows: usize, outputs: usize, mut out: &'a mut [T]) -> Vec<Piece<'a, T>> {
+    let mut pieces = Vec::new();
+    for first in (0..cut.rows()).step_by(rows) {
+        let last = cut.rows().min(first + rows);
+        let pixels = cut.pixels_before(last) - cut.pixels_before(first);
+        let (piece, rest) = out.split_at_mut(pixels * outputs);
+        pieces.push(Piece {
+            rows: first..last,
+            out: piece,
+        });
+        out = rest;
     }
-    let mut window = [T::ZERO; 9];
-    for (window, column) in window.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
-        *window = line(column);
-    }
-    window
-}
-
-/// How an image is cut: the tiles of a row of tiles, and the rows of tiles of an image.
-#[derive(Clone, Copy)]
-struct Cut {
-    conv: Conv,
-    across: usize,
-    down: usize,
-}
-
-impl Cut {
-    fn of(conv: &Conv) -> Cut {
-        Cut {
-            conv: *conv,
-            across: conv.width.div_ceil(EDGE),
-            down: conv.height.div_ceil(EDGE),
-        }
-    }
-
-    fn tiles(&self) -> usize {
-        self.conv.batch * self.down * self.across
-    }
-
-    /// Where the `N x N` pixels of tile `tile` lie in images of `channels` channels, the first `border` rows and columns
-    /// before the output tile.
-    fn pixels<const N: usize, const P: usize>(
-        &self,
-        tile: usize,
-        border: usize,
-        channels: usize,
-    ) -> Pixels<P> {
-        let (image, rest) = (tile / (self.down * self.across), tile % (self.down * self.across));
-        let (top, left) = (rest / self.across * EDGE, rest % self.across * EDGE);
-        let row = |y: usize| {
-            let y = (top + y).wrapping_sub(border);
-            (y < self.conv.height).then(|| (image * self.conv.height + y) * self.conv.width * channels)
-        };
-        let rows: [Option<usize>; N] = std::array::from_fn(row);
-        let column = |x: usize| {
-            let x = (left + x).wrapping_sub(border);
-            (x < self.conv.width).then(|| x * channels)
-        };
-        let columns: [Option<usize>; N] = std::array::from_fn(column);
-        std::array::from_fn(|at| Some(rows[at / N]? + columns[at % N]?))
-    }
+    pieces
 }
 
 /// The convolution of images with transformed weights, finished.
-pub fn convolve<T: Real>(conv: &Conv, x: &[T], weights: &Packed<T>, finish: Finish<'_, T>, out: &mut [T]) {
-    let (isa, cut) = (Isa::detect(), Cut::of(conv));
+pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
+    _: F,
+    conv: &Conv,
+    x: &[T],
+    weights: &Packed<T>,
+    finish: Finish<'_, T>,
+    out: &mut [T],
+) {
+    let cut = Cut::of(conv, O);
+    let work = Convolution::<T, F, I, O> {
+        form: PhantomData,
+        isa: Isa::detect(),
+        cut,
+        conv,
+        x,
+        weights,
+        finish,
+    };
     let (inputs, outputs) = (conv.inputs, conv.outputs);
-    let step = outputs.next_multiple_of(PANEL);
-    // Rows of tiles a task takes: what its caches hold, and an equal share for every thread.
-    let at_once = (CACHED / (PLACES * (inputs + step))).clamp(48, 192);
     let threads = rayon::current_num_threads();
-    let tasks = cut.tiles().div_ceil(at_once).next_multiple_of(threads);
-    let rows = (conv.batch * cut.down).div_ceil(tasks);
-    let mut pieces = Vec::new();
-    let mut rest = out;
-    for first in (0..conv.batch * cut.down).step_by(rows) {
-        let count = rows.min(conv.batch * cut.down - first);
-        let lines: usize = (first..first + count)
-            .map(|row| EDGE.min(conv.height - row % cut.down * EDGE))
-            .sum();
-        let (piece, after) = rest.split_at_mut(lines * conv.width * outputs);
-        pieces.push((first * cut.across, count * cut.across, piece));
-        rest = after;
+    // Every task of its own reads all weights. Where they are more than the tiles, tasks share the tiles instead.
+    if inputs * outputs * threads >= 2 * cut.tiles() * (inputs + outputs) {
+        return work.together(out);
     }
-    pieces.into_par_iter().for_each(|(first, count, out)| {
+    // What a task's caches hold, and an equal share for every thread.
+    let at_once = (CACHED / (I * I * (inputs + outputs))).clamp(48, 192);
+    let tasks = cut.tiles().div_ceil(at_once).next_multiple_of(threads);
+    let rows = cut.rows().div_ceil(tasks);
+    pieces(&cut, rows, outputs, out)
+        .into_par_iter()
+        .for_each(|piece| work.alone(piece));
+}
+
+struct Convolution<'a, T: Real, F, const I: usize, const O: usize> {
+    form: PhantomData<F>,
+    isa: Isa,
+    cut: Cut,
+    conv: &'a Conv,
+    x: &'a [T],
+    weights: &'a Packed<T>,
+    finish: Finish<'a, T>,
+}
+
+impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, F, I, O> {
+    /// Some rows of tiles from beginning to end.
+    fn alone(&self, piece: Piece<'_, T>) {
+        let tiles = piece.rows.start * self.cut.across..piece.rows.end * self.cut.across;
         // Whole blocks of the products' kernel; what the last one has too many is computed and not looked at.
+        let held = tiles.len().next_multiple_of(ROWS);
+        let (from, to) = (
+            Layout::of(held, self.conv.inputs),
+            Layout::of(held, self.conv.outputs),
+        );
+        let mut spread = Scratch::take(I * I * from.place);
+        self.spread(tiles.clone(), &mut spread, from);
+        let mut products = Scratch::take(I * I * to.place);
+        for (place, products) in products.chunks_mut(to.place).enumerate() {
+            for (pair, out) in products.chunks_mut(2 * to.panel).enumerate() {
+                let x = &spread[place * from.place..][..from.place];
+                self.multiply((place, 2 * pair), (x, from.panel), held, (out, to.panel));
+            }
+        }
+        self.gather(piece, &products, to);
+    }
+
+    /// All tiles, transformed; then the products, place by place and panel by panel; then all outputs.
+    fn together(&self, out: &mut [T]) {
+        let count = self.cut.tiles();
         let held = count.next_multiple_of(ROWS);
-        let mut tiles = Scratch::take(PLACES * held * inputs);
-        for tile in 0..count {
-            let at = cut.pixels::<6, PLACES>(first + tile, 1, inputs);
-            let spot = Spot {
-                first: tile * inputs,
-                stride: held * inputs,
-                channels: inputs,
-            };
-            T::spread_input(isa, x, &at, &mut tiles, spot);
-        }
-        let mut products = Scratch::take(PLACES * held * step);
-        for place in 0..PLACES {
-            multiply(
-                isa,
-                &tiles[place * held * inputs..][..held * inputs],
-                (weights, place * inputs, inputs),
-                (&mut products[place * held * step..][..held * step], step),
-            );
-        }
-        let base = first / cut.across;
-        let base = (base / cut.down * conv.height + base % cut.down * EDGE) * conv.width * outputs;
-        for tile in 0..count {
-            let at = cut.pixels::<4, 16>(first + tile, 0, outputs);
-            let at = at.map(|at| at.map(|at| at - base));
-            let spot = Spot {
-                first: tile * step,
-                stride: held * step,
+        let (from, to) = (
+            Layout::of(SHARE, self.conv.inputs),
+            Layout::of(held, self.conv.outputs),
+        );
+        let share = I * I * from.place;
+        let mut spread = Scratch::take(count.div_ceil(SHARE) * share);
+        spread.par_chunks_mut(share).enumerate().for_each(|(n, spread)| {
+            self.spread(n * SHARE..count.min((n + 1) * SHARE), spread, from);
+        });
+        let mut products = Scratch::take(I * I * to.place);
+        products
+            .par_chunks_mut(to.place)
+            .enumerate()
+            .for_each(|(place, products)| {
+                products
+                    .par_chunks_mut(2 * to.panel)
+                    .enumerate()
+                    .for_each(|(pair, out)| {
+                        for (n, spread) in spread.chunks(share).enumerate() {
+                            let x = &spread[place * from.place..][..from.place];
+                            let items = SHARE.min(held - n * SHARE);
+                            let out = &mut out[n * SHARE * PANEL..];
+                            self.multiply((place, 2 * pair), (x, from.panel), items, (out, to.panel));
+                        }
+                    });
+            });
+        let rows = self.cut.rows().div_ceil(4 * rayon::current_num_threads());
+        pieces(&self.cut, rows, self.conv.outputs, out)
+            .into_par_iter()
+            .for_each(|piece| {
+                let first = piece.rows.start * self.cut.across * PANEL;
+                self.gather(piece, &products[first..], to);
+            });
+    }
+
+    fn spread(&self, tiles: std::ops::Range<usize>, out: &mut [T], layout: Layout) {
+        T::run(
+            self.isa.for_channels(self.conv.inputs),
+            Spread {
+                lines: PhantomData::<Input<F, O>>,
+                cut: self.cut,
+                images: self.x,
+                channels: self.conv.inputs,
+                tiles,
+                out,
+                layout,
+            },
+        );
+    }
+
+    fn multiply(
+        &self,
+        (place, panel): (usize, usize),
+        (x, step): (&[T], usize),
+        items: usize,
+        (out, stride): (&mut [T], usize),
+    ) {
+        let inputs = self.conv.inputs;
+        let columns = self.weights.panels(panel, place * inputs, (place + 1) * inputs);
+        let multiply = Multiply {
+            x,
+            step,
+            items,
+            inputs,
+            columns,
+            out,
+            stride,
+        };
+        T::run(self.isa, multiply);
+    }
+
+    fn gather(&self, piece: Piece<'_, T>, products: &[T], layout: Layout) {
+        let outputs = self.conv.outputs;
+        T::run(
+            self.isa.for_channels(outputs),
+            Gathered {
+                form: PhantomData::<F>,
+                cut: self.cut,
+                products,
+                layout,
+                finish: self.finish,
                 channels: outputs,
-            };
-            T::gather_output(isa, &products, spot, finish, out, &at);
-        }
-    });
+                tiles: piece.rows.start * self.cut.across..piece.rows.end * self.cut.across,
+                out: piece.out,
+                base: self.cut.pixels_before(piece.rows.start) * outputs,
+            },
+        );
+    }
 }
 
 /// The loss's gradient by the weights, `[tap][input][output]`.
-pub fn weight_gradient<T: Real>(conv: &Conv, x: &[T], dy: &[T], dw: &mut [T]) {
-    let (isa, cut) = (Isa::detect(), Cut::of(conv));
+pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
+    _: F,
+    conv: &Conv,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) {
+    let (isa, cut) = (Isa::detect(), Cut::of(conv, O));
     let (inputs, outputs) = (conv.inputs, conv.outputs);
-    let step = outputs.next_multiple_of(PANEL);
     // As many tiles at a time as the shared cache holds: a size that the shapes alone decide, as the order of sums is.
-    let at_once = (SWEPT / (PLACES * (inputs + step))).clamp(64, 1024);
-    let mut sums = Scratch::take(PLACES * inputs * outputs);
-    sums.fill(T::ZERO);
+    let at_once = (SWEPT / (I * I * (inputs + outputs)))
+        .clamp(256, 1024)
+        .next_multiple_of(SHARE);
+    let (from_x, from_y) = (Layout::of(SHARE, inputs), Layout::of(SHARE, outputs));
+    let (share_x, share_y) = (I * I * from_x.place, I * I * from_y.place);
+    let mut sums = Scratch::take(I * I * inputs * outputs);
     for first in (0..cut.tiles()).step_by(at_once) {
         let count = at_once.min(cut.tiles() - first);
-        // Tasks write `[task][place][tile][channel]`: a task's tiles lie together.
-        let (mut tiles, mut gradients) = (
-            Scratch::take(PLACES * count * inputs),
-            Scratch::take(PLACES * count * step),
-        );
-        if step > outputs {
-            gradients.fill(T::ZERO);
-        }
+        let shares = count.div_ceil(SHARE);
+        let (mut tiles, mut gradients) = (Scratch::take(shares * share_x), Scratch::take(shares * share_y));
         let tasks = tiles
-            .par_chunks_mut(PLACES * SHARE * inputs)
-            .zip(gradients.par_chunks_mut(PLACES * SHARE * step));
-        tasks.enumerate().for_each(|(task, (tiles, gradients))| {
-            let n = SHARE.min(count - task * SHARE);
-            for tile in 0..n {
-                let spot = |step: usize, channels: usize| Spot {
-                    first: tile * step,
-                    stride: n * step,
-                    channels,
-                };
-                let number = first + task * SHARE + tile;
-                let at = cut.pixels::<6, PLACES>(number, 1, inputs);
-                T::spread_input(isa, x, &at, tiles, spot(inputs, inputs));
-                let at = cut.pixels::<4, 16>(number, 0, outputs);
-                T::spread_gradient(isa, dy, &at, gradients, spot(step, outputs));
-            }
+            .par_chunks_mut(share_x)
+            .zip(gradients.par_chunks_mut(share_y));
+        tasks.enumerate().for_each(|(n, (spread_x, spread_y))| {
+            let tiles = first + n * SHARE..first + count.min((n + 1) * SHARE);
+            T::run(
+                isa.for_channels(inputs),
+                Spread {
+                    lines: PhantomData::<Input<F, O>>,
+                    cut,
+                    images: x,
+                    channels: inputs,
+                    tiles: tiles.clone(),
+                    out: spread_x,
+                    layout: from_x,
+                },
+            );
+            T::run(
+                isa.for_channels(outputs),
+                Spread {
+                    lines: PhantomData::<Gradient<F>>,
+                    cut,
+                    images: dy,
+                    channels: outputs,
+                    tiles,
+                    out: spread_y,
+                    layout: from_y,
+                },
+            );
         });
         sums.par_chunks_mut(inputs * outputs)
             .enumerate()
             .for_each(|(place, sums)| {
-                for from in (0..count).step_by(SHARE) {
-                    let n = SHARE.min(count - from);
-                    let at = from * PLACES + place * n;
-                    let tiles = Sweep {
-                        x: &tiles[at * inputs..][..n * inputs],
-                        x_rows: &[0],
-                        x_step: inputs,
-                        inputs,
-                        y: &gradients[at * step..][..n * step],
-                        y_rows: &[0],
-                        y_step: step,
-                        panels: step / PANEL,
-                        width: n,
-                    };
-                    accumulate(isa, tiles, outputs, sums);
-                }
+                let pixels = Summed {
+                    isa,
+                    x: (&tiles, share_x, place * from_x.place, from_x.panel),
+                    y: (&gradients, share_y, place * from_y.place, from_y.panel),
+                    count,
+                    outputs,
+                };
+                // 8 inputs are half a panel.
+                sums.par_chunks_mut(8 * outputs)
+                    .enumerate()
+                    .for_each(|(n, sums)| pixels.sum(n, first > 0, sums));
             });
     }
-    let mut windows = Scratch::take(9 * inputs * outputs);
-    windows
-        .par_chunks_mut(9 * outputs)
-        .enumerate()
-        .for_each(|(k, windows)| {
-            for n in 0..outputs {
-                let places = std::array::from_fn(|place| sums[(place * inputs + k) * outputs + n]);
-                for (tap, value) in window_of(&places).into_iter().enumerate() {
-                    windows[tap * outputs + n] = value;
+    let mut taps: Vec<_> = dw
+        .chunks_mut(inputs * outputs)
+        .map(|tap| tap.chunks_mut(8 * outputs))
+        .collect();
+    let rows: Vec<[&mut [T]; 9]> = (0..inputs / 8)
+        .map(|_| std::array::from_fn(|tap| taps[tap].next().expect("every tap has as many rows")))
+        .collect();
+    rows.into_par_iter().enumerate().for_each(|(n, out)| {
+        T::run(
+            isa,
+            GatheredWindows {
+                form: PhantomData::<F>,
+                sums: &sums[n * 8 * outputs..],
+                place: inputs * outputs,
+                taps: out,
+            },
+        );
+    });
+}
+
+/// One place's tiles and gradients of tiles: values, from share to share, where the place begins in one, and from panel to
+/// panel.
+struct Summed<'a, T> {
+    isa: Isa,
+    x: (&'a [T], usize, usize, usize),
+    y: (&'a [T], usize, usize, usize),
+    count: usize,
+    outputs: usize,
+}
+
+impl<T: Real> Summed<'_, T> {
+    /// The sums, over all tiles, of the `n`th 8 inputs times every output; `further` ones are added to `out`.
+    fn sum(&self, n: usize, further: bool, out: &mut [T]) {
+        let (full, rest) = (self.count / SHARE, self.count % SHARE);
+        let from = |(_, share, place, panel): (&[T], usize, usize, usize), channel: usize| {
+            (0..=full)
+                .map(|n| n * share + place + channel / PANEL * panel + channel % PANEL)
+                .collect::<Vec<_>>()
+        };
+        let x_rows = from(self.x, 8 * n);
+        for column in (0..self.outputs).step_by(2 * PANEL) {
+            let filled = (self.outputs - column).min(2 * PANEL);
+            let y_rows = from(self.y, column);
+            let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
+            for (shares, width) in [(0..full, SHARE), (full..full + 1, rest)] {
+                let sweep = Sweep {
+                    x: self.x.0,
+                    x_rows: &x_rows[shares.clone()],
+                    x_step: PANEL,
+                    inputs: 8,
+                    y: self.y.0,
+                    y_rows: &y_rows[shares],
+                    y_step: PANEL,
+                    y_stride: self.y.3,
+                    panels: filled.div_ceil(PANEL),
+                    width,
+                };
+                T::run(
+                    self.isa,
+                    Swept {
+                        sweep,
+                        sums: &mut sums,
+                    },
+                );
+            }
+            for (out, sums) in out.chunks_exact_mut(self.outputs).zip(&sums) {
+                let out = &mut out[column..][..filled];
+                let sums = &sums.as_flattened()[..filled];
+                if further {
+                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
+                } else {
+                    out.copy_from_slice(sums);
                 }
             }
-        });
-    dw.par_chunks_mut(outputs).enumerate().for_each(|(row, dw)| {
-        let (tap, k) = (row / inputs, row % inputs);
-        dw.copy_from_slice(&windows[(k * 9 + tap) * outputs..][..outputs]);
-    });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -352,27 +469,53 @@ mod tests {
         [y, dx, dw]
     }
 
+    /// Both forms against the definition.
     fn check<T: Real>(conv: Conv, seed: u64, tolerance: f64) {
+        check_form::<T, _, 6, 4>(Four, conv, seed, tolerance);
+        check_form::<T, _, 4, 2>(Two, conv, seed, tolerance);
+    }
+
+    fn check_form<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
+        form: F,
+        conv: Conv,
+        seed: u64,
+        tolerance: f64,
+    ) {
         let mut rng = Rng::new(seed);
         let x: Vec<T> = numbers(conv.pixels() * conv.inputs, &mut rng);
         let w: Vec<T> = numbers(conv.weights(), &mut rng);
         let dy: Vec<T> = numbers(conv.pixels() * conv.outputs, &mut rng);
         let expected = direct(&conv, &wide(&x), &wide(&w), &wide(&dy));
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
-        let packed = transform_weights(conv.inputs, conv.outputs, |tap, k, n| {
-            w[(tap * conv.inputs + k) * conv.outputs + n]
-        });
-        convolve(&conv, &x, &packed, Finish::NOTHING, &mut y);
+        let mut windows = Windows {
+            weights: &w,
+            inputs: conv.inputs,
+            outputs: conv.outputs,
+            turned: false,
+        };
+        convolve(
+            form,
+            &conv,
+            &x,
+            &transform_weights(form, windows),
+            Finish::NOTHING,
+            &mut y,
+        );
         let turned = Conv {
             inputs: conv.outputs,
             outputs: conv.inputs,
             ..conv
         };
-        let packed = transform_weights(conv.outputs, conv.inputs, |tap, k, n| {
-            w[((8 - tap) * conv.inputs + n) * conv.outputs + k]
-        });
-        convolve(&turned, &dy, &packed, Finish::NOTHING, &mut dx);
-        weight_gradient(&conv, &x, &dy, &mut dw);
+        windows.turned = true;
+        convolve(
+            form,
+            &turned,
+            &dy,
+            &transform_weights(form, windows),
+            Finish::NOTHING,
+            &mut dx,
+        );
+        weight_gradient(form, &conv, &x, &dy, &mut dw);
         for (name, got, expected) in [
             ("y", y, &expected[0]),
             ("dx", dx, &expected[1]),
@@ -430,10 +573,16 @@ mod tests {
             numbers(conv.weights(), &mut rng),
         );
         let bias: Vec<f64> = numbers(8, &mut rng);
-        let packed = transform_weights(8, 8, |tap, k, n| w[(tap * 8 + k) * 8 + n]);
+        let windows = Windows {
+            weights: &w,
+            inputs: 8,
+            outputs: 8,
+            turned: false,
+        };
+        let packed = transform_weights(Two, windows);
         let convolved = |finish: Finish<'_, f64>| {
             let mut y = vec![0.0; conv.pixels() * 8];
-            convolve(&conv, &x, &packed, finish, &mut y);
+            convolve(Two, &conv, &x, &packed, finish, &mut y);
             y
         };
         let plain = convolved(Finish::NOTHING);

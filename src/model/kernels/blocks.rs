@@ -1,0 +1,439 @@
+//! The innermost loops: blocks of sums that stay in registers.
+//!
+//! Sums are held as rows (pixels, tiles, inputs) times vectors of columns (output channels); how many of each depends on
+//! the registers of the instruction set, and never the order in which one sum's terms are added.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the indices are those of the matrices in the formulas; iterators would hide them"
+)]
+
+use super::product::Runs;
+use super::simd::{Simd, Work};
+use super::{PANEL, ROWS, Real, Sums};
+
+/// One panel of packed weights, or two: `[k][channel]` each.
+#[derive(Clone, Copy)]
+pub struct Columns<'a, T> {
+    /// The first panel.
+    pub first: &'a [[T; PANEL]],
+    /// The second, where there is one.
+    pub second: Option<&'a [[T; PANEL]]>,
+}
+
+impl<'a, T> Columns<'a, T> {
+    /// How many panels, and both; the first stands in for a second that is not there.
+    #[inline(always)]
+    fn panels(self) -> (usize, [&'a [[T; PANEL]]; 2]) {
+        match self.second {
+            Some(second) => (2, [self.first, second]),
+            None => (1, [self.first; 2]),
+        }
+    }
+}
+
+/// Calls `$block::<T, S, rows, vectors>($simd, .., $row, $panel)` for every block of `$rows` rows and `$panels` panels that the
+/// vectors of `S` make; `$rows` is 12 or 8.
+macro_rules! in_blocks {
+    ($S:ty, $rows:expr, $panels:expr, |$row:ident, $panel:ident| $block:ident($($argument:expr),*)) => {
+        match (<$S>::LANES, $rows, $panels) {
+            (16, 12, 2) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 2>($($argument),*) }
+            (16, 12, _) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 1>($($argument),*) }
+            (16, _, 2) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 2>($($argument),*) }
+            (16, ..) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 1>($($argument),*) }
+            (8, 12, panels) => for $panel in 0..panels {
+                for $row in [0, 6] { $block::<T, S, 6, 2>($($argument),*) }
+            },
+            (8, _, panels) => for $panel in 0..panels {
+                for $row in [0, 4] { $block::<T, S, 4, 2>($($argument),*) }
+            },
+            (_, 12, panels) => for $panel in 0..panels {
+                for $row in [0, 6] { $block::<T, S, 6, 4>($($argument),*) }
+            },
+            (_, _, panels) => for $panel in 0..panels {
+                for $row in [0, 4] { $block::<T, S, 4, 4>($($argument),*) }
+            },
+        }
+    };
+}
+
+/// The `W` vectors of row `k` of the weights, from panel `panel` on.
+#[inline(always)]
+fn weights<T: Real, S: Simd<T>, const W: usize>(
+    simd: S,
+    panels: &[&[[T; PANEL]]; 2],
+    panel: usize,
+    k: usize,
+) -> [S::Vector; W] {
+    let mut vectors = [simd.zero(); W];
+    for (v, vector) in vectors.iter_mut().enumerate() {
+        let column = v * S::LANES;
+        *vector = simd.load(&panels[panel + column / PANEL][k][column % PANEL..]);
+    }
+    vectors
+}
+
+/// Adds the `M` rows of sums from `row` on, and their vectors from panel `panel` on, to `sums`.
+#[inline(always)]
+fn add<T: Real, S: Simd<T>, const M: usize, const W: usize>(
+    simd: S,
+    held: [[S::Vector; W]; M],
+    (row, panel): (usize, usize),
+    sums: &mut Sums<T>,
+) {
+    for i in 0..M {
+        for v in 0..W {
+            let column = v * S::LANES;
+            let sums = &mut sums[row + i][panel + column / PANEL][column % PANEL..];
+            simd.store(simd.add(simd.load(sums), held[i][v]), sums);
+        }
+    }
+}
+
+/// `sums[i][p] += sum over k of x[at[i] + k] * columns[p][k]`, with `k` over the runs.
+pub struct Gather<'a, T> {
+    /// The inputs.
+    pub x: &'a [T],
+    /// Where each item's begin.
+    pub at: &'a [usize; ROWS],
+    /// Where they go on.
+    pub runs: Runs,
+    /// What they are multiplied by.
+    pub columns: Columns<'a, T>,
+    /// What is added to.
+    pub sums: &'a mut Sums<T>,
+}
+
+impl<T: Real> Work<T> for Gather<'_, T> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, simd: S) {
+        let (count, panels) = self.columns.panels();
+        let Gather {
+            x, at, runs, sums, ..
+        } = self;
+        in_blocks!(S, ROWS, count, |row, panel| gather(
+            simd,
+            (x, &at[row..], runs),
+            &panels,
+            (row, panel),
+            sums
+        ));
+    }
+}
+
+#[inline(always)]
+fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
+    simd: S,
+    (x, at, runs): (&[T], &[usize], Runs),
+    panels: &[&[[T; PANEL]]; 2],
+    (row, panel): (usize, usize),
+    sums: &mut Sums<T>,
+) {
+    let mut held = [[simd.zero(); W]; M];
+    for run in 0..runs.count {
+        let mut rows: [&[T]; M] = [&[]; M];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = &x[at[i] + run * runs.stride..][..runs.length];
+        }
+        let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
+        for (part, panel) in part.iter_mut().zip(panels) {
+            *part = &panel[run * runs.length..][..runs.length];
+        }
+        for k in 0..runs.length {
+            let w: [S::Vector; W] = weights(simd, &part, panel, k);
+            for i in 0..M {
+                let x = simd.splat(rows[i][k]);
+                for v in 0..W {
+                    held[i][v] = simd.fma(x, w[v], held[i][v]);
+                }
+            }
+        }
+    }
+    add::<T, S, M, W>(simd, held, (row, panel), sums);
+}
+
+/// `out[p][i] = sum over k of x[i][k] * columns[p][k]` of items in panels: `[panel of 16 channels][item][channel]`.
+pub struct Multiply<'a, T> {
+    /// The items.
+    pub x: &'a [T],
+    /// From panel to panel of `x`.
+    pub step: usize,
+    /// How many: a multiple of [`ROWS`].
+    pub items: usize,
+    /// Channels of an item; what the last panel has beyond them is not looked at.
+    pub inputs: usize,
+    /// What they are multiplied by.
+    pub columns: Columns<'a, T>,
+    /// The sums, from the first of the columns' panels on.
+    pub out: &'a mut [T],
+    /// From panel to panel of `out`.
+    pub stride: usize,
+}
+
+impl<T: Real> Work<T> for Multiply<'_, T> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, simd: S) {
+        let (count, panels) = self.columns.panels();
+        for item in (0..self.items).step_by(ROWS) {
+            let (x, out) = (&self.x[item * PANEL..], &mut self.out[item * PANEL..]);
+            in_blocks!(S, ROWS, count, |row, panel| multiply(
+                simd,
+                (&x[row * PANEL..], self.step, self.inputs),
+                &panels,
+                panel,
+                (&mut out[row * PANEL..], self.stride)
+            ));
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
+    simd: S,
+    (x, step, inputs): (&[T], usize, usize),
+    panels: &[&[[T; PANEL]]; 2],
+    panel: usize,
+    (out, stride): (&mut [T], usize),
+) {
+    let mut held = [[simd.zero(); W]; M];
+    for from in (0..inputs).step_by(PANEL) {
+        let count = PANEL.min(inputs - from);
+        let rows: &[[T; PANEL]] = x[from / PANEL * step..].as_chunks().0;
+        let rows: &[[T; PANEL]; M] = rows.first_chunk().expect("a panel holds every item");
+        let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
+        for (part, panel) in part.iter_mut().zip(panels) {
+            *part = &panel[from..][..count];
+        }
+        for k in 0..count {
+            let w: [S::Vector; W] = weights(simd, &part, panel, k);
+            for i in 0..M {
+                let x = simd.splat(rows[i][k]);
+                for v in 0..W {
+                    held[i][v] = simd.fma(x, w[v], held[i][v]);
+                }
+            }
+        }
+    }
+    for i in 0..M {
+        for v in 0..W {
+            let column = v * S::LANES;
+            let at = (panel + column / PANEL) * stride + i * PANEL + column % PANEL;
+            simd.store(held[i][v], &mut out[at..]);
+        }
+    }
+}
+
+/// A walk over pixels, row by row, with an input and an output gradient at each.
+#[derive(Clone, Copy)]
+pub struct Sweep<'a, T> {
+    /// Inputs, from the first of the rows of sums.
+    pub x: &'a [T],
+    /// Where each row of pixels begins in `x`.
+    pub x_rows: &'a [usize],
+    /// From pixel to pixel in `x`.
+    pub x_step: usize,
+    /// Inputs a pixel to sum: at most [`ROWS`]; 12 and 8 are fast.
+    pub inputs: usize,
+    /// Output gradients, from the first panel's first channel.
+    pub y: &'a [T],
+    /// Where each row of pixels begins in `y`.
+    pub y_rows: &'a [usize],
+    /// From pixel to pixel in `y`.
+    pub y_step: usize,
+    /// From panel to panel in `y`.
+    pub y_stride: usize,
+    /// One panel or two.
+    pub panels: usize,
+    /// Pixels a row.
+    pub width: usize,
+}
+
+/// `sums[i][p] += sum over the pixels of x[i] * y[p]`.
+pub struct Swept<'a, T> {
+    /// The pixels.
+    pub sweep: Sweep<'a, T>,
+    /// What is added to.
+    pub sums: &'a mut Sums<T>,
+}
+
+impl<T: Real> Work<T> for Swept<'_, T> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, simd: S) {
+        let Swept { sweep, sums } = self;
+        if [8, ROWS].contains(&sweep.inputs) {
+            in_blocks!(S, sweep.inputs, sweep.panels, |row, panel| swept(
+                simd,
+                &sweep,
+                (row, panel),
+                sums
+            ));
+            return;
+        }
+        for panel in 0..sweep.panels {
+            for row in 0..sweep.inputs {
+                match S::LANES {
+                    16 => swept::<T, S, 1, 1>(simd, &sweep, (row, panel), sums),
+                    8 => swept::<T, S, 1, 2>(simd, &sweep, (row, panel), sums),
+                    _ => swept::<T, S, 1, 4>(simd, &sweep, (row, panel), sums),
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn swept<T: Real, S: Simd<T>, const M: usize, const W: usize>(
+    simd: S,
+    sweep: &Sweep<'_, T>,
+    (row, panel): (usize, usize),
+    sums: &mut Sums<T>,
+) {
+    let mut held = [[simd.zero(); W]; M];
+    for (x_row, y_row) in sweep.x_rows.iter().zip(sweep.y_rows) {
+        let (mut x_at, mut y_at) = (x_row + row, y_row + panel * sweep.y_stride);
+        for _ in 0..sweep.width {
+            let x: &[T; M] = sweep.x[x_at..]
+                .first_chunk()
+                .expect("the inputs lie in the image");
+            let mut y = [simd.zero(); W];
+            for (v, y) in y.iter_mut().enumerate() {
+                let column = v * S::LANES;
+                *y = simd.load(&sweep.y[y_at + column / PANEL * sweep.y_stride + column % PANEL..]);
+            }
+            for i in 0..M {
+                let x = simd.splat(x[i]);
+                for v in 0..W {
+                    held[i][v] = simd.fma(x, y[v], held[i][v]);
+                }
+            }
+            x_at += sweep.x_step;
+            y_at += sweep.y_step;
+        }
+    }
+    add::<T, S, M, W>(simd, held, (row, panel), sums);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simd::Isa;
+    use super::*;
+
+    fn numbers(n: usize) -> Vec<f32> {
+        // Small whole numbers: every order of summing gives the same sum.
+        (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
+    }
+
+    #[test]
+    fn every_instruction_set_gathers_the_sum_of_products() {
+        let (x, weights) = (numbers(400), numbers(2 * 10 * PANEL));
+        let runs = Runs {
+            count: 2,
+            length: 5,
+            stride: 40,
+        };
+        let at = std::array::from_fn(|i| 23 * i + i % 3);
+        let (first, second) = weights.as_chunks::<PANEL>().0.split_at(10);
+        for (isa, second) in Isa::known()
+            .into_iter()
+            .flat_map(|isa| [(isa, Some(second)), (isa, None)])
+        {
+            let columns = Columns { first, second };
+            let mut sums = [[[1.0; PANEL]; 2]; ROWS];
+            let gather = Gather {
+                x: &x,
+                at: &at,
+                runs,
+                columns,
+                sums: &mut sums,
+            };
+            f32::run(isa, gather);
+            for (i, p, n) in (0..ROWS * 2 * PANEL).map(|at| (at / 32, at / PANEL % 2, at % PANEL)) {
+                let terms = (0..10).map(|k| {
+                    let panel = [Some(first), second][p].map_or(0.0, |panel| panel[k][n]);
+                    x[at[i] + k / 5 * 40 + k % 5] * panel
+                });
+                assert_eq!(sums[i][p][n], 1.0 + terms.sum::<f32>(), "{isa:?}: {i}, {p}, {n}");
+            }
+        }
+    }
+
+    /// 24 items of 21 channels: two blocks, and a panel that is not full.
+    #[test]
+    fn every_instruction_set_multiplies_panels() {
+        let (items, inputs) = (2 * ROWS, 21);
+        let (step, stride) = ((items + 1) * PANEL, (items + 3) * PANEL);
+        let (x, weights) = (numbers(2 * step), numbers(2 * inputs * PANEL));
+        let (first, second) = weights.as_chunks::<PANEL>().0.split_at(inputs);
+        for (isa, second) in Isa::known()
+            .into_iter()
+            .flat_map(|isa| [(isa, Some(second)), (isa, None)])
+        {
+            let columns = Columns { first, second };
+            let mut out = vec![1.0; 2 * stride];
+            let multiply = Multiply {
+                x: &x,
+                step,
+                items,
+                inputs,
+                columns,
+                out: &mut out,
+                stride,
+            };
+            f32::run(isa, multiply);
+            for (at, out) in out.into_iter().enumerate() {
+                let (p, item, n) = (at / stride, at % stride / PANEL, at % PANEL);
+                let panel = [Some(first), second][p].filter(|_| item < items);
+                let sum = |panel: &[[f32; PANEL]]| {
+                    let value = |k: usize| x[k / PANEL * step + item * PANEL + k % PANEL];
+                    (0..inputs).map(|k| value(k) * panel[k][n]).sum()
+                };
+                assert_eq!(
+                    out,
+                    panel.map_or(1.0, sum),
+                    "{isa:?}: panel {p}, item {item}, column {n}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_sweeps_over_pixels() {
+        let (x, y) = (numbers(400), numbers(600));
+        let (x_rows, y_rows) = ([0, 150], [1, 170]);
+        for isa in Isa::known() {
+            for (panels, inputs) in [(1, ROWS), (2, ROWS), (1, 8), (2, 8), (2, 3)] {
+                let sweep = Sweep {
+                    x: &x,
+                    x_rows: &x_rows,
+                    x_step: 13,
+                    inputs,
+                    y: &y,
+                    y_rows: &y_rows,
+                    y_step: 32,
+                    y_stride: 200,
+                    panels,
+                    width: 5,
+                };
+                let mut sums = [[[1.0; PANEL]; 2]; ROWS];
+                f32::run(
+                    isa,
+                    Swept {
+                        sweep,
+                        sums: &mut sums,
+                    },
+                );
+                for (i, p, n) in (0..ROWS * 2 * PANEL).map(|at| (at / 32, at / PANEL % 2, at % PANEL)) {
+                    let terms = (0..10).filter(|_| i < inputs && p < panels).map(|pixel| {
+                        let (row, column) = (pixel / 5, pixel % 5);
+                        x[x_rows[row] + 13 * column + i] * y[y_rows[row] + 32 * column + 200 * p + n]
+                    });
+                    assert_eq!(
+                        sums[i][p][n],
+                        1.0 + terms.sum::<f32>(),
+                        "{isa:?}: {inputs}, {i}, {p}, {n}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! From images to transformed tiles and back, and the same of windows.
+//!
+//! Transformed tiles lie place by place in panels of 16 channels, `[place][panel][tile][channel]`, as the products read
+//! them: the twelve tiles of a block are then one contiguous piece.
+
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the indices are those of the matrices in the formulas; iterators would hide them"
+)]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::super::conv::Conv;
+use super::super::product::Finish;
+use super::super::simd::{Simd, Work};
+use super::super::{PANEL, Real};
+use super::form::Form;
+
+/// How images are cut into square output tiles.
+#[derive(Clone, Copy)]
+pub struct Cut {
+    batch: usize,
+    height: usize,
+    width: usize,
+    /// Pixels from tile to tile.
+    edge: usize,
+    /// Tiles in a row of tiles.
+    pub across: usize,
+    /// Rows of tiles in an image.
+    down: usize,
+}
+
+impl Cut {
+    /// The images of `conv` in tiles of `edge` pixels.
+    pub fn of(conv: &Conv, edge: usize) -> Self {
+        Cut {
+            batch: conv.batch,
+            height: conv.height,
+            width: conv.width,
+            edge,
+            across: conv.width.div_ceil(edge),
+            down: conv.height.div_ceil(edge),
+        }
+    }
+
+    /// Rows of tiles of all images.
+    pub fn rows(&self) -> usize {
+        self.batch * self.down
+    }
+
+    /// Tiles of all images.
+    pub fn tiles(&self) -> usize {
+        self.rows() * self.across
+    }
+
+    /// Pixels, over all images, before a row of tiles.
+    pub fn pixels_before(&self, row: usize) -> usize {
+        (row / self.down * self.height + (row % self.down * self.edge).min(self.height)) * self.width
+    }
+
+    /// Where the `N x N` pixels of a tile lie in images of `channels` channels, from `border` rows and columns before the
+    /// output tile on; `None` beyond the image.
+    #[inline(always)]
+    fn pixels<const N: usize>(&self, tile: usize, border: usize, channels: usize) -> [[Option<usize>; N]; N] {
+        let row = tile / self.across;
+        let (top, left) = (row % self.down * self.edge, tile % self.across * self.edge);
+        let first = row / self.down * self.height;
+        let mut pixels = [[None; N]; N];
+        for (y, pixels) in pixels.iter_mut().enumerate() {
+            let y = (top + y).wrapping_sub(border);
+            for (x, pixel) in pixels.iter_mut().enumerate() {
+                let x = (left + x).wrapping_sub(border);
+                if y < self.height && x < self.width {
+                    *pixel = Some(((first + y) * self.width + x) * channels);
+                }
+            }
+        }
+        pixels
+    }
+}
+
+/// Transformed tiles of one piece of memory.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    /// Values from panel to panel.
+    pub panel: usize,
+    /// Values from place to place.
+    pub place: usize,
+}
+
+impl Layout {
+    /// Of pieces with room for `tiles` tiles of `channels` channels.
+    pub fn of(tiles: usize, channels: usize) -> Layout {
+        let panel = (tiles + 1) * PANEL;
+        Layout {
+            panel,
+            place: channels.div_ceil(PANEL) * panel,
+        }
+    }
+
+    /// Where a channel of a tile lies.
+    #[inline(always)]
+    fn at(self, place: usize, tile: usize, channel: usize) -> usize {
+        place * self.place + channel / PANEL * self.panel + tile * PANEL + channel % PANEL
+    }
+}
+
+/// A transform of tiles on their way in, from `N x N` pixels to `I x I` places.
+pub trait Lines<const N: usize, const I: usize>: Send + Sync {
+    /// Rows and columns of pixels before the output tile that belong to it.
+    const BORDER: usize;
+    /// One line of it.
+    fn line<T: Real, S: Simd<T>>(s: S, line: [S::Vector; N]) -> [S::Vector; I];
+}
+
+/// `B' d B` of input tiles.
+pub struct Input<F, const O: usize>(PhantomData<F>);
+
+impl<F: Form<I, O>, const I: usize, const O: usize> Lines<I, I> for Input<F, O> {
+    const BORDER: usize = 1;
+    #[inline(always)]
+    fn line<T: Real, S: Simd<T>>(s: S, line: [S::Vector; I]) -> [S::Vector; I] {
+        F::input(s, line)
+    }
+}
+
+/// `A dY A'` of the gradient of output tiles.
+pub struct Gradient<F>(PhantomData<F>);
+
+impl<F: Form<I, O>, const I: usize, const O: usize> Lines<O, I> for Gradient<F> {
+    const BORDER: usize = 0;
+    #[inline(always)]
+    fn line<T: Real, S: Simd<T>>(s: S, line: [S::Vector; O]) -> [S::Vector; I] {
+        F::gradient(s, line)
+    }
+}
+
+/// The tiles of some images, transformed.
+pub struct Spread<'a, T, L, const N: usize, const I: usize> {
+    /// Which transform.
+    pub lines: PhantomData<L>,
+    /// How the images are cut.
+    pub cut: Cut,
+    /// The images.
+    pub images: &'a [T],
+    /// Of the images: a multiple of the vectors' lanes.
+    pub channels: usize,
+    /// Which tiles.
+    pub tiles: Range<usize>,
+    /// Where they go, the first to the first place.
+    pub out: &'a mut [T],
+    /// How they lie there.
+    pub layout: Layout,
+}
+
+impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread<'_, T, L, N, I> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, s: S) {
+        for (to, tile) in self.tiles.enumerate() {
+            let pixels = self.cut.pixels::<N>(tile, L::BORDER, self.channels);
+            for channel in (0..self.channels).step_by(S::LANES) {
+                let mut columns = [[s.zero(); I]; N];
+                for x in 0..N {
+                    let mut column = [s.zero(); N];
+                    for y in 0..N {
+                        if let Some(at) = pixels[y][x] {
+                            column[y] = s.load(&self.images[at + channel..]);
+                        }
+                    }
+                    columns[x] = L::line(s, column);
+                }
+                for y in 0..I {
+                    let mut line = [s.zero(); N];
+                    for x in 0..N {
+                        line[x] = columns[x][y];
+                    }
+                    let line = L::line(s, line);
+                    for x in 0..I {
+                        s.store(line[x], &mut self.out[self.layout.at(I * y + x, to, channel)..]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `A' m A` of products, finished: the pixels of some tiles.
+pub struct Gathered<'a, T, F, const I: usize, const O: usize> {
+    /// Which form.
+    pub form: PhantomData<F>,
+    /// How the images are cut.
+    pub cut: Cut,
+    /// The products, from the place of the first of the tiles on.
+    pub products: &'a [T],
+    /// How they lie there.
+    pub layout: Layout,
+    /// What is added and cut off.
+    pub finish: Finish<'a, T>,
+    /// Of the images: a multiple of the vectors' lanes.
+    pub channels: usize,
+    /// Which tiles.
+    pub tiles: Range<usize>,
+    /// The part of the images that they make.
+    pub out: &'a mut [T],
+    /// Where the part begins in the images.
+    pub base: usize,
+}
+
+impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for Gathered<'_, T, F, I, O> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, s: S) {
+        for (from, tile) in self.tiles.enumerate() {
+            let pixels = self.cut.pixels::<O>(tile, 0, self.channels);
+            for channel in (0..self.channels).step_by(S::LANES) {
+                let mut columns = [[s.zero(); O]; I];
+                for x in 0..I {
+                    let mut column = [s.zero(); I];
+                    for y in 0..I {
+                        column[y] = s.load(&self.products[self.layout.at(I * y + x, from, channel)..]);
+                    }
+                    columns[x] = F::output(s, column);
+                }
+                let bias = match self.finish.bias {
+                    [] => s.zero(),
+                    bias => s.load(&bias[channel..]),
+                };
+                for y in 0..O {
+                    let mut line = [s.zero(); I];
+                    for x in 0..I {
+                        line[x] = columns[x][y];
+                    }
+                    let line = F::output(s, line);
+                    for x in 0..O {
+                        let sum = s.add(line[x], bias);
+                        let value = if self.finish.relu {
+                            s.not_below_zero(sum)
+                        } else {
+                            sum
+                        };
+                        if let Some(at) = pixels[y][x] {
+                            s.store(value, &mut self.out[at - self.base + channel..]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A convolution's weights, `[tap][input][output]`, as they are or as the gradient by the input takes them: the window
+/// turned round, inputs and outputs exchanged.
+#[derive(Clone, Copy)]
+pub struct Windows<'a, T> {
+    /// The weights.
+    pub weights: &'a [T],
+    /// Channels in, of the weights as they are.
+    pub inputs: usize,
+    /// Channels out, of the weights as they are.
+    pub outputs: usize,
+    /// Turned round.
+    pub turned: bool,
+}
+
+impl<T: Real> Windows<'_, T> {
+    /// Rows and columns of the products they are for.
+    pub fn size(&self) -> (usize, usize) {
+        if self.turned {
+            (self.outputs, self.inputs)
+        } else {
+            (self.inputs, self.outputs)
+        }
+    }
+
+    /// The windows from the 16 channels at `k` on to the 16 at `n` on, `[tap][k][n]`; 0 where there are fewer.
+    #[inline(always)]
+    fn block(&self, k: usize, n: usize) -> [[[T; PANEL]; PANEL]; 9] {
+        let mut block = [[[T::ZERO; PANEL]; PANEL]; 9];
+        let (rows, columns) = self.size();
+        let (down, across) = (PANEL.min(rows - k), PANEL.min(columns - n));
+        for (tap, block) in block.iter_mut().enumerate() {
+            if self.turned {
+                let first = (8 - tap) * self.inputs + n;
+                for j in 0..across {
+                    let row = &self.weights[(first + j) * self.outputs + k..][..down];
+                    for (i, value) in row.iter().enumerate() {
+                        block[i][j] = *value;
+                    }
+                }
+            } else {
+                for (i, block) in block[..down].iter_mut().enumerate() {
+                    let row = &self.weights[(tap * self.inputs + k + i) * self.outputs + n..][..across];
+                    block[..across].copy_from_slice(row);
+                }
+            }
+        }
+        block
+    }
+}
+
+/// `G g G'` of a panel of windows.
+pub struct SpreadWindows<'a, T, F, const I: usize, const O: usize> {
+    /// Which form.
+    pub form: PhantomData<F>,
+    /// The windows.
+    pub windows: Windows<'a, T>,
+    /// The panel's first column.
+    pub column: usize,
+    /// The panel: `[place][row][column]`.
+    pub out: &'a mut [[T; PANEL]],
+}
+
+impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for SpreadWindows<'_, T, F, I, O> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, s: S) {
+        let (rows, _) = self.windows.size();
+        for row in (0..rows).step_by(PANEL) {
+            let block = self.windows.block(row, self.column);
+            for k in 0..PANEL.min(rows - row) {
+                for lane in (0..PANEL).step_by(S::LANES) {
+                    let mut columns = [[s.zero(); I]; 3];
+                    for x in 0..3 {
+                        let mut column = [s.zero(); 3];
+                        for y in 0..3 {
+                            column[y] = s.load(&block[3 * y + x][k][lane..]);
+                        }
+                        columns[x] = F::window(s, column);
+                    }
+                    for y in 0..I {
+                        let line = F::window(s, [columns[0][y], columns[1][y], columns[2][y]]);
+                        for x in 0..I {
+                            s.store(line[x], &mut self.out[(I * y + x) * rows + row + k][lane..]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G' u G`: the gradient by some rows of windows from the sums over all tiles.
+pub struct GatheredWindows<'a, T, F, const I: usize, const O: usize> {
+    /// Which form.
+    pub form: PhantomData<F>,
+    /// `[row][column]` of the first place, from the first of the rows on, and so on.
+    pub sums: &'a [T],
+    /// From place to place.
+    pub place: usize,
+    /// The rows of each tap.
+    pub taps: [&'a mut [T]; 9],
+}
+
+impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for GatheredWindows<'_, T, F, I, O> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, s: S) {
+        for at in (0..self.taps[0].len()).step_by(S::LANES) {
+            let mut columns = [[s.zero(); 3]; I];
+            for x in 0..I {
+                let mut column = [s.zero(); I];
+                for y in 0..I {
+                    column[y] = s.load(&self.sums[(I * y + x) * self.place + at..]);
+                }
+                columns[x] = F::window_gradient(s, column);
+            }
+            for y in 0..3 {
+                let mut line = [s.zero(); I];
+                for x in 0..I {
+                    line[x] = columns[x][y];
+                }
+                let line = F::window_gradient(s, line);
+                for x in 0..3 {
+                    s.store(line[x], &mut self.taps[3 * y + x][at..]);
+                }
+            }
+        }
+    }
+}
