@@ -10,9 +10,10 @@ use super::ModelError;
 use super::adam::Adam;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::error::pool;
+use super::judge::judge;
 use super::kernels::instructions;
-use super::loss::{loss, loss_gradient};
-use super::predict::{draw, judge};
+use super::loss::Answer;
+use super::predict::draw;
 use super::unet::{UNet, parameters};
 use crate::imaging::{Grid, Plane, Rng, Volume};
 use crate::records::{Architecture, BenchRow, BenchTask, CaseId, Machine};
@@ -44,8 +45,9 @@ pub fn bench(task: &BenchTask, found: &mut dyn FnMut(BenchRow)) -> Result<(), Mo
         let flop = flop_per_tile(&shape) * task.batch as f64;
         let mut work = Work::new(shape, task.batch)?;
         let frozen = work.net.frozen();
+        let sizes = vec![[TILE, TILE]; task.batch];
         let seconds = timed(task.runs, &mut || {
-            pool.install(|| judge(&frozen, &work.images).map(drop))
+            pool.install(|| judge(&frozen.forward(&work.images)?, &sizes).map(drop))
         })?;
         drop(frozen);
         found(row("forward", task.batch, seconds, flop));
@@ -147,9 +149,9 @@ impl Work {
 
     fn step(&mut self) -> candle_core::Result<()> {
         let (logits, trace) = self.net.forward_traced(&self.images)?;
-        loss(Loss::Dice, &logits, &self.classes)?.to_scalar::<f32>()?;
-        let gradient = loss_gradient(Loss::Dice, &logits, &self.classes)?;
-        self.adam.step(&self.net.gradients(trace, gradient)?)
+        let answer = Answer::new(Loss::Dice, &logits, &self.classes)?;
+        answer.loss()?;
+        self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)
     }
 }
 

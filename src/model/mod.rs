@@ -11,6 +11,7 @@ mod bench;
 mod checkpoint;
 mod data;
 mod error;
+mod judge;
 mod kernels;
 mod layers;
 mod loss;

@@ -4,6 +4,8 @@
 //! once and stands for all of its kind. What lies beyond a slice's edge is counted nowhere. Sums are taken in f64 of
 //! the probabilities themselves; the margin map's bytes are for looking at.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,11 +13,11 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
 
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::error::pool;
+use super::judge::{Judged, judge};
 use super::unet::UNet;
 use super::{ModelError, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
@@ -103,124 +105,96 @@ pub(super) fn draw(
         slices: vec![SliceSums::default(); case.slices()],
     };
     let size = TILE_PIXELS * shape.channels;
-    let mut inputs: Vec<f32> = Vec::with_capacity(batch * size);
-    let mut waiting = Vec::new();
-    let mut blank: Option<Vec<Pixel>> = None;
+    let mut waiting = Waiting {
+        inputs: Vec::with_capacity(batch * size),
+        at: Vec::new(),
+    };
+    let mut blank = HashMap::new();
     let mut input = vec![0.0; size];
     for slice in 0..case.slices() {
         for tile in 0..case.tiling().tiles() {
+            let at = Spot::of(case, slice, tile);
             if case.cut(slice, tile, &mut input) {
-                inputs.extend_from_slice(&input);
-                waiting.push((slice, tile));
+                waiting.inputs.extend_from_slice(&input);
+                waiting.at.push(at);
             } else {
-                if blank.is_none() {
-                    blank = judge(net, &batch_of(input.clone(), 1, shape.channels)?)?.pop();
-                }
-                let pixels = blank.as_ref().expect("a batch of one tile has one result");
-                drawn.place(case, (slice, tile), pixels);
+                let judged = match blank.entry(at.size) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(judge_tiles(net, input.clone(), &[at.size])?),
+                };
+                drawn.place(case, at, judged, 0);
             }
-            if waiting.len() == batch {
-                drawn.place_all(net, case, &mut inputs, &mut waiting)?;
+            if waiting.at.len() == batch {
+                drawn.place_all(net, case, &mut waiting)?;
                 if tick().is_break() {
                     return Ok(None);
                 }
             }
         }
     }
-    drawn.place_all(net, case, &mut inputs, &mut waiting)?;
+    drawn.place_all(net, case, &mut waiting)?;
     Ok(Some(drawn))
 }
 
-/// What the network says of one pixel.
+/// Tiles that wait for a batch to fill.
+struct Waiting {
+    inputs: Vec<f32>,
+    at: Vec<Spot>,
+}
+
+/// Where a tile lies in its case.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pixel {
-    class: u8,
-    margin: f64,
-    entropy: f64,
+struct Spot {
+    slice: usize,
+    /// First row and first column.
+    first: [usize; 2],
+    /// Rows and columns that lie in the slice.
+    size: [usize; 2],
+}
+
+impl Spot {
+    fn of(case: &Case, slice: usize, tile: usize) -> Spot {
+        let window = case.tiling().window(tile);
+        Spot {
+            slice,
+            first: [window.top, window.left],
+            size: [window.bottom - window.top, window.right - window.left],
+        }
+    }
 }
 
 impl Drawn {
-    fn place_all(
-        &mut self,
-        net: &UNet,
-        case: &Case,
-        inputs: &mut Vec<f32>,
-        waiting: &mut Vec<(usize, usize)>,
-    ) -> Result<(), ModelError> {
-        if !waiting.is_empty() {
-            let batch = batch_of(std::mem::take(inputs), waiting.len(), net.shape().channels)?;
-            let tiles = judge(net, &batch)?;
-            for (at, pixels) in waiting.drain(..).zip(&tiles) {
-                self.place(case, at, pixels);
-            }
+    fn place_all(&mut self, net: &UNet, case: &Case, waiting: &mut Waiting) -> Result<(), ModelError> {
+        if waiting.at.is_empty() {
+            return Ok(());
+        }
+        let sizes: Vec<[usize; 2]> = waiting.at.iter().map(|at| at.size).collect();
+        let judged = judge_tiles(net, std::mem::take(&mut waiting.inputs), &sizes)?;
+        for (tile, at) in waiting.at.drain(..).enumerate() {
+            self.place(case, at, &judged, tile);
         }
         Ok(())
     }
 
-    fn place(&mut self, case: &Case, (slice, tile): (usize, usize), pixels: &[Pixel]) {
-        let window = case.tiling().window(tile);
-        let (first, [along, down]) = case.plane.strides(case.grid().shape, slice);
-        let mut sums = SliceSums::default();
-        for (y, row) in (window.top..window.bottom).enumerate() {
-            for (x, column) in (window.left..window.right).enumerate() {
-                let pixel = pixels[y * TILE + x];
-                let voxel = first + column * along + row * down;
-                self.labels.voxels[voxel] = pixel.class;
-                self.margins[voxel] = (255.0 * pixel.margin).round() as u8;
-                sums.pixels += 1;
-                sums.margin += pixel.margin;
-                sums.entropy += pixel.entropy;
-                if pixel.class != 0 {
-                    sums.foreground_pixels += 1;
-                    sums.foreground_margin += pixel.margin;
-                    sums.foreground_entropy += pixel.entropy;
-                }
+    /// Puts what was judged of a tile where it lies.
+    fn place(&mut self, case: &Case, at: Spot, judged: &Judged, tile: usize) {
+        let (first, [along, down]) = case.plane.strides(case.grid().shape, at.slice);
+        for y in 0..at.size[0] {
+            for x in 0..at.size[1] {
+                let pixel = tile * TILE_PIXELS + y * TILE + x;
+                let voxel = first + (at.first[1] + x) * along + (at.first[0] + y) * down;
+                self.labels.voxels[voxel] = judged.classes[pixel];
+                self.margins[voxel] = judged.margins[pixel];
             }
         }
-        self.slices[slice] += sums;
+        self.slices[at.slice] += judged.sums[tile];
     }
 }
 
-/// A batch of `tiles` tiles.
-fn batch_of(inputs: Vec<f32>, tiles: usize, channels: usize) -> candle_core::Result<Tensor> {
-    Tensor::from_vec(inputs, (tiles, TILE, TILE, channels), &Device::Cpu)
-}
-
-/// Every pixel of every tile of a batch.
-pub(super) fn judge(net: &UNet, tiles: &Tensor) -> candle_core::Result<Vec<Vec<Pixel>>> {
-    let m = net.shape().classes;
-    let logits = net.forward(tiles)?.flatten_all()?.to_vec1::<f32>()?;
-    let judged = logits
-        .par_chunks_exact(TILE_PIXELS * m)
-        .map(|logits| logits.chunks_exact(m).map(Pixel::of).collect());
-    Ok(judged.collect())
-}
-
-impl Pixel {
-    /// From one pixel's logits z, in one pass: with e = exp(z - largest z) and S their sum, p = e / S and the entropy
-    /// is ln S - sum e (z - largest z) / S.
-    fn of(logits: &[f32]) -> Pixel {
-        let class = best_class(logits) as usize;
-        let largest = f64::from(logits[class]);
-        let (mut sum, mut second, mut weighted) = (1.0, 0.0f64, 0.0);
-        for (_, &logit) in logits.iter().enumerate().filter(|(c, _)| *c != class) {
-            let z = f64::from(logit) - largest;
-            let e = z.exp();
-            sum += e;
-            second = second.max(e);
-            weighted += e * z;
-        }
-        Pixel {
-            class: class as u8,
-            margin: (1.0 - second) / sum,
-            entropy: (sum.ln() - weighted / sum).max(0.0),
-        }
-    }
-}
-
-/// The class with the highest logit; the lowest of equals.
-pub(super) fn best_class<T: PartialOrd>(logits: &[T]) -> u8 {
-    (1..logits.len()).fold(0, |best, c| if logits[c] > logits[best] { c } else { best }) as u8
+fn judge_tiles(net: &UNet, inputs: Vec<f32>, sizes: &[[usize; 2]]) -> candle_core::Result<Judged> {
+    let shape = (sizes.len(), TILE, TILE, net.shape().channels);
+    let logits = net.forward(&Tensor::from_vec(inputs, shape, &Device::Cpu)?)?;
+    judge(&logits, sizes)
 }
 
 /// Writes a case's files and sums it up; the seconds are still to be filled in.
@@ -303,20 +277,6 @@ mod tests {
         Case::new(id, vec![volume()], None, Plane(1), Intensity::None, 3).unwrap()
     }
 
-    /// ln 2 each for two equal logits beside one that is out of the question; p = e / (e + 1) against 1 / (e + 1).
-    #[test]
-    fn a_coin_toss_has_no_margin_and_one_bit_of_entropy() {
-        let toss = Pixel::of(&[-800.0, 1.0, 1.0]);
-        assert_eq!((toss.class, toss.margin), (1, 0.0), "the lowest of equals");
-        assert!((toss.entropy - 2f64.ln()).abs() < 1e-12);
-        let e = std::f64::consts::E;
-        let sure = Pixel::of(&[0.0, 1.0]);
-        let (p, q) = (e / (e + 1.0), 1.0 / (e + 1.0));
-        assert!((sure.margin - (p - q)).abs() < 1e-12);
-        assert!((sure.entropy + p * p.ln() + q * q.ln()).abs() < 1e-12);
-        assert_eq!(sure.class, 1);
-    }
-
     #[test]
     fn padding_is_counted_nowhere() {
         let net = UNet::drawn(SHAPE, &Rng::new(1)).unwrap();
@@ -351,11 +311,8 @@ mod tests {
         for (slice, tile) in (0..3).flat_map(|slice| (0..4).map(move |tile| (slice, tile))) {
             let mut input = vec![0.0; TILE_PIXELS];
             blanks += usize::from(!case.cut(slice, tile, &mut input));
-            each.place(
-                &case,
-                (slice, tile),
-                &judge(&net, &batch_of(input, 1, 1).unwrap()).unwrap()[0],
-            );
+            let at = Spot::of(&case, slice, tile);
+            each.place(&case, at, &judge_tiles(&net, input, &[at.size]).unwrap(), 0);
         }
         assert_eq!(blanks, 4 + 2);
         for batch in [1, 3, 16] {

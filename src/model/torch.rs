@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::loss::{loss, loss_gradient, softmax};
+use super::loss::{Answer, probabilities};
 use super::unet::{Role, UNet, parameters};
 use crate::records::Architecture;
 use crate::settings::Loss;
@@ -68,18 +68,14 @@ fn output_loss_and_every_gradient_are_pytorchs() {
     let images = file["x"].permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
     let (logits, trace) = net.forward_traced(&images).unwrap();
 
-    let mut p: Vec<f32> = logits.flatten_all().unwrap().to_vec1().unwrap();
-    p.chunks_exact_mut(4).for_each(softmax);
-    let p = Tensor::from_vec(p, logits.dims(), &Device::Cpu)
-        .unwrap()
-        .permute((0, 3, 1, 2))
-        .unwrap();
+    let p = probabilities(&logits).unwrap().permute((0, 3, 1, 2)).unwrap();
     assert!(difference(&p, &file["p"]) <= 1e-4);
 
-    let loss = loss(Loss::Dice, &logits, &file["y"]).unwrap();
-    assert!(difference(&loss.reshape(1).unwrap(), &file["loss"]) <= 1e-4);
+    let answer = Answer::new(Loss::Dice, &logits, &file["y"]).unwrap();
+    let loss = Tensor::new(&[answer.loss().unwrap()], &Device::Cpu).unwrap();
+    assert!(difference(&loss, &file["loss"]) <= 1e-4);
 
-    let gradient = loss_gradient(Loss::Dice, &logits, &file["y"]).unwrap();
+    let gradient = answer.gradient().unwrap();
     let grads = net.gradients(trace, gradient).unwrap();
     for parameter in parameters(&shape) {
         let grad = turned(&grads[&parameter.name], parameter.role);

@@ -15,9 +15,10 @@ use super::adam::Adam;
 use super::checkpoint::{self, Checkpoint, Header};
 use super::data::{Case, TILE_PIXELS};
 use super::error::pool;
-use super::loss::{loss, loss_gradient};
+use super::judge::best_class;
+use super::loss::Answer;
 use super::unet::{UNet, parameters};
-use super::{ModelError, Report, predict::best_class};
+use super::{ModelError, Report};
 use crate::imaging::Rng;
 use crate::metrics::dice;
 use crate::records::{EpochReport, Progress, TaskResult, TrainTask, Trained, mean_of_known};
@@ -177,12 +178,12 @@ impl<'a> Student<'a> {
         let (images, classes) = tiles.batch(batch)?;
         let kind = self.task.training.loss;
         let (logits, trace) = self.net.forward_traced(&images)?;
-        let value = loss(kind, &logits, &classes)?.to_scalar::<f32>()?;
+        let answer = Answer::new(kind, &logits, &classes)?;
+        let value = answer.loss()?;
         if value.is_finite() {
-            let gradient = loss_gradient(kind, &logits, &classes)?;
-            self.adam.step(&self.net.gradients(trace, gradient)?)?;
+            self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)?;
         }
-        Ok(f64::from(value))
+        Ok(value)
     }
 
     /// Dice of all pixels of `tiles` that lie in their slices.

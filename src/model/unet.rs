@@ -24,8 +24,8 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::layers::{
-    Kept, add, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels, up_conv,
-    up_conv_gradients,
+    Kept, Source, add_before_relu, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels,
+    up_conv, up_conv_gradients,
 };
 use crate::imaging::Rng;
 use crate::records::Architecture;
@@ -151,11 +151,11 @@ pub fn parameter_count(shape: &Architecture) -> usize {
 /// A layer that a forward pass went through, with what its gradients are computed from.
 #[derive(Debug)]
 enum Step {
-    /// `out` is there where it went through ReLU.
+    /// `relu` where its output went through it.
     Conv {
         layer: String,
         x: Tensor,
-        out: Option<Tensor>,
+        relu: bool,
     },
     UpConv {
         layer: String,
@@ -164,12 +164,24 @@ enum Step {
     Pool {
         x: Tensor,
     },
-    /// What flows here is concatenated further up.
-    Skip,
+    /// What flows here, out of a ReLU, is concatenated further up.
+    Skip {
+        x: Tensor,
+    },
     /// The skip's channels come first.
     Concat {
         kept: usize,
     },
+}
+
+impl Step {
+    /// What its output is to the layer after it.
+    fn source(&self) -> Source {
+        match self {
+            Step::Conv { relu: true, .. } => Source::Relu,
+            _ => Source::Layer,
+        }
+    }
 }
 
 /// A forward pass, step by step; `None` where nobody will go back and nothing has to be kept.
@@ -279,19 +291,18 @@ impl UNet {
         let mut skips = Vec::new();
         let mut steps = trace.0.unwrap_or_default();
         while let Some(step) = steps.pop() {
+            let source = steps.last().map_or(Source::Images, Step::source);
             match step {
-                Step::Conv { layer, x, out } => {
-                    // Nobody asks for the gradient by the images.
-                    let wanted = !steps.is_empty();
+                Step::Conv { layer, x, .. } => {
                     let weight = self.weight(&layer, "weight");
-                    let (dx, dw, db) = conv_gradients(&x, weight, out.as_ref(), &grad, wanted)?;
+                    let (dx, dw, db) = conv_gradients(&x, weight, &grad, source)?;
                     found.extend([(format!("{layer}.weight"), dw), (format!("{layer}.bias"), db)]);
                     if let Some(dx) = dx {
                         grad = dx;
                     }
                 }
                 Step::UpConv { layer, x } => {
-                    let (dx, dw, db) = up_conv_gradients(&x, self.weight(&layer, "weight"), &grad)?;
+                    let (dx, dw, db) = up_conv_gradients(&x, self.weight(&layer, "weight"), &grad, source)?;
                     found.extend([(format!("{layer}.weight"), dw), (format!("{layer}.bias"), db)]);
                     grad = dx;
                 }
@@ -301,7 +312,9 @@ impl UNet {
                     grad = below;
                 }
                 // The last concatenation to be gone back through is the skip of the lowest level.
-                Step::Skip => add(&grad, &skips.pop().expect("every skip was concatenated"))?,
+                Step::Skip { x } => {
+                    add_before_relu(&grad, &skips.pop().expect("every skip was concatenated"), &x)?;
+                }
                 Step::Pool { x } => grad = max_pool_gradient(&x, &grad)?,
             }
         }
@@ -328,7 +341,7 @@ impl UNet {
                 x = self.conv(x, format!("down.{level}.{n}"), true, trace)?;
             }
             if level + 1 < LEVELS {
-                trace.note(|| Step::Skip);
+                trace.note(|| Step::Skip { x: x.clone() });
                 skips.push(x.clone());
             }
         }
@@ -354,11 +367,7 @@ impl UNet {
             relu,
             self.kept.get(&layer).cloned(),
         )?;
-        trace.note(|| Step::Conv {
-            layer,
-            x,
-            out: relu.then(|| out.clone()),
-        });
+        trace.note(|| Step::Conv { layer, x, relu });
         Ok(out)
     }
 

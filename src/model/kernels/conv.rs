@@ -76,7 +76,8 @@ impl Conv {
     /// The convolution of the images with weights that [`Conv::prepare`] has laid out for images of this size, plus
     /// `bias`, through ReLU if asked for.
     pub fn forward<T: Real>(&self, x: &[T], weights: &Prepared<T>, bias: &[T], relu: bool, out: &mut [T]) {
-        self.finished(x, weights, Finish { bias, relu }, out);
+        let gate = &[];
+        self.finished(x, weights, Finish { bias, relu, gate }, out);
     }
 
     fn finished<T: Real>(&self, x: &[T], weights: &Prepared<T>, finish: Finish<'_, T>, out: &mut [T]) {
@@ -88,13 +89,19 @@ impl Conv {
     }
 
     /// What the loss's gradient by the outputs says of the inputs: the same product with the window turned round.
-    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], dx: &mut [T]) {
+    ///
+    /// * `gate`: the inputs, where they came out of ReLU and the gradient is wanted before it; else empty
+    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], gate: &[T], dx: &mut [T]) {
         let turned = Conv {
             inputs: self.outputs,
             outputs: self.inputs,
             ..*self
         };
-        turned.finished(dy, &self.prepared(weights, true), Finish::NOTHING, dx);
+        let finish = Finish {
+            gate,
+            ..Finish::NOTHING
+        };
+        turned.finished(dy, &self.prepared(weights, true), finish, dx);
     }
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.

@@ -16,7 +16,8 @@ mod simd;
 mod winograd;
 
 pub use conv::{Conv, channel_sums, relu_gradient};
-pub use resample::{Pool, UpConv, add, concat, split};
+pub use resample::{Pool, UpConv, add_gated, concat, split};
+pub use scratch::zeros;
 
 use product::{Runs, outer, pack, product};
 use scratch::Scratch;

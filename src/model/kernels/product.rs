@@ -82,6 +82,8 @@ pub struct Finish<'a, T> {
     pub bias: &'a [T],
     /// Negative ones become 0.
     pub relu: bool,
+    /// As many values as outputs: where one is not above 0, the output becomes 0. None when empty.
+    pub gate: &'a [T],
 }
 
 impl<T> Finish<'_, T> {
@@ -89,6 +91,7 @@ impl<T> Finish<'_, T> {
     pub const NOTHING: Self = Finish {
         bias: &[],
         relu: false,
+        gate: &[],
     };
 }
 
@@ -119,7 +122,7 @@ pub fn product<T: Real>(
                 let filled = (weights.columns - column).min(2 * PANEL);
                 for (b, &(shift, from, part)) in blocks.iter().enumerate() {
                     let columns = weights.panels(panel, from, from + part.count * part.length);
-                    let relu = finish.relu && b + 1 == blocks.len();
+                    let is_last = b + 1 == blocks.len();
                     for item in (0..count).step_by(ROWS) {
                         let placed: [(usize, usize); ROWS] =
                             std::array::from_fn(|i| place(first + (item + i).min(count - 1)));
@@ -147,9 +150,15 @@ pub fn product<T: Real>(
                         T::run(isa, gather);
                         for (sums, at) in sums.iter_mut().zip(&placed[..valid]) {
                             let sums = sums.as_flattened_mut();
-                            if relu {
+                            if is_last && finish.relu {
                                 for sum in sums.iter_mut() {
                                     *sum = if *sum > T::ZERO { *sum } else { T::ZERO };
+                                }
+                            }
+                            if is_last && !finish.gate.is_empty() {
+                                let gate = &finish.gate[at.1 + column..][..filled];
+                                for (sum, gate) in sums.iter_mut().zip(gate) {
+                                    *sum = if *gate > T::ZERO { *sum } else { T::ZERO };
                                 }
                             }
                             out[at.1 - base + column..][..filled].copy_from_slice(&sums[..filled]);

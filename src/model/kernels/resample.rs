@@ -64,11 +64,17 @@ impl Pool {
     }
 }
 
-/// `sum += values`.
-pub fn add<T: Real>(sum: &mut [T], values: &[T]) {
+/// `sum += values`, and 0 where `gate` is not above 0.
+pub fn add_gated<T: Real>(sum: &mut [T], values: &[T], gate: &[T]) {
     const CHUNK: usize = 16_384;
-    let parts = sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
-    parts.for_each(|(sum, values)| sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += *value));
+    let sources = values.par_chunks(CHUNK).zip(gate.par_chunks(CHUNK));
+    sum.par_chunks_mut(CHUNK)
+        .zip(sources)
+        .for_each(|(sum, (values, gate))| {
+            for ((sum, value), gate) in sum.iter_mut().zip(values).zip(gate) {
+                *sum = if *gate > T::ZERO { *sum + *value } else { T::ZERO };
+            }
+        });
 }
 
 /// The shape of a 2x2 up-convolution with stride 2; weights are `[ky][kx][output][input]`.
@@ -128,7 +134,7 @@ impl UpConv {
         for (lower, packed) in weights.iter().enumerate() {
             let finish = Finish {
                 bias: &bias,
-                relu: false,
+                ..Finish::NOTHING
             };
             product(x, runs, packed, finish, out, (self.width, 2 * columns), |pixel| {
                 (pixel * self.inputs, self.at(pixel) + lower * stride)
@@ -136,14 +142,17 @@ impl UpConv {
         }
     }
 
-    /// The gradient by the input: each pixel's four outputs are two runs.
-    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], dx: &mut [T]) {
+    /// The gradient by the input: each pixel's four outputs are two runs. `gate` as a convolution's.
+    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], gate: &[T], dx: &mut [T]) {
         let packed = pack(4 * self.outputs, self.inputs, |k, n| weights[k * self.inputs + n]);
         product(
             dy,
             self.runs(),
             &packed,
-            Finish::NOTHING,
+            Finish {
+                gate,
+                ..Finish::NOTHING
+            },
             dx,
             (1, self.inputs),
             |pixel| (self.at(pixel), pixel * self.inputs),

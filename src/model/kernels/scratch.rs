@@ -1,6 +1,9 @@
-//! Buffers that are used again: a fresh one of some megabytes costs more in page faults than filling it.
+//! Buffers that are used again: a fresh one of some megabytes costs more in page faults than filling it. And new ones,
+//! zeroed by every thread at once: by one, that takes as long as some layers.
 
 use std::ops::{Deref, DerefMut};
+
+use rayon::prelude::*;
 
 use super::Real;
 
@@ -52,4 +55,18 @@ impl<T: Real> DerefMut for Scratch<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values[..self.len]
     }
+}
+
+/// `len` zeros.
+pub fn zeros<T: Real>(len: usize) -> Vec<T> {
+    const CHUNK: usize = 65_536;
+    let mut values = Vec::with_capacity(len);
+    values.spare_capacity_mut()[..len]
+        .par_chunks_mut(CHUNK)
+        .for_each(|part| {
+            part.fill(std::mem::MaybeUninit::new(T::ZERO));
+        });
+    // SAFETY: the first `len` values were written just now.
+    unsafe { values.set_len(len) };
+    values
 }

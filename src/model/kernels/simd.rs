@@ -36,6 +36,9 @@ pub trait Simd<T: Real>: Copy {
     /// The larger of each number and 0; 0 for what is no number.
     fn not_below_zero(self, a: Self::Vector) -> Self::Vector;
 
+    /// `a` where `gate` is above 0, else 0.
+    fn gated(self, a: Self::Vector, gate: Self::Vector) -> Self::Vector;
+
     /// 0 in every lane.
     #[inline(always)]
     fn zero(self) -> Self::Vector {
@@ -178,12 +181,16 @@ impl<T: Real> Simd<T> for Plain {
     fn not_below_zero(self, a: [T; 8]) -> [T; 8] {
         a.map(|value| if value > T::ZERO { value } else { T::ZERO })
     }
+    #[inline(always)]
+    fn gated(self, a: [T; 8], gate: [T; 8]) -> [T; 8] {
+        std::array::from_fn(|lane| if gate[lane] > T::ZERO { a[lane] } else { T::ZERO })
+    }
 }
 
 /// The vectors of one instruction set of `f32`.
 macro_rules! vectors {
     ($token:ident, $feature:literal, $vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident,
-     $add:ident, $sub:ident, $fma:expr, $max:ident) => {
+     $add:ident, $sub:ident, $fma:expr, $max:ident, $gated:expr) => {
         impl Simd<f32> for $token {
             type Vector = $vector;
             const LANES: usize = $lanes;
@@ -234,6 +241,11 @@ macro_rules! vectors {
                 // The second operand is the result where the first is no number.
                 // SAFETY: a value of this type exists only where `detect` saw the features.
                 unsafe { $max(a, $splat(0.0)) }
+            }
+            #[inline(always)]
+            fn gated(self, a: $vector, gate: $vector) -> $vector {
+                // SAFETY: a value of this type exists only where `detect` saw the features.
+                unsafe { $gated(a, gate) }
             }
         }
     };
@@ -287,7 +299,8 @@ pub mod x86 {
         _mm512_add_ps,
         _mm512_sub_ps,
         _mm512_fmadd_ps,
-        _mm512_max_ps
+        _mm512_max_ps,
+        |a, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a)
     );
     vectors!(
         Avx2,
@@ -300,7 +313,8 @@ pub mod x86 {
         _mm256_add_ps,
         _mm256_sub_ps,
         _mm256_fmadd_ps,
-        _mm256_max_ps
+        _mm256_max_ps,
+        |a, gate| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a)
     );
 }
 
@@ -335,6 +349,7 @@ pub mod neon {
         vaddq_f32,
         vsubq_f32,
         |a, b, sum| vfmaq_f32(sum, a, b),
-        vmaxnmq_f32
+        vmaxnmq_f32,
+        |a, gate| vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(gate), vreinterpretq_u32_f32(a)))
     );
 }

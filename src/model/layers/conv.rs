@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::{Kept, by_dtype, filled, values, with_kept};
+use super::{Kept, Source, by_dtype, filled, gate, values, with_kept};
 use crate::model::kernels::{Conv, channel_sums, relu_gradient};
 
 /// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
@@ -22,27 +22,23 @@ pub fn conv(
     x.apply_op3(weight, bias, Convolution { relu, kept })
 }
 
-/// What the gradient by the output of [`conv`] says of its input, if that is `wanted`, its weights and its bias.
-///
-/// * `out`: the output, where it went through ReLU
+/// What the gradient by the output of [`conv`], before its ReLU, says of its input, its weights and its bias.
 ///
 /// # Errors
 /// Those of [`conv`].
 pub fn conv_gradients(
     x: &Tensor,
     weight: &Tensor,
-    out: Option<&Tensor>,
     grad: &Tensor,
-    wanted: bool,
+    source: Source,
 ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
     let conv = shape_of(x.shape(), weight.shape())?;
-    let grad = match out {
-        Some(out) => grad.apply_op2_no_bwd(out, &ReluGradient)?,
-        None => grad.clone(),
+    let dx = match source {
+        Source::Images => None,
+        _ => Some(grad.apply_op3_no_bwd(weight, x, &InputGradient { conv, source })?),
     };
-    let dx = wanted.then(|| grad.apply_op2_no_bwd(weight, &InputGradient(conv)));
-    let dw = x.apply_op2_no_bwd(&grad, &WeightGradient(conv))?;
-    Ok((dx.transpose()?, dw, grad.apply_op1_no_bwd(&ChannelSums)?))
+    let dw = x.apply_op2_no_bwd(grad, &WeightGradient(conv))?;
+    Ok((dx, dw, grad.apply_op1_no_bwd(&ChannelSums)?))
 }
 
 struct Convolution {
@@ -104,7 +100,16 @@ impl CustomOp3 for Convolution {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw, db) = conv_gradients(x, weight, self.relu.then_some(out), grad, x.track_op())?;
+        let source = if x.track_op() {
+            Source::Layer
+        } else {
+            Source::Images
+        };
+        let (dx, dw, db) = if self.relu {
+            conv_gradients(x, weight, &grad.apply_op2_no_bwd(out, &ReluGradient)?, source)?
+        } else {
+            conv_gradients(x, weight, grad, source)?
+        };
         Ok((dx, Some(dw), Some(db)))
     }
 }
@@ -131,9 +136,12 @@ impl CustomOp2 for ReluGradient {
     }
 }
 
-struct InputGradient(Conv);
+struct InputGradient {
+    conv: Conv,
+    source: Source,
+}
 
-impl CustomOp2 for InputGradient {
+impl CustomOp3 for InputGradient {
     fn name(&self) -> &'static str {
         "gradient of a convolution by its input"
     }
@@ -144,13 +152,16 @@ impl CustomOp2 for InputGradient {
         grad_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let conv = self.0;
+        let conv = self.conv;
         let storage = by_dtype!(grad, T => {
             let (grad, weight) = (values::<T>(grad, grad_layout)?, values(weight, weight_layout)?);
-            filled(conv.pixels() * conv.inputs, |dx: &mut [T]| conv.input_gradient(grad, weight, dx))
+            let gate = gate(self.source, values(x, x_layout)?);
+            filled(conv.pixels() * conv.inputs, |dx: &mut [T]| conv.input_gradient(grad, weight, gate, dx))
         });
-        Ok((storage, (conv.batch, conv.height, conv.width, conv.inputs).into()))
+        Ok((storage, x_layout.shape().clone()))
     }
 }
 

@@ -8,14 +8,27 @@ mod conv;
 mod resample;
 
 pub use conv::{conv, conv_gradients};
-pub use resample::{add, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients};
+
+/// What a layer's input is to its gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Images: nobody asks for the gradient by them.
+    Images,
+    /// The output of another layer.
+    Layer,
+    /// The output of a ReLU: the gradient is wanted before it, 0 where the input is.
+    Relu,
+}
+pub use resample::{
+    add_before_relu, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
+};
 
 use std::any::Any;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
 
-use super::kernels::Real;
+use super::kernels::{Real, zeros};
 
 /// What a layer keeps of weights that will stay as they are: how the kernels want them for images of one size, made when
 /// they are first used.
@@ -45,6 +58,11 @@ pub(super) fn with_kept<P: Any + Send + Sync, R>(
     run(&prepare())
 }
 
+/// What has to be above 0 where the gradient by the input `x` is not 0.
+pub(super) fn gate<T>(source: Source, x: &[T]) -> &[T] {
+    if source == Source::Relu { x } else { &[] }
+}
+
 /// The values of a contiguous tensor.
 pub(super) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
@@ -58,7 +76,7 @@ pub(super) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout)
 
 /// A new tensor's storage, filled by `fill`.
 pub(super) fn filled<T: Real + WithDType>(len: usize, fill: impl FnOnce(&mut [T])) -> CpuStorage {
-    let mut out = vec![T::ZERO; len];
+    let mut out = zeros(len);
     fill(&mut out);
     T::to_cpu_storage_owned(out)
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp3, Layout, Result, Shape, Tensor, bail,
 };
 
 use super::conv::ChannelSums;
-use super::{Kept, by_dtype, filled, values, with_kept};
-use crate::model::kernels::{Pool, UpConv, add as add_kernel, concat as concat_kernel, split};
+use super::{Kept, Source, by_dtype, filled, gate, values, with_kept};
+use crate::model::kernels::{Pool, UpConv, add_gated, concat as concat_kernel, split};
 
 /// The largest of each 2x2 window of `x` (batch, height, width, channels); of equals, the first gets the gradient.
 ///
@@ -47,10 +47,15 @@ pub fn max_pool_gradient(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// Those of [`up_conv`].
-pub fn up_conv_gradients(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+pub fn up_conv_gradients(
+    x: &Tensor,
+    weight: &Tensor,
+    grad: &Tensor,
+    source: Source,
+) -> Result<(Tensor, Tensor, Tensor)> {
     let up = up_of(x.shape(), weight.shape())?;
     Ok((
-        grad.apply_op2_no_bwd(weight, &InputGradient(up))?,
+        grad.apply_op3_no_bwd(weight, x, &InputGradient { up, source })?,
         x.apply_op2_no_bwd(grad, &WeightGradient(up))?,
         grad.apply_op1_no_bwd(&ChannelSums)?,
     ))
@@ -65,17 +70,18 @@ pub fn split_channels(grad: &Tensor, kept: usize) -> Result<(Tensor, Tensor)> {
     Ok((part(0, kept)?, part(kept, grad.dim(3)? - kept)?))
 }
 
-/// Adds `values` to `sum`, in place.
+/// Adds `values` to `sum`, in place, and puts 0 where `out`, the output of a ReLU, is not above 0: the gradient before the
+/// ReLU whose output went two ways.
 ///
 /// # Errors
 /// Tensors of different sizes, or not contiguous f32.
-pub fn add(sum: &Tensor, values: &Tensor) -> Result<()> {
-    sum.inplace_op2(values, &Add)
+pub fn add_before_relu(sum: &Tensor, values: &Tensor, out: &Tensor) -> Result<()> {
+    sum.inplace_op3(values, out, &AddBeforeRelu)
 }
 
-struct Add;
+struct AddBeforeRelu;
 
-impl InplaceOp2 for Add {
+impl InplaceOp3 for AddBeforeRelu {
     fn name(&self) -> &'static str {
         "sum of gradients"
     }
@@ -86,17 +92,22 @@ impl InplaceOp2 for Add {
         at: &Layout,
         other: &CpuStorage,
         other_at: &Layout,
+        out: &CpuStorage,
+        out_at: &Layout,
     ) -> Result<()> {
-        let added = values::<f32>(other, other_at)?;
+        let (added, gate) = (values::<f32>(other, other_at)?, values(out, out_at)?);
         match (sum, at.contiguous_offsets()) {
-            (CpuStorage::F32(sum), Some((from, to))) if to - from == added.len() => {
-                add_kernel(&mut sum[from..to], added);
+            (CpuStorage::F32(sum), Some((from, to)))
+                if to - from == added.len() && added.len() == gate.len() =>
+            {
+                add_gated(&mut sum[from..to], added, gate);
                 Ok(())
             }
             _ => bail!(
-                "gradients {:?} and {:?} cannot be added",
+                "gradients {:?} and {:?} of {:?} cannot be added",
                 at.shape(),
-                other_at.shape()
+                other_at.shape(),
+                out_at.shape()
             ),
         }
     }
@@ -223,14 +234,17 @@ impl CustomOp3 for UpConvolution {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw, db) = up_conv_gradients(x, weight, grad)?;
+        let (dx, dw, db) = up_conv_gradients(x, weight, grad, Source::Layer)?;
         Ok((Some(dx), Some(dw), Some(db)))
     }
 }
 
-struct InputGradient(UpConv);
+struct InputGradient {
+    up: UpConv,
+    source: Source,
+}
 
-impl CustomOp2 for InputGradient {
+impl CustomOp3 for InputGradient {
     fn name(&self) -> &'static str {
         "gradient of an up-convolution by its input"
     }
@@ -241,15 +255,18 @@ impl CustomOp2 for InputGradient {
         grad_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let up = self.0;
+        let up = self.up;
         let storage = by_dtype!(grad, T => {
             let (grad, weight) = (values::<T>(grad, grad_layout)?, values(weight, weight_layout)?);
+            let gate = gate(self.source, values(x, x_layout)?);
             filled(up.batch * up.height * up.width * up.inputs, |dx: &mut [T]| {
-                up.input_gradient(grad, weight, dx)
+                up.input_gradient(grad, weight, gate, dx)
             })
         });
-        Ok((storage, (up.batch, up.height, up.width, up.inputs).into()))
+        Ok((storage, x_layout.shape().clone()))
     }
 }
 

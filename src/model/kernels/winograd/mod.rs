@@ -17,12 +17,13 @@
 
 mod form;
 mod tiles;
+mod weights;
 
 use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
-use super::blocks::{Multiply, Sweep, Swept};
+use super::blocks::Multiply;
 use super::conv::Conv;
 use super::product::{Finish, Packed, pack_panels};
 use super::simd::Isa;
@@ -30,7 +31,8 @@ use super::{PANEL, ROWS, Real, Scratch};
 use form::Form;
 pub use form::{Four, Two};
 pub use tiles::Windows;
-use tiles::{Cut, Gathered, GatheredWindows, Gradient, Input, Layout, Spread, SpreadWindows};
+use tiles::{Cut, Gathered, Input, Layout, Spread, SpreadWindows};
+pub use weights::weight_gradient;
 
 /// An image of fewer tiles of 4x4 pixels takes those of 2x2, unless its windows are few.
 const MANY: usize = 16;
@@ -40,8 +42,6 @@ const FEW: usize = 128 * 128;
 const WORTH_SUMMING: usize = 32;
 /// Values of the transformed tiles of one task: about 1 MB of f32, a core's second-level cache.
 const CACHED: usize = 262_144;
-/// Values of the transformed tiles that are summed into a weight gradient at a time: what a shared cache holds.
-const SWEPT: usize = 1 << 22;
 /// Tiles that lie together where tasks share them: whole blocks of the products' kernel.
 const SHARE: usize = 4 * ROWS;
 
@@ -276,151 +276,6 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
     }
 }
 
-/// The loss's gradient by the weights, `[tap][input][output]`.
-pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
-    _: F,
-    conv: &Conv,
-    x: &[T],
-    dy: &[T],
-    dw: &mut [T],
-) {
-    let (isa, cut) = (Isa::detect(), Cut::of(conv, O));
-    let (inputs, outputs) = (conv.inputs, conv.outputs);
-    // As many tiles at a time as the shared cache holds: a size that the shapes alone decide, as the order of sums is.
-    let at_once = (SWEPT / (I * I * (inputs + outputs)))
-        .clamp(256, 1024)
-        .next_multiple_of(SHARE);
-    let (from_x, from_y) = (Layout::of(SHARE, inputs), Layout::of(SHARE, outputs));
-    let (share_x, share_y) = (I * I * from_x.place, I * I * from_y.place);
-    let mut sums = Scratch::take(I * I * inputs * outputs);
-    for first in (0..cut.tiles()).step_by(at_once) {
-        let count = at_once.min(cut.tiles() - first);
-        let shares = count.div_ceil(SHARE);
-        let (mut tiles, mut gradients) = (Scratch::take(shares * share_x), Scratch::take(shares * share_y));
-        let tasks = tiles
-            .par_chunks_mut(share_x)
-            .zip(gradients.par_chunks_mut(share_y));
-        tasks.enumerate().for_each(|(n, (spread_x, spread_y))| {
-            let tiles = first + n * SHARE..first + count.min((n + 1) * SHARE);
-            T::run(
-                isa.for_channels(inputs),
-                Spread {
-                    lines: PhantomData::<Input<F, O>>,
-                    cut,
-                    images: x,
-                    channels: inputs,
-                    tiles: tiles.clone(),
-                    out: spread_x,
-                    layout: from_x,
-                },
-            );
-            T::run(
-                isa.for_channels(outputs),
-                Spread {
-                    lines: PhantomData::<Gradient<F>>,
-                    cut,
-                    images: dy,
-                    channels: outputs,
-                    tiles,
-                    out: spread_y,
-                    layout: from_y,
-                },
-            );
-        });
-        sums.par_chunks_mut(inputs * outputs)
-            .enumerate()
-            .for_each(|(place, sums)| {
-                let pixels = Summed {
-                    isa,
-                    x: (&tiles, share_x, place * from_x.place, from_x.panel),
-                    y: (&gradients, share_y, place * from_y.place, from_y.panel),
-                    count,
-                    outputs,
-                };
-                // 8 inputs are half a panel.
-                sums.par_chunks_mut(8 * outputs)
-                    .enumerate()
-                    .for_each(|(n, sums)| pixels.sum(n, first > 0, sums));
-            });
-    }
-    let mut taps: Vec<_> = dw
-        .chunks_mut(inputs * outputs)
-        .map(|tap| tap.chunks_mut(8 * outputs))
-        .collect();
-    let rows: Vec<[&mut [T]; 9]> = (0..inputs / 8)
-        .map(|_| std::array::from_fn(|tap| taps[tap].next().expect("every tap has as many rows")))
-        .collect();
-    rows.into_par_iter().enumerate().for_each(|(n, out)| {
-        T::run(
-            isa,
-            GatheredWindows {
-                form: PhantomData::<F>,
-                sums: &sums[n * 8 * outputs..],
-                place: inputs * outputs,
-                taps: out,
-            },
-        );
-    });
-}
-
-/// One place's tiles and gradients of tiles: values, from share to share, where the place begins in one, and from panel to
-/// panel.
-struct Summed<'a, T> {
-    isa: Isa,
-    x: (&'a [T], usize, usize, usize),
-    y: (&'a [T], usize, usize, usize),
-    count: usize,
-    outputs: usize,
-}
-
-impl<T: Real> Summed<'_, T> {
-    /// The sums, over all tiles, of the `n`th 8 inputs times every output; `further` ones are added to `out`.
-    fn sum(&self, n: usize, further: bool, out: &mut [T]) {
-        let (full, rest) = (self.count / SHARE, self.count % SHARE);
-        let from = |(_, share, place, panel): (&[T], usize, usize, usize), channel: usize| {
-            (0..=full)
-                .map(|n| n * share + place + channel / PANEL * panel + channel % PANEL)
-                .collect::<Vec<_>>()
-        };
-        let x_rows = from(self.x, 8 * n);
-        for column in (0..self.outputs).step_by(2 * PANEL) {
-            let filled = (self.outputs - column).min(2 * PANEL);
-            let y_rows = from(self.y, column);
-            let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
-            for (shares, width) in [(0..full, SHARE), (full..full + 1, rest)] {
-                let sweep = Sweep {
-                    x: self.x.0,
-                    x_rows: &x_rows[shares.clone()],
-                    x_step: PANEL,
-                    inputs: 8,
-                    y: self.y.0,
-                    y_rows: &y_rows[shares],
-                    y_step: PANEL,
-                    y_stride: self.y.3,
-                    panels: filled.div_ceil(PANEL),
-                    width,
-                };
-                T::run(
-                    self.isa,
-                    Swept {
-                        sweep,
-                        sums: &mut sums,
-                    },
-                );
-            }
-            for (out, sums) in out.chunks_exact_mut(self.outputs).zip(&sums) {
-                let out = &mut out[column..][..filled];
-                let sums = &sums.as_flattened()[..filled];
-                if further {
-                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
-                } else {
-                    out.copy_from_slice(sums);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -558,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn bias_and_relu_come_after_the_sums() {
+    fn bias_relu_and_gate_come_after_the_sums() {
         let conv = Conv {
             batch: 1,
             height: 5,
@@ -589,9 +444,18 @@ mod tests {
         let finished = convolved(Finish {
             bias: &bias,
             relu: true,
+            gate: &[],
         });
-        for (at, (finished, plain)) in finished.iter().zip(plain).enumerate() {
+        for (at, (finished, plain)) in finished.iter().zip(&plain).enumerate() {
             assert_eq!(*finished, (plain + bias[at % 8]).max(0.0));
+        }
+        let gate: Vec<f64> = numbers(plain.len(), &mut rng);
+        let gated = convolved(Finish {
+            gate: &gate,
+            ..Finish::NOTHING
+        });
+        for ((gated, plain), gate) in gated.iter().zip(plain).zip(gate) {
+            assert_eq!(*gated, if gate > 0.0 { plain } else { 0.0 });
         }
     }
 }

@@ -233,12 +233,15 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for Gathere
                     let line = F::output(s, line);
                     for x in 0..O {
                         let sum = s.add(line[x], bias);
-                        let value = if self.finish.relu {
+                        let mut value = if self.finish.relu {
                             s.not_below_zero(sum)
                         } else {
                             sum
                         };
                         if let Some(at) = pixels[y][x] {
+                            if let [_, ..] = self.finish.gate {
+                                value = s.gated(value, s.load(&self.finish.gate[at + channel..]));
+                            }
                             s.store(value, &mut self.out[at - self.base + channel..]);
                         }
                     }

@@ -1,0 +1,145 @@
+//! What the network says of each pixel: its class, how sure it is, and what that adds up to over a tile.
+
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::records::SliceSums;
+
+/// What the network says of the pixels of some tiles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The best class of every pixel, tile by tile.
+    pub classes: Vec<u8>,
+    /// The margin between the best two classes, 255 for 1.
+    pub margins: Vec<u8>,
+    /// Of each tile, over the pixels that lie in its slice; in f64, of the margins themselves.
+    pub sums: Vec<SliceSums>,
+}
+
+/// Judges every pixel of `logits` (tiles, height, width, classes), in one pass.
+///
+/// * `sizes`: rows and columns of each tile that lie in its slice; what lies beyond is not counted
+///
+/// # Errors
+/// As many sizes as tiles are wanted, and contiguous f32.
+pub fn judge(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judged> {
+    let (tiles, height, width, m) = logits.dims4()?;
+    if tiles != sizes.len() {
+        bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
+    }
+    let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+    let pixels = height * width;
+    let (mut classes, mut margins) = (vec![0; tiles * pixels], vec![0; tiles * pixels]);
+    let sums = classes
+        .par_chunks_mut(pixels)
+        .zip(margins.par_chunks_mut(pixels))
+        .zip(logits.par_chunks(pixels * m))
+        .zip(sizes)
+        .map(|(((classes, margins), logits), &[rows, columns])| {
+            let mut sums = SliceSums::default();
+            for (at, logits) in logits.chunks_exact(m).enumerate() {
+                let pixel = Pixel::of(logits);
+                classes[at] = pixel.class;
+                margins[at] = (255.0 * pixel.margin).round() as u8;
+                if at / width < rows && at % width < columns {
+                    pixel.count(&mut sums);
+                }
+            }
+            sums
+        })
+        .collect();
+    Ok(Judged {
+        classes,
+        margins,
+        sums,
+    })
+}
+
+/// What the network says of one pixel.
+#[derive(Debug, Clone, Copy)]
+struct Pixel {
+    class: u8,
+    margin: f64,
+    entropy: f64,
+}
+
+impl Pixel {
+    /// From one pixel's logits z, in one pass: with e = exp(z - largest z) and S their sum, p = e / S and the entropy
+    /// is ln S - sum e (z - largest z) / S.
+    fn of(logits: &[f32]) -> Pixel {
+        let class = best_class(logits) as usize;
+        let largest = f64::from(logits[class]);
+        let (mut sum, mut second, mut weighted) = (1.0, 0.0f64, 0.0);
+        for (_, &logit) in logits.iter().enumerate().filter(|(c, _)| *c != class) {
+            let z = f64::from(logit) - largest;
+            let e = z.exp();
+            sum += e;
+            second = second.max(e);
+            weighted += e * z;
+        }
+        Pixel {
+            class: class as u8,
+            margin: (1.0 - second) / sum,
+            entropy: (sum.ln() - weighted / sum).max(0.0),
+        }
+    }
+
+    fn count(self, sums: &mut SliceSums) {
+        sums.pixels += 1;
+        sums.margin += self.margin;
+        sums.entropy += self.entropy;
+        if self.class != 0 {
+            sums.foreground_pixels += 1;
+            sums.foreground_margin += self.margin;
+            sums.foreground_entropy += self.entropy;
+        }
+    }
+}
+
+/// The class with the highest logit; the lowest of equals.
+pub fn best_class<T: PartialOrd>(logits: &[T]) -> u8 {
+    (1..logits.len()).fold(0, |best, c| if logits[c] > logits[best] { c } else { best }) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// ln 2 each for two equal logits beside one that is out of the question; p = e / (e + 1) against 1 / (e + 1).
+    #[test]
+    fn a_coin_toss_has_no_margin_and_one_bit_of_entropy() {
+        let toss = Pixel::of(&[-800.0, 1.0, 1.0]);
+        assert_eq!((toss.class, toss.margin), (1, 0.0), "the lowest of equals");
+        assert!((toss.entropy - 2f64.ln()).abs() < 1e-12);
+        let e = std::f64::consts::E;
+        let sure = Pixel::of(&[0.0, 1.0]);
+        let (p, q) = (e / (e + 1.0), 1.0 / (e + 1.0));
+        assert!((sure.margin - (p - q)).abs() < 1e-12);
+        assert!((sure.entropy + p * p.ln() + q * q.ln()).abs() < 1e-12);
+        assert_eq!(sure.class, 1);
+    }
+
+    /// Two tiles of 2 x 3 pixels, the second with one row and two columns in its slice.
+    #[test]
+    fn a_tile_counts_only_what_lies_in_its_slice() {
+        let mut logits = vec![0f32; 2 * 6 * 2];
+        for pixel in 0..12 {
+            logits[2 * pixel + pixel % 2] = pixel as f32;
+        }
+        let logits = Tensor::from_vec(logits, (2, 2, 3, 2), &Device::Cpu).unwrap();
+        let judged = judge(&logits, &[[2, 3], [1, 2]]).unwrap();
+        assert_eq!(judged.classes, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+        let margin = |z: f64| (1.0 - (-z).exp()) / (1.0 + (-z).exp());
+        assert_eq!(judged.margins[3], (255.0 * margin(3.0)).round() as u8);
+        let [whole, part] = judged.sums[..] else {
+            panic!("two tiles")
+        };
+        assert_eq!((whole.pixels, whole.foreground_pixels), (6, 3));
+        assert_eq!((part.pixels, part.foreground_pixels), (2, 1));
+        assert!((part.margin - margin(6.0) - margin(7.0)).abs() < 1e-12);
+        assert!((part.foreground_margin - margin(7.0)).abs() < 1e-12);
+        assert!(judge(&logits, &[[2, 3]]).is_err());
+    }
+}

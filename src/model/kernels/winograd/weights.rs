@@ -1,0 +1,281 @@
+//! The gradient by the weights: sums over all tiles, place by place.
+//!
+//! Where the windows are few, a task of its own transforms some tiles and adds their products up while they are in its
+//! cache; the tasks' sums are added in the end. Where they are many, tasks share the tiles and each sums its part of the
+//! windows. Which it is, and how many tiles go together, depends on the shapes alone, as the order of sums does.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::blocks::{Sweep, Swept};
+use super::super::conv::Conv;
+use super::super::simd::Isa;
+use super::super::{PANEL, ROWS, Real, Scratch};
+use super::SHARE;
+use super::form::Form;
+use super::tiles::{Cut, GatheredWindows, Gradient, Input, Layout, Spread};
+
+/// Windows (inputs times outputs) whose sums a second-level cache holds beside the tiles of a task.
+const FEW: usize = 64 * 64;
+/// Tasks that sum a part of the tiles each.
+const PARTS: usize = 16;
+/// Values of the transformed tiles that tasks share at a time: what a shared cache holds.
+const SHARED: usize = 1 << 22;
+/// Inputs that are summed at a time: half a panel.
+const HALF: usize = PANEL / 2;
+
+/// The loss's gradient by the weights, `[tap][input][output]`.
+pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
+    _: F,
+    conv: &Conv,
+    x: &[T],
+    dy: &[T],
+    dw: &mut [T],
+) {
+    let summing = Summing {
+        form: PhantomData::<F>,
+        isa: Isa::detect(),
+        cut: Cut::of(conv, O),
+        inputs: conv.inputs,
+        outputs: conv.outputs,
+        x,
+        dy,
+        of_x: Layout::of(SHARE, conv.inputs),
+        of_dy: Layout::of(SHARE, conv.outputs),
+    };
+    let sums = if conv.inputs * conv.outputs <= FEW {
+        summing.apart()
+    } else {
+        summing.together()
+    };
+    summing.finish(&sums, dw);
+}
+
+struct Summing<'a, T, F, const I: usize, const O: usize> {
+    form: PhantomData<F>,
+    isa: Isa,
+    cut: Cut,
+    inputs: usize,
+    outputs: usize,
+    x: &'a [T],
+    dy: &'a [T],
+    of_x: Layout,
+    of_dy: Layout,
+}
+
+impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I, O> {
+    /// Values of a share of transformed inputs, and of transformed gradients.
+    fn share(&self) -> (usize, usize) {
+        (I * I * self.of_x.place, I * I * self.of_dy.place)
+    }
+
+    /// Values of all sums, `[place][input][output]`.
+    fn size(&self) -> usize {
+        I * I * self.inputs * self.outputs
+    }
+
+    /// Every task its own tiles and sums.
+    fn apart(&self) -> Scratch<T> {
+        let shares = self.cut.tiles().div_ceil(SHARE);
+        let part = shares.div_ceil(PARTS);
+        let mut sums: Vec<Scratch<T>> = (0..shares.div_ceil(part))
+            .into_par_iter()
+            .map(|n| {
+                let mut sums = Scratch::take(self.size());
+                let (x, dy) = self.share();
+                let (mut tiles, mut gradients) = (Scratch::take(x), Scratch::take(dy));
+                for share in n * part..shares.min((n + 1) * part) {
+                    let range = share * SHARE..self.cut.tiles().min((share + 1) * SHARE);
+                    self.spread(range.clone(), &mut tiles, &mut gradients);
+                    for (place, sums) in sums.chunks_mut(self.inputs * self.outputs).enumerate() {
+                        let pixels = self.place(place, &tiles, &gradients, range.len());
+                        for (half, sums) in sums.chunks_mut(HALF * self.outputs).enumerate() {
+                            pixels.sum(half, share > n * part, sums);
+                        }
+                    }
+                }
+                sums
+            })
+            .collect();
+        let mut all = sums.remove(0);
+        all.par_chunks_mut(self.outputs)
+            .enumerate()
+            .for_each(|(row, all)| {
+                for part in &sums {
+                    let part = &part[row * self.outputs..];
+                    all.iter_mut().zip(part).for_each(|(all, part)| *all += *part);
+                }
+            });
+        all
+    }
+
+    /// All tasks the same tiles, as many as the shared cache holds; each its own places.
+    fn together(&self) -> Scratch<T> {
+        let at_once = (SHARED / (I * I * (self.inputs + self.outputs)))
+            .clamp(256, 1024)
+            .next_multiple_of(SHARE);
+        let (x, dy) = self.share();
+        let mut sums = Scratch::take(self.size());
+        for first in (0..self.cut.tiles()).step_by(at_once) {
+            let count = at_once.min(self.cut.tiles() - first);
+            let shares = count.div_ceil(SHARE);
+            let (mut tiles, mut gradients) = (Scratch::take(shares * x), Scratch::take(shares * dy));
+            tiles
+                .par_chunks_mut(x)
+                .zip(gradients.par_chunks_mut(dy))
+                .enumerate()
+                .for_each(|(n, (tiles, gradients))| {
+                    let range = first + n * SHARE..first + count.min((n + 1) * SHARE);
+                    self.spread(range, tiles, gradients);
+                });
+            sums.par_chunks_mut(self.inputs * self.outputs)
+                .enumerate()
+                .for_each(|(place, sums)| {
+                    let pixels = self.place(place, &tiles, &gradients, count);
+                    sums.par_chunks_mut(HALF * self.outputs)
+                        .enumerate()
+                        .for_each(|(half, sums)| pixels.sum(half, first > 0, sums));
+                });
+        }
+        sums
+    }
+
+    /// The weights' gradient from the sums.
+    fn finish(&self, sums: &[T], dw: &mut [T]) {
+        let (window, half) = (self.inputs * self.outputs, HALF * self.outputs);
+        let mut taps: Vec<_> = dw.chunks_mut(window).map(|tap| tap.chunks_mut(half)).collect();
+        let rows: Vec<[&mut [T]; 9]> = (0..self.inputs / HALF)
+            .map(|_| std::array::from_fn(|tap| taps[tap].next().expect("every tap has as many rows")))
+            .collect();
+        rows.into_par_iter().enumerate().for_each(|(n, taps)| {
+            let gathered = GatheredWindows {
+                form: self.form,
+                sums: &sums[n * half..],
+                place: window,
+                taps,
+            };
+            T::run(self.isa, gathered);
+        });
+    }
+
+    fn spread(&self, range: Range<usize>, tiles: &mut [T], gradients: &mut [T]) {
+        let of_x = Spread {
+            lines: PhantomData::<Input<F, O>>,
+            cut: self.cut,
+            images: self.x,
+            channels: self.inputs,
+            tiles: range.clone(),
+            out: tiles,
+            layout: self.of_x,
+        };
+        T::run(self.isa.for_channels(self.inputs), of_x);
+        let of_dy = Spread {
+            lines: PhantomData::<Gradient<F>>,
+            cut: self.cut,
+            images: self.dy,
+            channels: self.outputs,
+            tiles: range,
+            out: gradients,
+            layout: self.of_dy,
+        };
+        T::run(self.isa.for_channels(self.outputs), of_dy);
+    }
+
+    fn place<'a>(&self, place: usize, tiles: &'a [T], gradients: &'a [T], count: usize) -> Place<'a, T> {
+        let (x, dy) = self.share();
+        Place {
+            isa: self.isa,
+            x: Part {
+                values: tiles,
+                share: x,
+                first: place * self.of_x.place,
+                panel: self.of_x.panel,
+            },
+            dy: Part {
+                values: gradients,
+                share: dy,
+                first: place * self.of_dy.place,
+                panel: self.of_dy.panel,
+            },
+            count,
+            outputs: self.outputs,
+        }
+    }
+}
+
+/// One place of transformed tiles that lie in shares of [`SHARE`].
+struct Part<'a, T> {
+    values: &'a [T],
+    /// From share to share.
+    share: usize,
+    /// Where the place begins in one.
+    first: usize,
+    /// From panel to panel.
+    panel: usize,
+}
+
+impl<T> Part<'_, T> {
+    /// Where a channel begins in each share of `count` tiles.
+    fn rows(&self, channel: usize, count: usize) -> Vec<usize> {
+        let first = self.first + channel / PANEL * self.panel + channel % PANEL;
+        (0..count.div_ceil(SHARE))
+            .map(|n| n * self.share + first)
+            .collect()
+    }
+}
+
+/// One place of inputs and gradients.
+struct Place<'a, T> {
+    isa: Isa,
+    x: Part<'a, T>,
+    dy: Part<'a, T>,
+    /// Tiles.
+    count: usize,
+    outputs: usize,
+}
+
+impl<T: Real> Place<'_, T> {
+    /// The sums, over all tiles, of the `half`th 8 inputs times every output; `further` ones are added to `out`.
+    fn sum(&self, half: usize, further: bool, out: &mut [T]) {
+        let full = self.count / SHARE;
+        let x_rows = self.x.rows(half * HALF, self.count);
+        for column in (0..self.outputs).step_by(2 * PANEL) {
+            let filled = (self.outputs - column).min(2 * PANEL);
+            let y_rows = self.dy.rows(column, self.count);
+            let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
+            // The last share may hold fewer.
+            for (shares, width) in [(0..full, SHARE), (full..x_rows.len(), self.count % SHARE)] {
+                let sweep = Sweep {
+                    x: self.x.values,
+                    x_rows: &x_rows[shares.clone()],
+                    x_step: PANEL,
+                    inputs: HALF,
+                    y: self.dy.values,
+                    y_rows: &y_rows[shares],
+                    y_step: PANEL,
+                    y_stride: self.dy.panel,
+                    panels: filled.div_ceil(PANEL),
+                    width,
+                };
+                T::run(
+                    self.isa,
+                    Swept {
+                        sweep,
+                        sums: &mut sums,
+                    },
+                );
+            }
+            for (out, sums) in out.chunks_exact_mut(self.outputs).zip(&sums) {
+                let out = &mut out[column..][..filled];
+                let sums = &sums.as_flattened()[..filled];
+                if further {
+                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
+                } else {
+                    out.copy_from_slice(sums);
+                }
+            }
+        }
+    }
+}
