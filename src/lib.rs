@@ -15,6 +15,7 @@
 //! | [`effort`] | what the pre-annotation saved: Eq. 3 and what it leaves out |
 //! | [`store`] | journal, blobs, index; the only room that knows sled |
 //! | [`protocol`] | what engine and surfaces say to each other |
+//! | [`worker`] | the process that computes, and the pipe to it |
 //! | [`engine`] | the owner: actor, worker, rounds, hand-outs, inbox |
 //! | [`cli`], [`tui`] | verbs and screens; they reach the engine through a handle |
 //!
@@ -46,3 +47,4 @@ pub mod records;
 pub mod settings;
 pub mod store;
 pub mod tui;
+pub mod worker;

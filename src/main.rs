@@ -1,19 +1,22 @@
 //! The program: reads the command line, sets up the log, and hands verbs and screens the doors to the engine.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use overtrace::cli::{Args, Doors};
 use overtrace::engine::{self, Options};
 use overtrace::protocol::EngineHandle;
-use overtrace::records::{BenchRow, BenchTask, Machine, printable};
-use overtrace::tui;
-use overtrace::{effort, model};
+use overtrace::records::{BenchRow, BenchTask, Machine, Progress, Task, TaskResult, printable};
+use overtrace::settings::{Compute, Device, Devices};
+use overtrace::worker::{self, Programs};
+use overtrace::{effort, tui};
 use tracing_appender::non_blocking::WorkerGuard;
 
 /// Keeps freed memory for the next tensor: with the system's allocator, which gives large blocks back at once, page
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         open,
         free,
         bench,
+        compute,
         app,
     };
     let result = overtrace::cli::run(&args, &doors);
@@ -83,7 +87,7 @@ fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
     }
     // A surface that lets go of one engine and opens another finds the store free.
     wait_for_engines();
-    let started = engine::start(folder, who(), Options { watch: stays })?;
+    let started = engine::start(folder, who(), options(stays)?)?;
     ENGINES
         .lock()
         .expect("no thread panics while it holds the list")
@@ -95,16 +99,58 @@ fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
     Ok(started.handle)
 }
 
-fn bench(task: &BenchTask, found: &mut dyn FnMut(BenchRow)) -> Result<Machine> {
-    model::bench(task, found)?;
+fn bench(task: &BenchTask, device: &Devices, found: &mut dyn FnMut(BenchRow)) -> Result<Machine> {
+    let compute = Compute {
+        device: device.clone(),
+        ..Compute::default()
+    };
+    let (rows, heard) = channel();
+    let (programs, asked) = (programs()?, Task::Bench(task.clone()));
+    let timing = std::thread::spawn(move || {
+        worker::run(&programs, &compute, asked, &mut |progress| match progress {
+            // Nobody listens any more where the rows could not be printed.
+            Progress::Timed(row) => match rows.send(row) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            },
+            Progress::Notice(words) => {
+                eprintln!("overtrace: {}", printable(&words));
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        })
+    });
+    heard.into_iter().for_each(&mut *found);
+    let machine = match timing.join() {
+        Ok(TaskResult::Timed(machine)) => machine,
+        Ok(TaskResult::Failed(why)) => bail!("{why}"),
+        other => bail!("the worker answered a bench by {other:?}"),
+    };
     found(effort::bench(task.runs));
-    Ok(model::machine(task.threads))
+    Ok(machine)
+}
+
+/// The programs that compute: this one, and the one beside it that knows CUDA.
+fn programs() -> Result<Programs> {
+    let this = std::env::current_exe().context("finding the worker's program beside this one")?;
+    Ok(Programs::beside(&this))
+}
+
+fn compute(device: Device) -> Result<()> {
+    worker::serve(device, std::io::stdin(), std::io::stdout()).context("working")
+}
+
+fn options(watch: bool) -> Result<Options> {
+    Ok(Options {
+        watch,
+        programs: programs()?,
+    })
 }
 
 /// Opens the project for a moment: that fails while another process has it.
 fn free(folder: &Path) -> Result<()> {
     if folder.join(overtrace::store::FOLDER).is_dir() {
-        let started = engine::start(folder, who(), Options { watch: false })?;
+        let started = engine::start(folder, who(), options(false)?)?;
         drop(started.handle);
         // One that panicked holds nothing any more either.
         let _ = started.thread.join();

@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("records", &["imaging", "settings"]),
     ("metrics", &["imaging"]),
     ("model", &["imaging", "settings", "records", "metrics"]),
+    ("worker", &["settings", "records", "model"]),
     ("query", &["imaging", "settings", "records"]),
     ("effort", &["imaging", "records", "metrics"]),
     ("store", &["records"]),
@@ -18,7 +19,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "settings", "imaging", "records", "metrics", "model", "query", "effort", "store", "protocol",
+            "settings", "imaging", "records", "metrics", "model", "worker", "query", "effort", "store",
+            "protocol",
         ],
     ),
     ("cli", &["settings", "imaging", "records", "protocol"]),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::records::{CaseId, HeldId, Pool};
-use crate::settings::{Pixels, Strategy};
+use crate::settings::{Device, Devices, Pixels, Precision, Strategy};
 
 /// Which volume to annotate next, drawn beforehand, and how much of its contour nobody had to draw.
 ///
@@ -140,6 +140,19 @@ pub enum Verb {
         /// Draw a whole 256x128x256 volume too, none of its tiles skipped
         #[arg(long)]
         volume: bool,
+        /// What computes: auto, cpu, cuda:0, ..
+        #[arg(long, default_value = "auto")]
+        device: Devices,
+        /// Numbers on a GPU: tf32, f32 or bf16 (forward alone)
+        #[arg(long, default_value = "tf32")]
+        precision: Precision,
+    },
+    /// Do the task that comes through standard input: what overtrace starts itself as
+    #[command(hide = true)]
+    Worker {
+        /// What computes
+        #[arg(long)]
+        device: Device,
     },
     /// Make a project of phantoms, run the loop on it with a stand-in annotator, and open the app
     Demo {

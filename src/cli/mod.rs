@@ -22,6 +22,7 @@ pub use args::{Args, Verb};
 
 use crate::protocol::{Answer, Command, EngineHandle, Snapshot};
 use crate::records::{BenchRow, BenchTask, Machine};
+use crate::settings::{Device, Devices};
 use progress::Bars;
 
 /// How a verb reaches what it must not know.
@@ -34,7 +35,9 @@ pub struct Doors {
     /// Makes sure that nobody has the project in a folder open, if there is one.
     pub free: fn(&Path) -> Result<()>,
     /// Times this machine, a row after the other.
-    pub bench: fn(&BenchTask, &mut dyn FnMut(BenchRow)) -> Result<Machine>,
+    pub bench: fn(&BenchTask, &Devices, &mut dyn FnMut(BenchRow)) -> Result<Machine>,
+    /// Does the task that comes through standard input on a device.
+    pub compute: fn(Device) -> Result<()>,
     /// Opens the app on an engine.
     pub app: fn(EngineHandle, &Args) -> Result<()>,
 }
@@ -90,6 +93,8 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
             threads,
             runs,
             volume,
+            device,
+            precision,
         }) => {
             let task = BenchTask {
                 base_channels: base_channels.iter().map(|&base| base.into()).collect(),
@@ -97,8 +102,13 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
                 threads: (*threads).into(),
                 runs: (*runs).into(),
                 volume: *volume,
+                precision: *precision,
             };
-            bench(args.json, doors, &task)
+            bench(args.json, doors, &task, device)
+        }
+        Some(Verb::Worker { device }) => {
+            (doors.compute)(*device)?;
+            Ok(Exit::Done)
         }
         Some(Verb::Inbox {
             action: None,
@@ -109,10 +119,10 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
 }
 
 /// Times the machine: a line as each thing is known, then the machine; or one object.
-fn bench(json: bool, doors: &Doors, task: &BenchTask) -> Result<Exit> {
+fn bench(json: bool, doors: &Doors, task: &BenchTask, device: &Devices) -> Result<Exit> {
     if json {
         let mut rows = Vec::new();
-        let machine = (doors.bench)(task, &mut |row| rows.push(row))?;
+        let machine = (doors.bench)(task, device, &mut |row| rows.push(row))?;
         print_json(
             &serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "machine": machine, "rows": rows }),
         )?;
@@ -120,7 +130,7 @@ fn bench(json: bool, doors: &Doors, task: &BenchTask) -> Result<Exit> {
     }
     print(&tables::bench_head())?;
     let mut printed = Ok(());
-    let machine = (doors.bench)(task, &mut |row| {
+    let machine = (doors.bench)(task, device, &mut |row| {
         if printed.is_ok() {
             printed = print(&tables::bench_row(&row));
         }

@@ -416,8 +416,10 @@ pub fn bench_row(row: &BenchRow) -> String {
 
 /// What was timed on.
 pub fn machine(machine: &Machine, runs: usize) -> String {
+    let gpu = machine.gpu.as_ref().map(|gpu| printable(gpu) + ", ");
     format!(
-        "{}: {} of {} cores, {}, {}; medians of {runs} runs after one to warm up",
+        "{}{}: {} of {} cores, {}; {}; medians of {runs} runs after one to warm up",
+        gpu.unwrap_or_default(),
         printable(&machine.processor),
         machine.threads,
         machine.cores,

@@ -62,7 +62,7 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         })?),
         Verb::Include { case } => session.tell(session.ask(Command::Include { case: case.clone() })?),
         Verb::Model { action } => model(session, action.as_ref().unwrap_or(&ModelAction::List)),
-        Verb::Init { .. } | Verb::Demo { .. } | Verb::Bench { .. } => {
+        Verb::Init { .. } | Verb::Demo { .. } | Verb::Bench { .. } | Verb::Worker { .. } => {
             bail!("this verb opens no project of its own accord")
         }
     }

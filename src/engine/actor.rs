@@ -120,7 +120,7 @@ impl Actor {
         let watch = options.watch.then(|| Watch::new(messages.clone()));
         Actor {
             project,
-            worker: Worker::start(messages),
+            worker: Worker::start(options.programs.clone(), messages),
             job: None,
             slices: SliceCache::default(),
             sight: Sight::default(),
@@ -315,7 +315,11 @@ impl Actor {
                 (activity.done, activity.of) = (step, steps);
             }
             Progress::Epoch(report) => activity.curve.push(report),
-            Progress::Drawing => return,
+            Progress::Drawing | Progress::Timed(_) => return,
+            Progress::Notice(words) => {
+                self.tell(Event::Notice(words));
+                return;
+            }
             Progress::Case { predicted, done, of } => {
                 (activity.done, activity.of) = (done, of);
                 self.keep(*predicted);
@@ -333,7 +337,7 @@ impl Actor {
         };
         let of = match &task {
             Task::Predict(task) => task.cases.len(),
-            Task::Train(_) => 0,
+            Task::Train(_) | Task::Bench(_) => 0,
         };
         self.set_activity(Activity {
             stage,
@@ -351,7 +355,8 @@ impl Actor {
             abandon: None,
             lost: None,
         });
-        self.worker.begin(task);
+        let compute = self.project.snapshot.settings.compute.clone();
+        self.worker.begin(task, compute);
         Reply::Later
     }
 

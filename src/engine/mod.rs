@@ -3,7 +3,7 @@
 //! [`start`] spawns the actor, a thread that takes one message at a time (a surface's request, the worker's
 //! progress, a hint that the inbox changed) and answers through the [`EngineHandle`] it gives out. Whatever
 //! becomes true is committed to the store first and told second. The actor never computes: training and
-//! predicting are [`records::Task`](crate::records::Task)s for the worker's thread. The engine ends when its
+//! predicting are [`records::Task`](crate::records::Task)s for the [worker](crate::worker). The engine ends when its
 //! surface lets go of the handle. Imports every room below it, and no surface.
 
 mod actor;
@@ -30,12 +30,15 @@ pub use error::EngineError;
 use crate::protocol::{EngineHandle, Request};
 use crate::settings::{FILE, Settings, TEMPLATE};
 use crate::store::{Store, private_folder};
+use crate::worker::Programs;
 use actor::{Actor, Message};
 use project::Project;
 
 /// How an engine behaves for the surface that starts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// The programs that compute.
+    pub programs: Programs,
     /// Watch the inbox and start a round's training when the last queried case is back: for a surface that
     /// stays. A verb that runs once leaves both to its commands.
     pub watch: bool,

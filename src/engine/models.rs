@@ -61,6 +61,7 @@ impl Actor {
             .collect();
         let folder = self.project.folder("work");
         (!cases.is_empty()).then(|| PredictTask {
+            precision: snapshot.settings.compute.drawing_precision,
             architecture: model.architecture,
             weights: blobs.path(model.weights),
             cases,

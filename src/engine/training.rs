@@ -118,6 +118,7 @@ impl Actor {
             cases,
             training: snapshot.settings.training.clone(),
             intensity: snapshot.settings.image.intensity,
+            precision: snapshot.settings.compute.precision,
             weights: self.trained_file(round),
         };
         Ok(self.begin(Goal::Train(round.id), who, Task::Train(task)))

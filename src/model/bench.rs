@@ -6,28 +6,33 @@ use std::time::Instant;
 use candle_core::{Device, Tensor, Var};
 use rayon::ThreadPool;
 
-use super::ModelError;
 use super::adam::Adam;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::error::pool;
 use super::judge::judge;
-use super::kernels::instructions;
 use super::loss::Answer;
 use super::predict::draw;
 use super::unet::{UNet, parameters};
+use super::{ModelError, Processor, Report};
 use crate::imaging::{Grid, Plane, Rng, Volume};
-use crate::records::{Architecture, BenchRow, BenchTask, CaseId, Machine};
+use crate::records::{Architecture, BenchRow, BenchTask, CaseId, Progress, TaskResult};
 use crate::settings::{Intensity, Loss};
 
 const CLASSES: usize = 4;
 /// The volume of the paper's segmentation times.
 const VOLUME: [usize; 3] = [256, 128, 256];
 
-/// Times what `task` asks for and gives each row to `found` when it is known.
+/// Times what `task` asks for and reports each row when it is known.
 ///
 /// # Errors
 /// [`ModelError`] where threads cannot be had or a computation fails.
-pub fn bench(task: &BenchTask, found: &mut dyn FnMut(BenchRow)) -> Result<(), ModelError> {
+pub fn bench(
+    task: &BenchTask,
+    processor: &Processor,
+    report: &mut Report<'_>,
+) -> Result<TaskResult, ModelError> {
+    processor.set_precision(task.precision);
+    let mut found = |row| report(Progress::Timed(row));
     let pool = pool(task.threads)?;
     for &base_channels in &task.base_channels {
         let shape = Architecture {
@@ -43,42 +48,36 @@ pub fn bench(task: &BenchTask, found: &mut dyn FnMut(BenchRow)) -> Result<(), Mo
             flop: Some(flop),
         };
         let flop = flop_per_tile(&shape) * task.batch as f64;
-        let mut work = Work::new(shape, task.batch)?;
+        let mut work = Work::new(shape, task.batch, processor.device())?;
         let frozen = work.net.frozen();
         let sizes = vec![[TILE, TILE]; task.batch];
         let seconds = timed(task.runs, &mut || {
             pool.install(|| judge(&frozen.forward(&work.images)?, &sizes).map(drop))
         })?;
         drop(frozen);
-        found(row("forward", task.batch, seconds, flop));
+        if found(row("forward", task.batch, seconds, flop)).is_break() {
+            return Ok(TaskResult::Cancelled);
+        }
         let seconds = timed(task.runs, &mut || pool.install(|| work.step()))?;
         // Forward, and twice as much back: by the inputs and by the weights.
-        found(row("training step", task.batch, seconds, 3.0 * flop));
-        if task.volume {
-            found(drawing(task, shape, &pool)?);
+        let mut goes_on = found(row("training step", task.batch, seconds, 3.0 * flop));
+        if task.volume && goes_on.is_continue() {
+            goes_on = found(drawing(task, shape, processor, &pool)?);
+        }
+        if goes_on.is_break() {
+            return Ok(TaskResult::Cancelled);
         }
     }
-    Ok(())
-}
-
-/// What [`bench`] computes with.
-pub fn machine(threads: usize) -> Machine {
-    let known = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = known
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Machine {
-        processor: name.map_or("unknown".into(), |(_, name)| name.trim().to_string()),
-        cores,
-        threads: if threads == 0 { cores } else { threads },
-        instructions: instructions().into(),
-        precision: "f32".into(),
-    }
+    Ok(TaskResult::Timed(processor.machine(task.threads, task.precision)))
 }
 
 /// The drawing of a volume, every tile of it computed: once, since it takes long.
-fn drawing(task: &BenchTask, shape: Architecture, pool: &ThreadPool) -> Result<BenchRow, ModelError> {
+fn drawing(
+    task: &BenchTask,
+    shape: Architecture,
+    processor: &Processor,
+    pool: &ThreadPool,
+) -> Result<BenchRow, ModelError> {
     let grid = Grid::new(VOLUME, [0.9375, 1.5, 0.9375]);
     let volume = Volume {
         grid,
@@ -86,7 +85,7 @@ fn drawing(task: &BenchTask, shape: Architecture, pool: &ThreadPool) -> Result<B
     };
     let id = CaseId::new("volume").expect("letters alone");
     let case = Case::new(id, vec![volume], None, Plane(1), Intensity::None, CLASSES)?;
-    let net = UNet::drawn(shape, &Rng::new(1))?.frozen();
+    let net = UNet::drawn(shape, &Rng::new(1), processor.device())?.frozen();
     let tiles = case.slices() * case.tiling().tiles();
     let start = Instant::now();
     pool.install(|| draw(&net, &case, task.batch, &mut || ControlFlow::Continue(())))?;
@@ -124,7 +123,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(shape: Architecture, batch: usize) -> candle_core::Result<Work> {
+    fn new(shape: Architecture, batch: usize, device: &Device) -> candle_core::Result<Work> {
         let mut rng = Rng::new(1);
         let pixels = batch * TILE_PIXELS;
         let images: Vec<f32> = (0..pixels).map(|_| rng.uniform() as f32).collect();
@@ -132,7 +131,7 @@ impl Work {
         let weights: Vec<(String, Var)> = parameters(&shape)
             .into_iter()
             .map(|parameter| {
-                let var = Var::from_vec(parameter.drawn(&rng), parameter.shape(), &Device::Cpu)?;
+                let var = Var::from_vec(parameter.drawn(&rng), parameter.shape(), device)?;
                 Ok((parameter.name, var))
             })
             .collect::<candle_core::Result<_>>()?;
@@ -142,8 +141,8 @@ impl Work {
         Ok(Work {
             net: UNet::new(shape, tensors.collect())?,
             adam: Adam::new(weights, 1e-4)?,
-            images: Tensor::from_vec(images, (batch, TILE, TILE, 1), &Device::Cpu)?,
-            classes: Tensor::from_vec(classes, (batch, TILE, TILE), &Device::Cpu)?,
+            images: Tensor::from_vec(images, (batch, TILE, TILE, 1), device)?,
+            classes: Tensor::from_vec(classes, (batch, TILE, TILE), device)?,
         })
     }
 
@@ -182,6 +181,7 @@ fn flop_per_tile(shape: &Architecture) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Precision;
 
     /// PERFORMANCE: 6.013 GFLOP a patch.
     #[test]
@@ -202,9 +202,16 @@ mod tests {
             threads: 1,
             runs: 2,
             volume: false,
+            precision: Precision::F32,
         };
         let mut rows = Vec::new();
-        bench(&task, &mut |row| rows.push(row)).unwrap();
+        let result = bench(&task, &Processor::CPU, &mut |progress| {
+            if let Progress::Timed(row) = progress {
+                rows.push(row);
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(result, Ok(TaskResult::Timed(machine)) if machine.threads == 1));
         let said: Vec<_> = rows
             .iter()
             .map(|row| (row.what.as_str(), row.base_channels))

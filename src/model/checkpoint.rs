@@ -207,7 +207,7 @@ pub fn header_of(path: &Path) -> Result<Header, ModelError> {
 /// [`ModelError::Io`] and [`ModelError::Checkpoint`].
 pub fn architecture_of(path: &Path) -> Result<Architecture, ModelError> {
     let held = header_of(path)?.architecture;
-    load(path, &held, None)?;
+    load(path, &held, None, &Device::Cpu)?;
     Ok(held)
 }
 
@@ -222,6 +222,7 @@ pub fn load(
     path: &Path,
     wanted: &Architecture,
     head: Option<&Rng>,
+    device: &Device,
 ) -> Result<HashMap<String, Tensor>, ModelError> {
     let held = header_of(path)?.architecture;
     let fixed = [
@@ -263,7 +264,7 @@ pub fn load(
             }
             _ => read(&file, &parameter).map_err(|problem| damaged(path, problem))?,
         };
-        let tensor = Tensor::from_vec(values, parameter.shape(), &Device::Cpu)?;
+        let tensor = Tensor::from_vec(values, parameter.shape(), device)?;
         weights.insert(parameter.name, tensor);
     }
     Ok(weights)
@@ -273,8 +274,8 @@ pub fn load(
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_network(path: &Path, wanted: &Architecture) -> Result<UNet, ModelError> {
-    Ok(UNet::new(*wanted, load(path, wanted, None)?)?.frozen())
+pub fn load_network(path: &Path, wanted: &Architecture, device: &Device) -> Result<UNet, ModelError> {
+    Ok(UNet::new(*wanted, load(path, wanted, None, device)?)?.frozen())
 }
 
 fn read(file: &SafeTensors<'_>, parameter: &Parameter) -> Result<Vec<f32>, String> {
@@ -341,7 +342,7 @@ mod tests {
             1,
             "nothing temporary is left"
         );
-        let weights = load(&path, &SHAPE, None).unwrap();
+        let weights = load(&path, &SHAPE, None, &Device::Cpu).unwrap();
         for (name, values, _) in checkpoint.learned {
             let loaded: Vec<f32> = weights[&name].flatten_all().unwrap().to_vec1().unwrap();
             assert_eq!(loaded, values, "{name}");
@@ -368,16 +369,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, _) = written(folder.path());
         let five = Architecture { classes: 5, ..SHAPE };
-        let error = load(&path, &five, None).unwrap_err().to_string();
+        let error = load(&path, &five, None, &Device::Cpu).unwrap_err().to_string();
         assert!(error.contains("classes = 3, but 5 is asked for"), "{error}");
-        let weights = load(&path, &five, Some(&Rng::new(1))).unwrap();
+        let weights = load(&path, &five, Some(&Rng::new(1)), &Device::Cpu).unwrap();
         assert_eq!(weights["head.weight"].dims(), [1, 1, 2, 5]);
         assert_eq!(weights["down.0.0.bias"].to_vec1::<f32>().unwrap(), [0.0, 1.0]);
         let wider = Architecture {
             base_channels: 4,
             ..SHAPE
         };
-        let error = load(&path, &wider, Some(&Rng::new(1))).unwrap_err().to_string();
+        let error = load(&path, &wider, Some(&Rng::new(1)), &Device::Cpu)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("set model.base_channels = 2"), "{error}");
     }
 
@@ -388,7 +391,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
         assert!(matches!(
-            load(&path, &SHAPE, None),
+            load(&path, &SHAPE, None, &Device::Cpu),
             Err(ModelError::Checkpoint { .. })
         ));
         std::fs::write(&path, b"a poem, not weights").unwrap();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::imaging::NiftiError;
 use crate::records::CaseId;
+use crate::settings::Device;
 
 /// Why a network could not be trained, loaded or used.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,14 @@ pub enum ModelError {
         loss: f64,
         /// The epoch, from 1.
         epoch: usize,
+    },
+    /// The GPU that was asked for cannot be had.
+    #[error("{device} cannot be had: {problem}")]
+    NoDevice {
+        /// Which.
+        device: Device,
+        /// Why.
+        problem: String,
     },
     /// No threads to compute with.
     #[error("no {threads} threads to compute with: {source}; lower training.threads")]

@@ -16,6 +16,7 @@ mod kernels;
 mod layers;
 mod loss;
 mod predict;
+mod processor;
 mod train;
 mod unet;
 
@@ -24,14 +25,28 @@ mod torch;
 
 use std::ops::ControlFlow;
 
-pub use bench::{bench, machine};
 pub use checkpoint::architecture_of;
 pub use error::ModelError;
-pub use predict::predict;
-pub use train::train;
+pub use processor::Processor;
 pub use unet::parameter_count;
 
-use crate::records::Progress;
+use crate::records::{Progress, Task, TaskResult};
 
 /// Hears how a task gets on, and says whether it goes on.
 pub type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + Send + 'a;
+
+/// Does a task on `processor`; stops early when `report` says so.
+///
+/// # Errors
+/// [`ModelError`]: files that cannot be read, do not fit or cannot be written, or a computation that failed.
+pub fn compute(
+    task: &Task,
+    processor: &Processor,
+    report: &mut Report<'_>,
+) -> Result<TaskResult, ModelError> {
+    match task {
+        Task::Train(task) => train::train(task, processor, report),
+        Task::Predict(task) => predict::predict(task, processor, report),
+        Task::Bench(task) => bench::bench(task, processor, report),
+    }
+}

@@ -12,14 +12,14 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::error::pool;
 use super::judge::{Judged, judge};
 use super::unet::UNet;
-use super::{ModelError, Report};
+use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
 use crate::records::{PredictCase, PredictTask, Predicted, Progress, SliceSums, TaskResult};
@@ -28,8 +28,13 @@ use crate::records::{PredictCase, PredictTask, Predicted, Progress, SliceSums, T
 ///
 /// # Errors
 /// [`ModelError`]: weights or images that cannot be read or do not fit, or files that cannot be written.
-pub fn predict(task: &PredictTask, report: &mut Report<'_>) -> Result<TaskResult, ModelError> {
-    let net = load_network(&task.weights, &task.architecture)?;
+pub fn predict(
+    task: &PredictTask,
+    processor: &Processor,
+    report: &mut Report<'_>,
+) -> Result<TaskResult, ModelError> {
+    processor.set_precision(task.precision);
+    let net = load_network(&task.weights, &task.architecture, processor.device())?;
     let pool = pool(task.threads)?;
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
         let start = Instant::now();
@@ -193,7 +198,7 @@ impl Drawn {
 
 fn judge_tiles(net: &UNet, inputs: Vec<f32>, sizes: &[[usize; 2]]) -> candle_core::Result<Judged> {
     let shape = (sizes.len(), TILE, TILE, net.shape().channels);
-    let logits = net.forward(&Tensor::from_vec(inputs, shape, &Device::Cpu)?)?;
+    let logits = net.forward(&Tensor::from_vec(inputs, shape, net.device())?)?;
     judge(&logits, sizes)
 }
 
@@ -241,12 +246,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
+    use candle_core::Device;
+
     use super::*;
     use crate::imaging::{Grid, Plane, Rng, Volume, encode_volume, read_scan};
     use crate::model::checkpoint::{Checkpoint, Header, save};
     use crate::model::unet::parameters;
     use crate::records::{Architecture, CaseId, Hash};
-    use crate::settings::Intensity;
+    use crate::settings::{Intensity, Precision};
 
     const SHAPE: Architecture = Architecture {
         channels: 1,
@@ -279,7 +286,7 @@ mod tests {
 
     #[test]
     fn padding_is_counted_nowhere() {
-        let net = UNet::drawn(SHAPE, &Rng::new(1)).unwrap();
+        let net = UNet::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap();
         let drawn = draw(&net, &case(), 4, &mut || ControlFlow::Continue(()))
             .unwrap()
             .unwrap();
@@ -300,7 +307,7 @@ mod tests {
     /// Every tile by itself, without signal or not, through a network that sees one tile at a time.
     #[test]
     fn the_blank_tile_computed_once_gives_the_sums_of_each_computed() {
-        let net = UNet::drawn(SHAPE, &Rng::new(1)).unwrap();
+        let net = UNet::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap();
         let case = case();
         let mut each = Drawn {
             labels: LabelMap::empty(*case.grid()),
@@ -359,6 +366,7 @@ mod tests {
                 case("b", Some((mask, Hash::from_bytes([7; 32])))),
             ],
             intensity: Intensity::None,
+            precision: Precision::F32,
             batch: 4,
             threads: 1,
             folder: folder.to_path_buf(),
@@ -370,7 +378,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let task = task(folder.path());
         let mut heard = Vec::new();
-        let result = predict(&task, &mut |progress| {
+        let result = predict(&task, &Processor::CPU, &mut |progress| {
             heard.push(progress);
             ControlFlow::Continue(())
         });
@@ -385,7 +393,7 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        let net = load_network(&task.weights, &SHAPE).unwrap();
+        let net = load_network(&task.weights, &SHAPE, &Device::Cpu).unwrap();
         let drawn = draw(&net, &case(), 4, &mut || ControlFlow::Continue(()))
             .unwrap()
             .unwrap();
@@ -423,7 +431,7 @@ mod tests {
     fn a_break_stops_between_cases_and_between_batches() {
         for (at, written) in [(true, true), (false, false)] {
             let folder = tempfile::tempdir().unwrap();
-            let result = predict(&task(folder.path()), &mut |progress| {
+            let result = predict(&task(folder.path()), &Processor::CPU, &mut |progress| {
                 if at == matches!(progress, Progress::Case { .. }) {
                     ControlFlow::Break(())
                 } else {

@@ -18,7 +18,7 @@ use super::error::pool;
 use super::judge::best_class;
 use super::loss::Answer;
 use super::unet::{UNet, parameters};
-use super::{ModelError, Report};
+use super::{ModelError, Processor, Report};
 use crate::imaging::Rng;
 use crate::metrics::dice;
 use crate::records::{EpochReport, Progress, TaskResult, TrainTask, Trained, mean_of_known};
@@ -28,7 +28,11 @@ use tiles::{Tiles, deal, split};
 ///
 /// # Errors
 /// [`ModelError`]: files that cannot be read or do not fit, no signal anywhere, or a loss that is no number.
-pub fn train(task: &TrainTask, report: &mut Report<'_>) -> Result<TaskResult, ModelError> {
+pub fn train(
+    task: &TrainTask,
+    processor: &Processor,
+    report: &mut Report<'_>,
+) -> Result<TaskResult, ModelError> {
     let classes = task.architecture.classes;
     let cases = task
         .cases
@@ -44,12 +48,13 @@ pub fn train(task: &TrainTask, report: &mut Report<'_>) -> Result<TaskResult, Mo
             )
         })
         .collect::<Result<Vec<_>, _>>()?;
-    train_on(task, &cases, report)
+    train_on(task, processor, &cases, report)
 }
 
 /// [`train`] on cases that are already in memory.
 pub(super) fn train_on(
     task: &TrainTask,
+    processor: &Processor,
     cases: &[Case],
     report: &mut Report<'_>,
 ) -> Result<TaskResult, ModelError> {
@@ -76,7 +81,8 @@ pub(super) fn train_on(
         check = learn.clone();
     }
     let pool = pool(training.threads)?;
-    let mut student = Student::new(task, &rng)?;
+    processor.set_precision(task.precision);
+    let mut student = Student::new(task, processor, &rng)?;
     let mut shuffle = rng.fork("shuffle");
     let rarity = learn.rarity();
     let mut curve: Vec<EpochReport> = Vec::new();
@@ -139,25 +145,27 @@ pub(super) fn train_on(
 /// A network that learns.
 struct Student<'a> {
     task: &'a TrainTask,
+    device: &'a Device,
     net: UNet,
     adam: Adam,
 }
 
 impl<'a> Student<'a> {
-    fn new(task: &'a TrainTask, rng: &Rng) -> Result<Self, ModelError> {
+    fn new(task: &'a TrainTask, processor: &'a Processor, rng: &Rng) -> Result<Self, ModelError> {
+        let device = processor.device();
         let shape = task.architecture;
         let rng = rng.fork("weights");
         let start = task
             .start
             .as_ref()
-            .map(|path| checkpoint::load(path, &shape, Some(&rng)))
+            .map(|path| checkpoint::load(path, &shape, Some(&rng), device))
             .transpose()?;
         let weights = parameters(&shape)
             .into_iter()
             .map(|parameter| {
                 let var = match &start {
                     Some(start) => Var::from_tensor(&start[&parameter.name]),
-                    None => Var::from_vec(parameter.drawn(&rng), parameter.shape(), &Device::Cpu),
+                    None => Var::from_vec(parameter.drawn(&rng), parameter.shape(), device),
                 };
                 Ok((parameter.name, var?))
             })
@@ -169,13 +177,14 @@ impl<'a> Student<'a> {
             .collect();
         Ok(Student {
             task,
+            device,
             net: UNet::new(shape, values)?,
             adam: Adam::new(weights, task.training.learning_rate)?,
         })
     }
 
     fn step(&mut self, tiles: &Tiles, batch: &[usize]) -> candle_core::Result<f64> {
-        let (images, classes) = tiles.batch(batch)?;
+        let (images, classes) = tiles.batch(batch, self.device)?;
         let kind = self.task.training.loss;
         let (logits, trace) = self.net.forward_traced(&images)?;
         let answer = Answer::new(kind, &logits, &classes)?;
@@ -193,7 +202,7 @@ impl<'a> Student<'a> {
         let all: Vec<usize> = (0..tiles.len()).collect();
         let net = self.net.frozen();
         for batch in all.chunks(batch) {
-            let (images, _) = tiles.batch(batch)?;
+            let (images, _) = tiles.batch(batch, self.device)?;
             let logits = net.forward(&images)?.flatten_all()?.to_vec1::<f32>()?;
             for (logits, &tile) in logits.chunks_exact(TILE_PIXELS * m).zip(batch) {
                 for (at, class) in tiles.known(tile) {

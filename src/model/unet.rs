@@ -247,12 +247,17 @@ impl UNet {
     ///
     /// # Errors
     /// None on the CPU.
-    pub fn drawn(shape: Architecture, rng: &Rng) -> Result<UNet> {
+    pub fn drawn(shape: Architecture, rng: &Rng, device: &Device) -> Result<UNet> {
         let weights = parameters(&shape).into_iter().map(|parameter| {
-            let tensor = Tensor::from_vec(parameter.drawn(rng), parameter.shape(), &Device::Cpu)?;
+            let tensor = Tensor::from_vec(parameter.drawn(rng), parameter.shape(), device)?;
             Ok((parameter.name, tensor))
         });
         UNet::new(shape, weights.collect::<Result<_>>()?)
+    }
+
+    /// Where its weights lie.
+    pub fn device(&self) -> &Device {
+        self.weight("head", "bias").device()
     }
 
     /// Its shape.
@@ -398,7 +403,7 @@ mod tests {
             classes: 2,
             base_channels: 2,
         };
-        let net = UNet::drawn(shape, &Rng::new(1)).unwrap();
+        let net = UNet::drawn(shape, &Rng::new(1), &Device::Cpu).unwrap();
         let images = Tensor::zeros((1, 16, 48, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         assert_eq!(net.forward(&images).unwrap().dims(), [1, 16, 48, 2]);
         let odd = Tensor::zeros((1, 24, 48, 3), candle_core::DType::F32, &Device::Cpu).unwrap();

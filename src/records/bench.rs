@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Precision;
+
 /// What to time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchTask {
@@ -15,6 +17,8 @@ pub struct BenchTask {
     pub runs: usize,
     /// Whether a whole volume is drawn too.
     pub volume: bool,
+    /// Numbers on a GPU.
+    pub precision: Precision,
 }
 
 /// What it was measured on.
@@ -30,6 +34,8 @@ pub struct Machine {
     pub instructions: String,
     /// The numbers that were computed with.
     pub precision: String,
+    /// The GPU's name, where one computed.
+    pub gpu: Option<String>,
 }
 
 /// One thing that was timed.

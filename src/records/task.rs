@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, CaseId, Hash, SliceSums};
+use super::{Architecture, BenchRow, BenchTask, CaseId, Hash, Machine, SliceSums};
 use crate::imaging::Plane;
-use crate::settings::{Intensity, Training};
+use crate::settings::{Intensity, Precision, Training};
 
 /// One piece of work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub enum Task {
     Train(TrainTask),
     /// Draw.
     Predict(PredictTask),
+    /// Say how fast that is.
+    Bench(BenchTask),
 }
 
 /// Train a network on a frozen list of cases.
@@ -30,6 +32,8 @@ pub struct TrainTask {
     pub training: Training,
     /// How intensities become input.
     pub intensity: Intensity,
+    /// Numbers on a GPU.
+    pub precision: Precision,
     /// Where the best weights go (safetensors, written by rename).
     pub weights: PathBuf,
 }
@@ -58,6 +62,8 @@ pub struct PredictTask {
     pub cases: Vec<PredictCase>,
     /// How intensities become input.
     pub intensity: Intensity,
+    /// Numbers on a GPU.
+    pub precision: Precision,
     /// Tiles a batch.
     pub batch: usize,
     /// Threads; 0 takes every core.
@@ -112,6 +118,10 @@ pub enum Progress {
     Epoch(EpochReport),
     /// A part of the running case was drawn.
     Drawing,
+    /// Something was timed.
+    Timed(BenchRow),
+    /// What people should know of how it is done.
+    Notice(String),
     /// A case was drawn; its files are written.
     Case {
         /// What came of it.
@@ -162,6 +172,8 @@ pub enum TaskResult {
     Trained(Trained),
     /// Drew every case; what came of each was told when it was drawn.
     Predicted,
+    /// Timed everything; each was told when it was known.
+    Timed(Machine),
     /// Stopped because it was told to.
     Cancelled,
     /// Could not be done, and why.

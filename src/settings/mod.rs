@@ -4,6 +4,7 @@
 //! structs here are plain data that other rooms take their part of; a round journals the [`Settings`] it
 //! ran with. The room knows no case, model or store, and imports nothing of overtrace.
 
+mod compute;
 mod labels;
 mod template;
 
@@ -11,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use compute::{Compute, Device, Devices, Precision};
 pub use labels::{Label, Labels};
 pub use template::TEMPLATE;
 
@@ -29,6 +31,8 @@ pub struct Settings {
     pub model: Model,
     /// How a round trains.
     pub training: Training,
+    /// Where it computes.
+    pub compute: Compute,
     /// Which case to ask for next, and when to stop asking.
     pub query: Query,
     /// How saved effort is measured.
@@ -357,6 +361,13 @@ impl Settings {
                 "has to be above 0 and at most 1",
             );
         }
+        if self.compute.precision == Precision::Bf16 {
+            return value(
+                "compute.precision",
+                "bf16".into(),
+                "has to be \"tf32\" or \"f32\"; bf16 is for drawing_precision",
+            );
+        }
         if !(0.0..=1.0).contains(&self.query.target_dice) {
             return value(
                 "query.target_dice",
@@ -438,6 +449,10 @@ mod tests {
             "overtrace.toml, training.learning_rate = -1: has to be above 0 and at most 1"
         );
         assert!(parse("[query]\nbudget = 0\n").unwrap_err().contains("at least 1"));
+        let error = parse("[compute]\nprecision = \"bf16\"\n").unwrap_err();
+        assert!(error.contains("drawing_precision"), "{error}");
+        let error = parse("[compute]\ndevice = \"gpu\"\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("cuda:0"), "{error}");
         for folder in ["", ".", "..", "store/x", "a/../.."] {
             let error = parse(&format!("[inbox]\nfolder = {folder:?}\n")).unwrap_err();
             assert!(error.contains("a folder of its own"), "{error}");

@@ -29,6 +29,12 @@ patience = 30             # epochs without a better validation Dice before train
 seed = 1                  # of weights and shuffles
 threads = 0               # 0 takes every core
 
+[compute]
+device = "auto"           # every GPU there is, else the CPU; or "cpu", "cuda:0", "cuda:0,cuda:1"
+precision = "tf32"        # of training on a GPU; or "f32"
+drawing_precision = "tf32" # of drawing on a GPU; or "f32", "bf16"
+cuda_worker = ""          # the program that computes on GPUs; "" is overtrace-cuda beside overtrace
+
 [query]
 strategy = "average-bvsb" # lowest mean margin first (Eq. 2); or "entropy", "random"
 pixels = "all"            # or "foreground": pixels whose best class is not background

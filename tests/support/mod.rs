@@ -11,6 +11,7 @@ use overtrace::protocol::{
     Answer, Command, EngineHandle, Event, HandedOut, ImportItem, IntakeReport, Snapshot,
 };
 use overtrace::records::{CaseId, Pool, What};
+use overtrace::worker::Programs;
 
 /// Trains in moments: two channels wide, one epoch; files rest at once.
 pub const SMALL: &str =
@@ -44,6 +45,14 @@ pub fn boxes(seed: u64) -> (Volume, LabelMap) {
 
 pub fn id(name: &str) -> CaseId {
     CaseId::new(name).unwrap()
+}
+
+/// An engine whose worker is the built program.
+pub fn options(watch: bool) -> Options {
+    Options {
+        watch,
+        programs: Programs::beside(Path::new(env!("CARGO_BIN_EXE_overtrace"))),
+    }
 }
 
 /// A project in a folder of its own, with an engine on it.
@@ -209,7 +218,7 @@ impl Bench {
 pub fn start(project: &Path, watch: bool) -> Started {
     // The engine before this one lets go of its lock when its thread has ended.
     loop {
-        match engine::start(project, "ann".into(), Options { watch }) {
+        match engine::start(project, "ann".into(), options(watch)) {
             Ok(started) => return started,
             Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
             Err(error) => panic!("{error}"),

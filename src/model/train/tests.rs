@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use super::*;
 use crate::imaging::{Grid, LabelMap, Plane, Volume};
 use crate::records::{Architecture, CaseId};
-use crate::settings::{Intensity, Loss, Training};
+use crate::settings::{Intensity, Loss, Precision, Training};
 
 /// Slices with a disc (class 1) and an equally bright square (class 2) on background: a third of the pixels, as in a
 /// skull-stripped brain. With a tenth, Dice and MSE alike end at all background, here as in PyTorch.
@@ -69,12 +69,13 @@ fn task(weights: &Path, max_epochs: usize) -> TrainTask {
             threads: 2,
         },
         intensity: Intensity::Zscore,
+        precision: Precision::F32,
         weights: weights.to_path_buf(),
     }
 }
 
 fn run(task: &TrainTask, cases: &[Case]) -> Trained {
-    match train_on(task, cases, &mut |_| ControlFlow::Continue(())).unwrap() {
+    match train_on(task, &Processor::CPU, cases, &mut |_| ControlFlow::Continue(())).unwrap() {
         TaskResult::Trained(trained) => trained,
         other => panic!("{other:?}"),
     }
@@ -116,7 +117,7 @@ fn a_warm_start_begins_from_the_given_weights() {
     task.training.learning_rate = 0.0;
     task.training.seed = 99;
     run(&task, &cases);
-    let load = |name| checkpoint::load(&file(name), &task.architecture, None).unwrap();
+    let load = |name| checkpoint::load(&file(name), &task.architecture, None, &Device::Cpu).unwrap();
     let (first, second) = (load("first"), load("second"));
     for (name, weight) in first {
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -139,7 +140,13 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
     assert!(first == bytes("alone", 1, 1), "one thread and two differ");
     bytes("other", 2, 2);
     let head = |name: &str| {
-        let weights = checkpoint::load(&file(name), &task(&file(name), 1).architecture, None).unwrap();
+        let weights = checkpoint::load(
+            &file(name),
+            &task(&file(name), 1).architecture,
+            None,
+            &Device::Cpu,
+        )
+        .unwrap();
         weights["head.weight"]
             .flatten_all()
             .unwrap()
@@ -156,7 +163,7 @@ fn every_step_and_epoch_is_reported_and_a_break_stops_it() {
     let cases = [discs_and_squares("a", 12, 1), discs_and_squares("b", 11, 2)];
     let task = task(&file("weights"), 3);
     let mut heard = Vec::new();
-    let result = train_on(&task, &cases, &mut |progress| {
+    let result = train_on(&task, &Processor::CPU, &cases, &mut |progress| {
         heard.push(progress.clone());
         match progress {
             Progress::Epoch(epoch) if epoch.epoch == 2 => ControlFlow::Break(()),
@@ -193,6 +200,9 @@ fn cases_without_signal_are_an_error_and_a_single_slice_is_none() {
     let task = task(&file("weights"), 1);
     assert_eq!(run(&task, &[empty.clone()]).curve.len(), 1);
     empty.channels[0].voxels.fill(0.0);
-    let error = train_on(&task, &[empty], &mut |_| ControlFlow::Continue(())).unwrap_err();
+    let error = train_on(&task, &Processor::CPU, &[empty], &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap_err();
     assert!(matches!(error, ModelError::NoSignal { cases: 1 }));
 }

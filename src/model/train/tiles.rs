@@ -87,7 +87,7 @@ impl Tiles {
     }
 
     /// The inputs (tiles, TILE, TILE, channels) and the classes (tiles, TILE, TILE) of some.
-    pub fn batch(&self, batch: &[usize]) -> candle_core::Result<(Tensor, Tensor)> {
+    pub fn batch(&self, batch: &[usize], device: &Device) -> candle_core::Result<(Tensor, Tensor)> {
         let size = TILE_PIXELS * self.channels;
         let inputs: Vec<f32> = batch
             .iter()
@@ -100,8 +100,8 @@ impl Tiles {
             .copied()
             .collect();
         Ok((
-            Tensor::from_vec(inputs, (batch.len(), TILE, TILE, self.channels), &Device::Cpu)?,
-            Tensor::from_vec(classes, (batch.len(), TILE, TILE), &Device::Cpu)?,
+            Tensor::from_vec(inputs, (batch.len(), TILE, TILE, self.channels), device)?,
+            Tensor::from_vec(classes, (batch.len(), TILE, TILE), device)?,
         ))
     }
 }

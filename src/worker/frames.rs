@@ -1,0 +1,112 @@
+//! Messages on a pipe: the length in four bytes, then the message in bincode.
+
+use std::io::{Error, ErrorKind, Read, Result, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::records::{Progress, TaskResult};
+
+/// Bytes of a message at most: the sums of every slice of a large volume are some hundred thousand.
+const LONGEST: u32 = 64 << 20;
+
+/// What a worker says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Said {
+    /// It has what it computes with: GPUs there are, and the words for this one.
+    Ready {
+        /// The version of its program.
+        version: String,
+        /// GPUs it could have taken; 0 on the CPU.
+        gpus: usize,
+    },
+    /// Something went on.
+    Progress(Progress),
+    /// The task ended. Nothing follows.
+    Done(TaskResult),
+}
+
+/// Writes one message.
+pub fn write(mut to: impl Write, message: &impl Serialize) -> Result<()> {
+    let bytes = bincode::serde::encode_to_vec(message, bincode::config::standard())
+        .map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
+    let length = u32::try_from(bytes.len())
+        .ok()
+        .filter(|length| *length <= LONGEST);
+    let length = length.ok_or_else(|| too_long(bytes.len()))?;
+    to.write_all(&length.to_le_bytes())?;
+    to.write_all(&bytes)?;
+    to.flush()
+}
+
+/// Reads one message; `None` where the other end closed the pipe between two.
+pub fn read<T: DeserializeOwned>(mut from: impl Read) -> Result<Option<T>> {
+    let mut length = [0; 4];
+    let mut got = 0;
+    while got < length.len() {
+        match from.read(&mut length[got..]) {
+            Ok(0) if got == 0 => return Ok(None),
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => got += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let length = u32::from_le_bytes(length);
+    if length > LONGEST {
+        return Err(too_long(length as usize));
+    }
+    let mut bytes = vec![0; length as usize];
+    from.read_exact(&mut bytes)?;
+    let (message, used) = bincode::serde::decode_from_slice(&bytes, bincode::config::standard())
+        .map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
+    if used != bytes.len() {
+        return Err(Error::new(
+            ErrorKind::InvalidData,
+            format!("a message of {used} bytes in a frame of {length}"),
+        ));
+    }
+    Ok(Some(message))
+}
+
+fn too_long(bytes: usize) -> Error {
+    Error::new(
+        ErrorKind::InvalidData,
+        format!("a message of {bytes} bytes; at most {LONGEST} are taken"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_as_they_were_written_one_by_one() {
+        let messages = [
+            Said::Progress(Progress::Drawing),
+            Said::Done(TaskResult::Failed("no reason".into())),
+        ];
+        let mut pipe = Vec::new();
+        for message in &messages {
+            write(&mut pipe, message).unwrap();
+        }
+        let mut rest = &pipe[..];
+        for message in messages {
+            assert_eq!(read(&mut rest).unwrap(), Some(message));
+        }
+        assert_eq!(read::<Said>(&mut rest).unwrap(), None);
+    }
+
+    #[test]
+    fn a_torn_an_overlong_and_a_padded_message_are_errors() {
+        let mut pipe = Vec::new();
+        write(&mut pipe, &Said::Progress(Progress::Drawing)).unwrap();
+        for end in 1..pipe.len() {
+            assert!(read::<Said>(&pipe[..end]).is_err(), "{end} bytes");
+        }
+        assert!(read::<Said>(&u32::MAX.to_le_bytes()[..]).is_err());
+        pipe.push(0);
+        pipe[0] += 1;
+        assert!(read::<Said>(&pipe[..]).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! The worker's end: one task from the input, progress and the result to the output.
+
+use std::io::{Read, Write};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::frames::{self, Said};
+use crate::model::{self, Processor};
+use crate::records::{Progress, Task, TaskResult};
+use crate::settings::Device;
+
+/// Steps are told at most this often: a screen cannot show more.
+const STEP_EVERY: Duration = Duration::from_millis(100);
+
+/// Does the task that comes from `input` on `device`, and says what comes of it to `output`. The end of `input` cancels it.
+///
+/// # Errors
+/// A device that is not there, before anything is said; or pipes that broke.
+pub fn serve(
+    device: Device,
+    mut input: impl Read + Send + 'static,
+    mut output: impl Write + Send,
+) -> std::io::Result<()> {
+    let processor = Processor::open(device).map_err(std::io::Error::other)?;
+    let ready = Said::Ready {
+        version: env!("CARGO_PKG_VERSION").into(),
+        gpus: processor.gpus(),
+    };
+    frames::write(&mut output, &ready)?;
+    let Some(task) = frames::read::<Task>(&mut input)? else {
+        return Ok(());
+    };
+    let cancel = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&cancel);
+    thread::spawn(move || {
+        // Nothing else comes: whatever ends the pipe, nobody waits for the result any more.
+        let _ = input.read(&mut [0]);
+        told.store(true, Ordering::Relaxed);
+    });
+    let result = compute(&task, &processor, &cancel, &mut output);
+    frames::write(&mut output, &Said::Done(result))
+}
+
+/// A panic in the arithmetic is a failed task.
+fn compute(
+    task: &Task,
+    processor: &Processor,
+    cancel: &AtomicBool,
+    output: &mut (impl Write + Send),
+) -> TaskResult {
+    let mut told = Instant::now();
+    let mut report = |progress: Progress| {
+        let is_step = matches!(progress, Progress::Step { .. } | Progress::Drawing);
+        let is_due = !is_step || told.elapsed() >= STEP_EVERY;
+        if is_due {
+            told = Instant::now();
+        }
+        let heard = !is_due || frames::write(&mut *output, &Said::Progress(progress)).is_ok();
+        if cancel.load(Ordering::Relaxed) || !heard {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(|| model::compute(task, processor, &mut report))) {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => TaskResult::Failed(error.to_string()),
+        Err(_) => TaskResult::Failed("the worker panicked; the log says where".into()),
+    }
+}

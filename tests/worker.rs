@@ -1,0 +1,192 @@
+//! The worker's process: one or several, one that cannot start, one that dies, one that is told to stop.
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+
+mod support;
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use overtrace::protocol::{Command, Event};
+use overtrace::records::{BenchTask, Pool, Progress, Task, TaskResult};
+use overtrace::settings::{Compute, Precision};
+use overtrace::worker::{Programs, run};
+use support::{Bench, SMALL};
+
+/// A program that does what `script` says instead of computing.
+fn program(folder: &Path, script: &str) -> PathBuf {
+    let file = folder.join("program");
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
+    file
+}
+
+fn programs() -> Programs {
+    Programs::beside(Path::new(env!("CARGO_BIN_EXE_overtrace")))
+}
+
+fn on(device: &str) -> Compute {
+    Compute {
+        device: device.parse().unwrap(),
+        ..Compute::default()
+    }
+}
+
+/// Something to do that takes a moment, three times or many.
+fn bench(runs: usize) -> Task {
+    Task::Bench(BenchTask {
+        base_channels: vec![2; 3],
+        batch: 1,
+        threads: 1,
+        runs,
+        volume: false,
+        precision: Precision::F32,
+    })
+}
+
+/// The result, and the notices on the way.
+fn result_of(programs: &Programs, compute: &Compute) -> (TaskResult, Vec<String>) {
+    let mut notices = Vec::new();
+    let result = run(programs, compute, bench(1), &mut |progress| {
+        if let Progress::Notice(words) = progress {
+            notices.push(words);
+        }
+        ControlFlow::Continue(())
+    });
+    (result, notices)
+}
+
+#[test]
+fn a_gpu_s_program_that_cannot_start_leaves_the_work_to_the_cpu_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let loader = "echo 'error while loading shared libraries: libcuda.so.1' >&2; exit 127";
+    let cuda = program(folder.path(), loader);
+    for device in ["auto", "cuda:0", "cuda:0,cuda:1"] {
+        let programs = Programs {
+            cuda: cuda.clone(),
+            ..programs()
+        };
+        let (result, notices) = result_of(&programs, &on(device));
+        assert!(matches!(result, TaskResult::Timed(machine) if machine.gpu.is_none()));
+        let [notice] = &notices[..] else {
+            panic!("{device}: {notices:?}")
+        };
+        assert!(
+            notice.starts_with("computing on the CPU: ") && notice.contains("libcuda.so.1"),
+            "{notice}"
+        );
+    }
+    // The settings' own program goes before the one beside.
+    let compute = Compute {
+        cuda_worker: cuda,
+        ..on("auto")
+    };
+    assert_eq!(result_of(&programs(), &compute).1.len(), 1);
+}
+
+#[test]
+fn a_gpu_is_missed_only_by_who_asked_for_it() {
+    let programs = Programs {
+        cuda: "/nowhere/overtrace-cuda".into(),
+        ..programs()
+    };
+    for device in ["auto", "cpu"] {
+        let (result, notices) = result_of(&programs, &on(device));
+        assert!(matches!(result, TaskResult::Timed(_)), "{result:?}");
+        assert_eq!(notices, Vec::<String>::new(), "{device}");
+    }
+    let (result, notices) = result_of(&programs, &on("cuda:2"));
+    assert!(matches!(result, TaskResult::Timed(_)), "{result:?}");
+    assert!(
+        notices[0].contains("cuda:2") && notices[0].contains("/nowhere/overtrace-cuda"),
+        "{notices:?}"
+    );
+}
+
+/// The program without CUDA, asked for a GPU, refuses in its own words; of another version it is not spoken to.
+#[test]
+fn a_program_that_does_not_fit_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let this = env!("CARGO_BIN_EXE_overtrace");
+    if cfg!(not(feature = "cuda")) {
+        let cuda = program(folder.path(), &format!("exec {this} \"$@\""));
+        let (_, notices) = result_of(&Programs { cuda, ..programs() }, &on("cuda:0"));
+        assert!(notices[0].contains("computes on the CPU alone"), "{notices:?}");
+    }
+    // Ready { version: "0.0.0", gpus: 1 }: variant 0, five letters, 1.
+    let older = r"printf '\010\000\000\000\000\0050.0.0\001'; cat >/dev/null";
+    let cuda = program(folder.path(), older);
+    let (result, notices) = result_of(&Programs { cuda, ..programs() }, &on("auto"));
+    assert!(matches!(result, TaskResult::Timed(_)), "{result:?}");
+    assert!(notices[0].contains("of version 0.0.0"), "{notices:?}");
+}
+
+#[test]
+fn a_worker_that_dies_is_a_failed_task_with_its_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(version.len(), 5);
+    let dies = format!(
+        r"printf '\010\000\000\000\000\005{version}\000'; echo 'out of \033[31mmemory' >&2; kill -9 $$"
+    );
+    let cpu = program(folder.path(), &dies);
+    let (result, _) = result_of(&Programs { cpu, ..programs() }, &on("cpu"));
+    let TaskResult::Failed(why) = result else {
+        panic!("{result:?}")
+    };
+    assert!(
+        why.contains("out of")
+            && why.contains("memory")
+            && why.contains("SIGKILL")
+            && !why.contains('\u{1b}'),
+        "{why}"
+    );
+    let (result, _) = result_of(
+        &Programs {
+            cpu: "/nowhere/overtrace".into(),
+            ..programs()
+        },
+        &on("cpu"),
+    );
+    assert!(matches!(result, TaskResult::Failed(why) if why.contains("cannot be started")));
+}
+
+#[test]
+fn a_cancelled_task_stops_before_its_end() {
+    let mut heard = 0;
+    let result = run(&programs(), &on("cpu"), bench(200), &mut |_| {
+        heard += 1;
+        ControlFlow::Break(())
+    });
+    assert_eq!(result, TaskResult::Cancelled);
+    assert!(heard < 6, "{heard} rows");
+}
+
+/// Two workers draw the pool: the order is the one that a single worker finds.
+#[test]
+fn two_workers_rank_the_pool_as_one_does() {
+    let ranked = |device: &str| {
+        let bench = Bench::new(&format!("{SMALL}[compute]\ndevice = \"{device}\"\n"));
+        bench.import("lab", 0, Pool::Labelled);
+        bench.start_round();
+        for (name, seed) in [("a", 1), ("b", 2), ("c", 3), ("d", 5), ("e", 6)] {
+            bench.import(name, seed, Pool::Unlabelled);
+        }
+        let mut counts = Vec::new();
+        let command = Command::Rank {
+            strategy: None,
+            pixels: None,
+        };
+        let answer = bench.handle.call(command, |event| {
+            if let Event::Activity(activity) = event {
+                counts.push((activity.done, activity.of));
+            }
+        });
+        answer.unwrap().unwrap();
+        assert!(counts.contains(&(5, 5)), "{counts:?}");
+        // Of scores and their order.
+        bench.snapshot().ranking().unwrap().order
+    };
+    assert_eq!(ranked("cpu,cpu"), ranked("cpu"));
+}
