@@ -25,6 +25,9 @@ use crate::records::{BenchRow, BenchTask, Machine};
 use crate::settings::{Device, Devices};
 use progress::Bars;
 
+/// Hears what was timed.
+type Found<'a> = &'a mut dyn FnMut(BenchRow);
+
 /// How a verb reaches what it must not know.
 #[derive(Debug, Clone, Copy)]
 pub struct Doors {
@@ -35,7 +38,7 @@ pub struct Doors {
     /// Makes sure that nobody has the project in a folder open, if there is one.
     pub free: fn(&Path) -> Result<()>,
     /// Times this machine, a row after the other.
-    pub bench: fn(&BenchTask, &Devices, &mut dyn FnMut(BenchRow)) -> Result<Machine>,
+    pub bench: fn(&BenchTask, &Devices, Found<'_>) -> Result<Machine>,
     /// Does the task that comes through standard input on a device.
     pub compute: fn(Device) -> Result<()>,
     /// Opens the app on an engine.
