@@ -5,8 +5,13 @@
 
 use std::collections::HashMap;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
+
+#[cfg(feature = "cuda")]
+use super::cuda::layers as cuda;
 
 /// How fast the mean of the gradients forgets.
 const BETA_1: f64 = 0.9;
@@ -118,6 +123,17 @@ impl InplaceOp2 for Remember {
             });
         Ok(())
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        moments: &mut CudaStorage,
+        moments_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<()> {
+        cuda::adam_remember((moments, moments_layout), (grad, grad_layout), [BETA_1, BETA_2])
+    }
 }
 
 /// The weight goes against the mean gradient, in units of its root mean square.
@@ -149,6 +165,18 @@ impl InplaceOp2 for Move {
                 }
             });
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        weight: &mut CudaStorage,
+        weight_layout: &Layout,
+        moments: &CudaStorage,
+        moments_layout: &Layout,
+    ) -> Result<()> {
+        let (weight, moments) = ((&*weight, weight_layout), (moments, moments_layout));
+        cuda::adam_move(weight, moments, self.rate, EPSILON)
     }
 }
 

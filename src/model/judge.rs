@@ -1,7 +1,12 @@
 //! What the network says of each pixel: its class, how sure it is, and what that adds up to over a tile.
 
-use candle_core::{Result, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+
+#[cfg(feature = "cuda")]
+use super::cuda::layers as cuda;
 
 use crate::records::SliceSums;
 
@@ -23,10 +28,102 @@ pub struct Judged {
 /// # Errors
 /// As many sizes as tiles are wanted, and contiguous f32.
 pub fn judge(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judged> {
-    let (tiles, height, width, m) = logits.dims4()?;
-    if tiles != sizes.len() {
-        bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
+    Judging::begin(logits, sizes)?.end()
+}
+
+/// Judging under way: on a GPU its result is still to come.
+pub enum Judging {
+    /// It is here.
+    Done(Judged),
+    /// Bytes on a GPU: six sums in f64 of every row of every tile, then classes, then margins; and how many tiles and rows.
+    OnDevice(Tensor, [usize; 2]),
+}
+
+impl Judging {
+    /// Begins what [`judge`] does.
+    ///
+    /// # Errors
+    /// Those of [`judge`].
+    pub fn begin(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judging> {
+        let (tiles, height, _, _) = logits.dims4()?;
+        if tiles != sizes.len() {
+            bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
+        }
+        if logits.device().is_cpu() {
+            return on_cpu(logits, sizes).map(Judging::Done);
+        }
+        let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
+        let words = Tensor::from_vec(words, (tiles, 2), logits.device())?;
+        let bytes = logits.apply_op2_no_bwd(&words, &OnDevice)?;
+        Ok(Judging::OnDevice(bytes, [tiles, height]))
     }
+
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// What went wrong on the GPU meanwhile.
+    pub fn end(self) -> Result<Judged> {
+        let (bytes, [tiles, rows]) = match self {
+            Judging::Done(judged) => return Ok(judged),
+            Judging::OnDevice(bytes, size) => (bytes.to_vec1::<u8>()?, size),
+        };
+        let (sums, maps) = bytes.split_at(tiles * rows * ROW);
+        let (classes, margins) = maps.split_at(maps.len() / 2);
+        let sums = sums.chunks_exact(rows * ROW).map(|tile| {
+            let mut sums = SliceSums::default();
+            for row in tile.chunks_exact(ROW) {
+                let row: Vec<f64> = row.as_chunks().0.iter().map(|n| f64::from_le_bytes(*n)).collect();
+                sums += SliceSums {
+                    pixels: row[0] as u64,
+                    margin: row[1],
+                    entropy: row[2],
+                    foreground_pixels: row[3] as u64,
+                    foreground_margin: row[4],
+                    foreground_entropy: row[5],
+                };
+            }
+            sums
+        });
+        Ok(Judged {
+            sums: sums.collect(),
+            classes: classes.to_vec(),
+            margins: margins.to_vec(),
+        })
+    }
+}
+
+/// Bytes of a row's six sums.
+const ROW: usize = 6 * size_of::<f64>();
+
+/// Judges on a GPU.
+struct OnDevice;
+
+impl CustomOp2 for OnDevice {
+    fn name(&self) -> &'static str {
+        "judgement"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        bail!("on the CPU pixels are judged without a tensor")
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        logits: &CudaStorage,
+        logits_layout: &Layout,
+        sizes: &CudaStorage,
+        sizes_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (tiles, height, width, m) = logits_layout.shape().dims4()?;
+        let shape = [tiles, height, width, m];
+        let bytes = cuda::judge(shape, (logits, logits_layout), (sizes, sizes_layout))?;
+        Ok((bytes, (tiles * height * (ROW + 2 * width)).into()))
+    }
+}
+
+fn on_cpu(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judged> {
+    let (tiles, height, width, m) = logits.dims4()?;
     let logits = logits.flatten_all()?.to_vec1::<f32>()?;
     let pixels = height * width;
     let (mut classes, mut margins) = (vec![0; tiles * pixels], vec![0; tiles * pixels]);

@@ -7,9 +7,13 @@
 //!
 //! p and a few sums over the batch are computed once, where the logits are; loss and gradient both come from them.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use super::cuda::layers as cuda;
 use super::kernels::Real;
 use super::layers::{by_dtype, filled, values};
 use crate::settings::Loss;
@@ -51,7 +55,7 @@ impl Answer {
     /// # Errors
     /// None on the CPU.
     pub fn loss(&self) -> Result<f64> {
-        let sums: Vec<f64> = self.sums.to_vec1()?;
+        let sums = self.sums()?;
         let m = self.p.dim(3)?;
         Ok(match self.kind {
             Loss::Dice => {
@@ -63,6 +67,10 @@ impl Answer {
             }
             Loss::Mse => sums[2 * m] / self.p.elem_count() as f64,
         })
+    }
+
+    pub(super) fn sums(&self) -> Result<Vec<f64>> {
+        self.sums.to_vec1()
     }
 
     /// Its gradient by the logits.
@@ -103,6 +111,13 @@ impl CustomOp1 for Softmax {
             })
         });
         Ok((storage, layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, logits: &CudaStorage, logits_layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (.., m) = logits_layout.shape().dims4()?;
+        let p = cuda::softmax(m, (logits, logits_layout))?;
+        Ok((p, logits_layout.shape().clone()))
     }
 }
 
@@ -146,6 +161,20 @@ impl CustomOp2 for Sums {
         }
         let sums = by_dtype!(p, T => sums_of(values::<T>(p, p_layout)?, classes, m));
         Ok((CpuStorage::F64(sums), (2 * m + 1).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        p: &CudaStorage,
+        p_layout: &Layout,
+        classes: &CudaStorage,
+        classes_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        // That every class is one of the network's was seen when the mask was read.
+        let m = class_count(p_layout, classes_layout)?;
+        let sums = cuda::loss_sums(m, (p, p_layout), (classes, classes_layout))?;
+        Ok((sums, (2 * m + 1).into()))
     }
 }
 
@@ -210,6 +239,22 @@ impl CustomOp3 for Gradient {
             filled(p.len(), |out: &mut [T]| fill_gradient(self.0, p, classes, sums, out))
         });
         Ok((storage, p_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        p: &CudaStorage,
+        p_layout: &Layout,
+        classes: &CudaStorage,
+        classes_layout: &Layout,
+        sums: &CudaStorage,
+        sums_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let m = class_count(p_layout, classes_layout)?;
+        let (p, classes, sums) = ((p, p_layout), (classes, classes_layout), (sums, sums_layout));
+        let gradient = cuda::loss_gradient(self.0, m, p, classes, sums)?;
+        Ok((gradient, p_layout.shape().clone()))
     }
 }
 

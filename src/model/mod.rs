@@ -9,6 +9,8 @@
 mod adam;
 mod bench;
 mod checkpoint;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 mod data;
 mod error;
 mod judge;

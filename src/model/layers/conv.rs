@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+
 use super::{Kept, Source, by_dtype, filled, gate, values, with_kept};
+#[cfg(feature = "cuda")]
+use crate::model::cuda::layers as cuda;
 use crate::model::kernels::{Conv, channel_sums, relu_gradient};
 
 /// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
@@ -112,6 +117,22 @@ impl CustomOp3 for Convolution {
         };
         Ok((dx, Some(dw), Some(db)))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let conv = shape_of(x_layout.shape(), weight_layout.shape())?;
+        let (x, weight, bias) = ((x, x_layout), (weight, weight_layout), (bias, bias_layout));
+        let out = cuda::conv(&conv, x, weight, bias, self.relu)?;
+        Ok((out, (conv.batch, conv.height, conv.width, conv.outputs).into()))
+    }
 }
 
 struct ReluGradient;
@@ -132,6 +153,18 @@ impl CustomOp2 for ReluGradient {
             let (grad, out) = (values::<T>(grad, grad_layout)?, values(out, out_layout)?);
             filled(grad.len(), |dx: &mut [T]| relu_gradient(grad, out, dx))
         });
+        Ok((storage, grad_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+        out: &CudaStorage,
+        out_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let storage = cuda::relu_gradient((grad, grad_layout), (out, out_layout))?;
         Ok((storage, grad_layout.shape().clone()))
     }
 }
@@ -163,6 +196,22 @@ impl CustomOp3 for InputGradient {
         });
         Ok((storage, x_layout.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gate = (self.source == Source::Relu).then_some((x, x_layout));
+        let (grad, weight) = ((grad, grad_layout), (weight, weight_layout));
+        let dx = cuda::conv_input_gradient(&self.conv, grad, weight, gate)?;
+        Ok((dx, x_layout.shape().clone()))
+    }
 }
 
 struct WeightGradient(Conv);
@@ -189,6 +238,24 @@ impl CustomOp2 for WeightGradient {
             (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into(),
         ))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let Conv {
+            kernel,
+            inputs,
+            outputs,
+            ..
+        } = self.0;
+        let dw = cuda::conv_weight_gradient(&self.0, (x, x_layout), (grad, grad_layout))?;
+        Ok((dw, (kernel, kernel, inputs, outputs).into()))
+    }
 }
 
 /// Sum over all but the last axis: the gradient by a bias.
@@ -206,5 +273,14 @@ impl CustomOp1 for ChannelSums {
             filled(channels, |out: &mut [T]| channel_sums(grad, out))
         });
         Ok((storage, channels.into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, grad: &CudaStorage, grad_layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let channels = grad_layout.dims()[grad_layout.dims().len() - 1];
+        Ok((
+            cuda::channel_sums(channels, (grad, grad_layout))?,
+            channels.into(),
+        ))
     }
 }

@@ -6,8 +6,13 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp3, Layout, Result, Shape, Tensor, bail,
 };
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+
 use super::conv::ChannelSums;
 use super::{Kept, Source, by_dtype, filled, gate, values, with_kept};
+#[cfg(feature = "cuda")]
+use crate::model::cuda::layers as cuda;
 use crate::model::kernels::{Pool, UpConv, add_gated, concat as concat_kernel, split};
 
 /// The largest of each 2x2 window of `x` (batch, height, width, channels); of equals, the first gets the gradient.
@@ -111,6 +116,19 @@ impl InplaceOp3 for AddBeforeRelu {
             ),
         }
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        sum: &mut CudaStorage,
+        sum_layout: &Layout,
+        other: &CudaStorage,
+        other_layout: &Layout,
+        out: &CudaStorage,
+        out_layout: &Layout,
+    ) -> Result<()> {
+        cuda::add_gated((sum, sum_layout), (other, other_layout), (out, out_layout))
+    }
 }
 
 struct MaxPool;
@@ -148,6 +166,16 @@ impl CustomOp1 for MaxPool {
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         max_pool_gradient(x, grad).map(Some)
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, x_layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let pool = pool_of(x_layout.shape())?;
+        let out = cuda::max_pool(&pool, (x, x_layout))?;
+        Ok((
+            out,
+            (pool.batch, pool.height / 2, pool.width / 2, pool.channels).into(),
+        ))
+    }
 }
 
 struct MaxPoolGradient;
@@ -170,6 +198,19 @@ impl CustomOp2 for MaxPoolGradient {
             filled(x.len(), |dx: &mut [T]| pool.gradient(x, grad, dx))
         });
         Ok((storage, x_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let pool = pool_of(x_layout.shape())?;
+        let dx = cuda::max_pool_gradient(&pool, (x, x_layout), (grad, grad_layout))?;
+        Ok((dx, x_layout.shape().clone()))
     }
 }
 
@@ -237,6 +278,21 @@ impl CustomOp3 for UpConvolution {
         let (dx, dw, db) = up_conv_gradients(x, weight, grad, Source::Layer)?;
         Ok((Some(dx), Some(dw), Some(db)))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let up = up_of(x_layout.shape(), weight_layout.shape())?;
+        let out = cuda::up_conv(&up, (x, x_layout), (weight, weight_layout), (bias, bias_layout))?;
+        Ok((out, (up.batch, 2 * up.height, 2 * up.width, up.outputs).into()))
+    }
 }
 
 struct InputGradient {
@@ -268,6 +324,22 @@ impl CustomOp3 for InputGradient {
         });
         Ok((storage, x_layout.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gate = (self.source == Source::Relu).then_some((x, x_layout));
+        let (grad, weight) = ((grad, grad_layout), (weight, weight_layout));
+        let dx = cuda::up_conv_input_gradient(&self.up, grad, weight, gate)?;
+        Ok((dx, x_layout.shape().clone()))
+    }
 }
 
 struct WeightGradient(UpConv);
@@ -291,9 +363,36 @@ impl CustomOp2 for WeightGradient {
         });
         Ok((storage, (2, 2, up.outputs, up.inputs).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let up = self.0;
+        let dw = cuda::up_conv_weight_gradient(&up, (x, x_layout), (grad, grad_layout))?;
+        Ok((dw, (2, 2, up.outputs, up.inputs).into()))
+    }
 }
 
 struct Concat;
+
+/// The shape of images side by side, and the channels of each.
+fn beside(a: &Layout, b: &Layout) -> Result<(Shape, (usize, usize))> {
+    let (batch, height, width, in_a) = a.shape().dims4()?;
+    let (_, _, _, in_b) = b.shape().dims4()?;
+    if a.dims()[..3] != b.dims()[..3] {
+        bail!(
+            "images {:?} and {:?} do not lie side by side",
+            a.shape(),
+            b.shape()
+        );
+    }
+    Ok(((batch, height, width, in_a + in_b).into(), (in_a, in_b)))
+}
 
 impl CustomOp2 for Concat {
     fn name(&self) -> &'static str {
@@ -307,20 +406,12 @@ impl CustomOp2 for Concat {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (batch, height, width, in_a) = a_layout.shape().dims4()?;
-        let (_, _, _, in_b) = b_layout.shape().dims4()?;
-        if a_layout.dims()[..3] != b_layout.dims()[..3] {
-            bail!(
-                "images {:?} and {:?} do not lie side by side",
-                a_layout.shape(),
-                b_layout.shape()
-            );
-        }
+        let (shape, channels) = beside(a_layout, b_layout)?;
         let storage = by_dtype!(a, T => {
             let (a, b) = (values::<T>(a, a_layout)?, values(b, b_layout)?);
-            filled(a.len() + b.len(), |out: &mut [T]| concat_kernel(a, b, (in_a, in_b), out))
+            filled(a.len() + b.len(), |out: &mut [T]| concat_kernel(a, b, channels, out))
         });
-        Ok((storage, (batch, height, width, in_a + in_b).into()))
+        Ok((storage, shape))
     }
 
     fn bwd(
@@ -332,6 +423,18 @@ impl CustomOp2 for Concat {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (da, db) = split_channels(grad, a.dim(3)?)?;
         Ok((Some(da), Some(db)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        a_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (shape, channels) = beside(a_layout, b_layout)?;
+        Ok((cuda::concat(channels, (a, a_layout), (b, b_layout))?, shape))
     }
 }
 
@@ -355,5 +458,12 @@ impl CustomOp1 for Split {
             })
         });
         Ok((storage, (batch, height, width, self.kept).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, grad: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (batch, height, width, channels) = layout.shape().dims4()?;
+        let part = cuda::split(channels, (self.from, self.kept), (grad, layout))?;
+        Ok((part, (batch, height, width, self.kept).into()))
     }
 }

@@ -1,0 +1,237 @@
+//! A real device: candle's, with our kernels and products on its stream.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use candle_core::cuda_backend::CudaDType;
+use candle_core::cuda_backend::cudarc::cublas::{result::gemm_ex, sys};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaContext, CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::compile_ptx;
+use candle_core::{CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, bail};
+
+use super::gpu::{ARGUMENTS, Gpu, Kind, Product};
+use crate::settings::Precision;
+
+/// Threads of a block.
+const THREADS: u32 = 256;
+
+/// What convolutions and products are computed in: of a worker there is one at a time.
+static PRECISION: AtomicU8 = AtomicU8::new(Precision::Tf32 as u8);
+
+/// Sets the numbers that convolutions and products are computed with from now on.
+pub fn set_precision(precision: Precision) {
+    PRECISION.store(precision as u8, Ordering::Relaxed);
+}
+
+/// Whether products of f32 may be rounded to TF32.
+pub fn is_rounded() -> bool {
+    PRECISION.load(Ordering::Relaxed) != Precision::F32 as u8
+}
+
+/// The GPU of this number, tried out, and how many there are; or why it cannot be had.
+pub fn open(n: usize) -> std::result::Result<(Device, usize), String> {
+    let count = CudaContext::device_count().map_err(|error| format!("the driver says {error}"))?;
+    let count = usize::try_from(count).unwrap_or(0);
+    if n >= count {
+        return Err(format!("there are {count} GPUs"));
+    }
+    let device = CudaDevice::new_with_stream(n).map_err(|error| error.to_string())?;
+    // A driver that is too old for the kernels says so only when it is given one.
+    try_out(&device).map_err(|error| format!("its driver or libraries do not fit: {error}"))?;
+    Ok((Device::Cuda(device), count))
+}
+
+/// A kernel and a product: 2 x 3.
+fn try_out(device: &CudaDevice) -> Result<()> {
+    let values = device.memory(12)?;
+    let at = device.address(&values);
+    let number = |value: f32| u64::from(value.to_bits());
+    device.launch("fill", &[1, at, number(2.0)])?;
+    device.launch("fill", &[1, at + 4, number(3.0)])?;
+    let matrix = |at| super::gpu::Matrix {
+        at,
+        step: 1,
+        transposed: false,
+    };
+    device.multiply(&Product {
+        size: [1, 1, 1],
+        a: matrix(at),
+        b: matrix(at + 4),
+        kind: Kind::F32,
+        c: at + 8,
+        further: false,
+    })?;
+    let bytes = device.clone_dtoh(&values)?;
+    match bytes[8..].first_chunk().map(|bytes| f32::from_le_bytes(*bytes)) {
+        Some(6.0) => Ok(()),
+        other => bail!("2 x 3 is {other:?}"),
+    }
+}
+
+/// What the device is called.
+pub fn name(device: &Device) -> Option<String> {
+    match device {
+        Device::Cuda(device) => device.cuda_stream().context().name().ok(),
+        _ => None,
+    }
+}
+
+/// The arguments of a kernel, as `kernels.cu` has them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Words([u64; ARGUMENTS]);
+
+// SAFETY: plain words, laid out as in C.
+unsafe impl DeviceRepr for Words {}
+
+/// The kernels for a driver to load, compiled once.
+fn kernels() -> Result<&'static str> {
+    static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
+    let compiled = PTX.get_or_init(|| {
+        compile_ptx(super::KERNELS)
+            .map(|ptx| ptx.to_src())
+            .map_err(|error| format!("compiling the kernels by NVRTC: {error:?}"))
+    });
+    compiled.as_deref().map_err(|error| Error::msg(error.clone()))
+}
+
+impl Gpu for CudaDevice {
+    type Memory = CudaSlice<u8>;
+
+    fn memory(&self, bytes: usize) -> Result<CudaSlice<u8>> {
+        // SAFETY: whoever takes it writes it before it is read.
+        unsafe { self.alloc::<u8>(bytes) }
+    }
+
+    fn address(&self, memory: &CudaSlice<u8>) -> u64 {
+        memory.device_ptr(&self.cuda_stream()).0
+    }
+
+    fn launch(&self, kernel: &str, arguments: &[u64]) -> Result<()> {
+        let mut words = Words([0; ARGUMENTS]);
+        words.0[..arguments.len()].copy_from_slice(arguments);
+        if arguments[0] == 0 {
+            return Ok(());
+        }
+        let function = self.get_or_load_custom_func(kernel, "overtrace", kernels()?)?;
+        let config = LaunchConfig {
+            grid_dim: (arguments[0].div_ceil(u64::from(THREADS)) as u32, 1, 1),
+            block_dim: (THREADS, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        let mut launch = function.builder();
+        launch.arg(&words);
+        // SAFETY: the signature is that of every kernel of `kernels.cu`; the addresses are those of whole tensors of
+        // the shapes that `ops` computes with, alive until the stream has come past this launch.
+        unsafe { launch.launch(config) }.map_err(Error::wrap)?;
+        Ok(())
+    }
+
+    fn multiply(&self, product: &Product) -> Result<()> {
+        let [m, n, k] = product.size.map(|n| n as i32);
+        let kind = match product.kind {
+            Kind::F32 => sys::cudaDataType_t::CUDA_R_32F,
+            Kind::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+        };
+        let taken = |transposed| match transposed {
+            true => sys::cublasOperation_t::CUBLAS_OP_T,
+            false => sys::cublasOperation_t::CUBLAS_OP_N,
+        };
+        let compute = if product.kind == Kind::F32 && is_rounded() {
+            sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
+        } else {
+            sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
+        };
+        let (one, before) = (1f32, f32::from(u8::from(product.further)));
+        let (stream, blas) = (self.cuda_stream(), self.cublas_handle());
+        stream.context().bind_to_thread().map_err(Error::wrap)?;
+        // cuBLAS reads matrices column by column: ours, row by row, are their transposes to it, and (a b)' = b' a'.
+        // SAFETY: the addresses are those of such matrices, alive until the stream has come past this product.
+        unsafe {
+            gemm_ex(
+                *blas.handle(),
+                taken(product.b.transposed),
+                taken(product.a.transposed),
+                n,
+                m,
+                k,
+                (&raw const one).cast(),
+                product.b.at as *const _,
+                kind,
+                product.b.step as i32,
+                product.a.at as *const _,
+                kind,
+                product.a.step as i32,
+                (&raw const before).cast(),
+                product.c as *mut _,
+                sys::cudaDataType_t::CUDA_R_32F,
+                n,
+                compute,
+                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .map_err(Error::wrap)
+    }
+}
+
+/// The kind of a layer's numbers.
+pub fn kind(storage: &CudaStorage) -> Result<Kind> {
+    use candle_core::backend::BackendStorage;
+    match storage.dtype() {
+        DType::F32 => Ok(Kind::F32),
+        DType::BF16 => Ok(Kind::Bf16),
+        other => bail!("a layer computes in f32 or bf16 on a GPU, not in {other:?}"),
+    }
+}
+
+/// Where the values of a contiguous tensor begin, whatever they are.
+pub fn address(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
+    use candle_core::backend::BackendStorage;
+    match storage.dtype() {
+        DType::U8 => of::<u8>(storage, layout),
+        DType::U32 => of::<u32>(storage, layout),
+        DType::F32 => of::<f32>(storage, layout),
+        DType::F64 => of::<f64>(storage, layout),
+        DType::BF16 => of::<half::bf16>(storage, layout),
+        other => bail!("no layer takes {other:?} on a GPU"),
+    }
+}
+
+fn of<T: CudaDType>(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        bail!(
+            "a layer takes contiguous tensors, not the strides {:?}",
+            layout.stride()
+        )
+    };
+    let view = T::as_cuda_slice(storage)?.slice(from..to);
+    Ok(view.device_ptr(&storage.device.cuda_stream()).0)
+}
+
+/// A new tensor's storage, filled by what `fill` does at its address.
+pub fn filled<T: CudaDType + DeviceRepr>(
+    device: &CudaDevice,
+    len: usize,
+    fill: impl FnOnce(u64) -> Result<()>,
+) -> Result<CudaStorage> {
+    // SAFETY: `fill` writes all of it.
+    let mut slice = unsafe { device.alloc::<T>(len)? };
+    let at = slice.device_ptr_mut(&device.cuda_stream()).0;
+    fill(at)?;
+    Ok(CudaStorage::wrap_cuda_slice(slice, device.clone()))
+}
+
+/// The same, of the numbers of `kind`.
+pub fn filled_of(
+    kind: Kind,
+    device: &CudaDevice,
+    len: usize,
+    fill: impl FnOnce(u64) -> Result<()>,
+) -> Result<CudaStorage> {
+    match kind {
+        Kind::F32 => filled::<f32>(device, len, fill),
+        Kind::Bf16 => filled::<half::bf16>(device, len, fill),
+    }
+}

@@ -1,0 +1,434 @@
+//! The GPU's kernels compiled for the CPU, and every layer made of them held against the CPU's own.
+//!
+//! What is not tried here: the driver, NVRTC, cuBLAS and cuDNN themselves.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use candle_core::{Device, Result, Tensor, Var, bail};
+use libloading::{Library, Symbol};
+
+use super::gpu::{ARGUMENTS, Gpu, Kind, Matrix, Product};
+use super::ops;
+use crate::imaging::Rng;
+use crate::model::adam::Adam;
+use crate::model::judge::judge;
+use crate::model::kernels::{Conv, Pool, UpConv, add_gated, channel_sums, concat, split};
+use crate::model::loss::{Answer, probabilities};
+use crate::settings::Loss;
+
+/// What the compiler of GPUs knows by itself, for one of CPUs.
+const PRELUDE: &str = r#"
+#include <math.h>
+#define __global__
+#define __device__ static inline
+struct Index { unsigned x; };
+static thread_local Index blockIdx, blockDim, threadIdx;
+"#;
+const EPILOGUE: &str = r#"
+extern "C" void every_thread(void (*kernel)(Words), unsigned blocks, unsigned threads, Words a) {
+    blockDim.x = threads;
+    for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++)
+        for (threadIdx.x = 0; threadIdx.x < threads; threadIdx.x++) kernel(a);
+}
+"#;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Words([u64; ARGUMENTS]);
+type Kernel = unsafe extern "C" fn(Words);
+
+/// A GPU that is the CPU.
+struct Emulated(&'static Library);
+
+impl Emulated {
+    /// `None`, and a notice, where there is no C++ compiler.
+    fn new() -> Option<Emulated> {
+        static LIBRARY: OnceLock<Option<(Library, tempfile::TempDir)>> = OnceLock::new();
+        let library = LIBRARY.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("kernels.so");
+            let child = Command::new("c++")
+                .args(["-O1", "-ffp-contract=off", "-shared", "-fPIC", "-x", "c++", "-o"])
+                .arg(&file)
+                .arg("-")
+                .stdin(Stdio::piped())
+                .spawn();
+            let Ok(mut child) = child else {
+                println!("skipped: there is no C++ compiler to try the GPU's kernels with");
+                return None;
+            };
+            let source = [PRELUDE, super::KERNELS, EPILOGUE].concat();
+            child.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+            assert!(child.wait().unwrap().success(), "kernels.cu does not compile");
+            // SAFETY: nothing runs when the library is loaded.
+            Some((unsafe { Library::new(&file) }.unwrap(), folder))
+        });
+        library.as_ref().map(|(library, _)| Emulated(library))
+    }
+}
+
+impl Gpu for Emulated {
+    type Memory = Vec<u64>;
+
+    fn memory(&self, bytes: usize) -> Result<Vec<u64>> {
+        // Not zeros: nobody may rely on them.
+        Ok(vec![0x7fc0_7fc0_7fc0_7fc0; bytes.div_ceil(8)])
+    }
+
+    fn address(&self, memory: &Vec<u64>) -> u64 {
+        memory.as_ptr() as u64
+    }
+
+    fn launch(&self, kernel: &str, arguments: &[u64]) -> Result<()> {
+        let mut words = Words([0; ARGUMENTS]);
+        words.0[..arguments.len()].copy_from_slice(arguments);
+        // SAFETY: the signatures are those of the source above; the addresses are those of the tests' own buffers.
+        unsafe {
+            let Ok(kernel) = self.0.get::<Kernel>(kernel.as_bytes()) else {
+                bail!("there is no kernel {kernel}")
+            };
+            let run: Symbol<'_, unsafe extern "C" fn(Kernel, u32, u32, Words)> =
+                self.0.get(b"every_thread").unwrap();
+            run(*kernel, arguments[0].div_ceil(256) as u32, 256, words);
+        }
+        Ok(())
+    }
+
+    fn multiply(&self, product: &Product) -> Result<()> {
+        let [m, n, k] = product.size;
+        let read = |matrix: Matrix, row: usize, column: usize| {
+            let (row, column) = if matrix.transposed {
+                (column, row)
+            } else {
+                (row, column)
+            };
+            let at = row * matrix.step + column;
+            // SAFETY: the addresses are those of the tests' own buffers, which hold such matrices.
+            unsafe {
+                match product.kind {
+                    Kind::F32 => *(matrix.at as *const f32).add(at),
+                    Kind::Bf16 => wide(*(matrix.at as *const u16).add(at)),
+                }
+            }
+        };
+        for row in 0..m {
+            for column in 0..n {
+                let sum: f64 = (0..k)
+                    .map(|i| f64::from(read(product.a, row, i)) * f64::from(read(product.b, i, column)))
+                    .sum();
+                // SAFETY: as above.
+                unsafe {
+                    let c = (product.c as *mut f32).add(row * n + column);
+                    *c = if product.further { *c } else { 0.0 } + sum as f32;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wide(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// To the nearest.
+fn narrow(values: &[f32]) -> Vec<u16> {
+    let round = |bits: u32| ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    values.iter().map(|v| round(v.to_bits())).collect()
+}
+
+fn numbers(n: usize, rng: &mut Rng) -> Vec<f32> {
+    (0..n).map(|_| rng.normal() as f32).collect()
+}
+
+fn at<T>(values: &[T]) -> u64 {
+    values.as_ptr() as u64
+}
+
+/// Fails where two results differ by more than `tolerance` of the largest value.
+fn same(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert!(
+            (got - expected).abs() <= tolerance * largest,
+            "{what}, value {i}: {got} is not {expected}"
+        );
+    }
+}
+
+/// Runs `fill` on memory for `n` results.
+fn result(n: usize, fill: impl FnOnce(u64)) -> Vec<f32> {
+    let mut out = vec![f32::NAN; n];
+    fill(out.as_mut_ptr() as u64);
+    out
+}
+
+fn convs() -> impl Iterator<Item = Conv> {
+    [(2, 6, 10, 3, 5, 3), (1, 4, 4, 16, 8, 3), (2, 3, 5, 7, 4, 1)]
+        .into_iter()
+        .map(|(batch, height, width, inputs, outputs, kernel)| Conv {
+            batch,
+            height,
+            width,
+            inputs,
+            outputs,
+            kernel,
+        })
+}
+
+#[test]
+fn convolutions_are_the_cpu_s() {
+    let Some(gpu) = Emulated::new() else { return };
+    let mut rng = Rng::new(1);
+    for conv in convs() {
+        let x = numbers(conv.pixels() * conv.inputs, &mut rng);
+        let w = numbers(conv.weights(), &mut rng);
+        let b = numbers(conv.outputs, &mut rng);
+        let dy = numbers(conv.pixels() * conv.outputs, &mut rng);
+        for relu in [false, true] {
+            let mut expected = dy.clone();
+            conv.forward(&x, &conv.prepare(&w), &b, relu, &mut expected);
+            let y = result(dy.len(), |out| {
+                ops::conv(&gpu, Kind::F32, &conv, (at(&x), at(&w), at(&b)), relu, out).unwrap();
+            });
+            same("forward", &y, &expected, 1e-5);
+            let (x, w) = (narrow(&x), narrow(&w));
+            let y = if conv.kernel == 1 {
+                result(dy.len(), |out| {
+                    ops::conv(&gpu, Kind::Bf16, &conv, (at(&x), at(&w), at(&b)), relu, out).unwrap();
+                })
+            } else {
+                let mut out = vec![0u16; dy.len()];
+                let to = out.as_mut_ptr() as u64;
+                ops::conv(&gpu, Kind::Bf16, &conv, (at(&x), at(&w), at(&b)), relu, to).unwrap();
+                out.into_iter().map(wide).collect()
+            };
+            same("forward in bf16", &y, &expected, 2e-2);
+        }
+        for gate in [&[], &x[..]] {
+            let mut expected = x.clone();
+            conv.input_gradient(&dy, &w, gate, &mut expected);
+            let address = if gate.is_empty() { 0 } else { at(gate) };
+            let dx = result(x.len(), |out| {
+                ops::conv_input_gradient(&gpu, &conv, (at(&dy), at(&w)), address, out).unwrap();
+            });
+            same("gradient by the input", &dx, &expected, 1e-5);
+        }
+        let mut expected = w.clone();
+        conv.weight_gradient(&x, &dy, &mut expected);
+        let dw = result(w.len(), |out| {
+            ops::conv_weight_gradient(&gpu, &conv, (at(&x), at(&dy)), out).unwrap();
+        });
+        same("gradient by the weights", &dw, &expected, 1e-5);
+        let mut expected = b.clone();
+        channel_sums(&dy, &mut expected);
+        let db = result(b.len(), |out| {
+            ops::channel_sums(&gpu, (conv.pixels(), conv.outputs), at(&dy), out).unwrap();
+        });
+        same("gradient by the bias", &db, &expected, 1e-5);
+    }
+}
+
+#[test]
+fn weights_go_to_cudnn_s_layout_and_back() {
+    let Some(gpu) = Emulated::new() else { return };
+    let conv = convs().next().unwrap();
+    let w = numbers(conv.weights(), &mut Rng::new(2));
+    let first = result(w.len(), |out| {
+        ops::outputs_first(&gpu, Kind::F32, &conv, at(&w), out).unwrap()
+    });
+    for (tap, k, n) in [(0, 0, 0), (4, 2, 3), (8, 1, 4)] {
+        let ours = w[(tap * conv.inputs + k) * conv.outputs + n];
+        assert_eq!(first[(n * 9 + tap) * conv.inputs + k], ours);
+    }
+    let last = result(w.len(), |out| {
+        ops::outputs_last(&gpu, &conv, at(&first), out).unwrap()
+    });
+    assert_eq!(last, w);
+}
+
+#[test]
+fn up_convolutions_are_the_cpu_s() {
+    let Some(gpu) = Emulated::new() else { return };
+    let mut rng = Rng::new(3);
+    let up = UpConv {
+        batch: 2,
+        height: 3,
+        width: 5,
+        inputs: 6,
+        outputs: 4,
+    };
+    let x = numbers(30 * 6, &mut rng);
+    let w = numbers(up.weights(), &mut rng);
+    let b = numbers(4, &mut rng);
+    let dy = numbers(4 * 30 * 4, &mut rng);
+    let mut expected = dy.clone();
+    up.forward(&x, &up.prepare(&w), &b, &mut expected);
+    let y = result(dy.len(), |out| {
+        ops::up_conv(&gpu, Kind::F32, &up, (at(&x), at(&w), at(&b)), out).unwrap();
+    });
+    same("forward", &y, &expected, 1e-5);
+    let mut half = vec![0u16; dy.len()];
+    let (small_x, small_w, to) = (narrow(&x), narrow(&w), half.as_mut_ptr() as u64);
+    ops::up_conv(&gpu, Kind::Bf16, &up, (at(&small_x), at(&small_w), at(&b)), to).unwrap();
+    let half: Vec<f32> = half.into_iter().map(wide).collect();
+    same("forward in bf16", &half, &expected, 2e-2);
+    for gate in [&[], &x[..]] {
+        let mut expected = x.clone();
+        up.input_gradient(&dy, &w, gate, &mut expected);
+        let address = if gate.is_empty() { 0 } else { at(gate) };
+        let dx = result(x.len(), |out| {
+            ops::up_conv_input_gradient(&gpu, &up, (at(&dy), at(&w)), address, out).unwrap();
+        });
+        same("gradient by the input", &dx, &expected, 1e-5);
+    }
+    let mut expected = w.clone();
+    up.weight_gradient(&x, &dy, &mut expected);
+    let dw = result(w.len(), |out| {
+        ops::up_conv_weight_gradient(&gpu, &up, (at(&x), at(&dy)), out).unwrap();
+    });
+    same("gradient by the weights", &dw, &expected, 1e-5);
+}
+
+#[test]
+fn pooling_concatenation_and_sums_are_the_cpu_s_to_the_bit() {
+    let Some(gpu) = Emulated::new() else { return };
+    let mut rng = Rng::new(4);
+    let pool = Pool {
+        batch: 2,
+        height: 4,
+        width: 6,
+        channels: 3,
+    };
+    // Few values, so that windows have several largest.
+    let x: Vec<f32> = (0..2 * 4 * 6 * 3).map(|_| rng.below(3) as f32).collect();
+    let dy = numbers(x.len() / 4, &mut rng);
+    let (mut y, mut dx) = (dy.clone(), x.clone());
+    pool.forward(&x, &mut y);
+    pool.gradient(&x, &dy, &mut dx);
+    let got = |n, fill: &dyn Fn(u64) -> Result<()>| result(n, |out| fill(out).unwrap());
+    assert_eq!(
+        got(y.len(), &|out| ops::max_pool(&gpu, Kind::F32, &pool, at(&x), out)),
+        y
+    );
+    assert_eq!(
+        got(x.len(), &|out| ops::max_pool_gradient(
+            &gpu,
+            &pool,
+            (at(&x), at(&dy)),
+            out
+        )),
+        dx
+    );
+    let (small, mut half) = (narrow(&x), vec![0u16; y.len()]);
+    let to = half.as_mut_ptr() as u64;
+    ops::max_pool(&gpu, Kind::Bf16, &pool, at(&small), to).unwrap();
+    assert_eq!(half, narrow(&y), "such small numbers are exact");
+
+    let (a, b) = (numbers(7 * 2, &mut rng), numbers(7 * 3, &mut rng));
+    let mut both = vec![0.0; 7 * 5];
+    concat(&a, &b, (2, 3), &mut both);
+    let concatenated = got(both.len(), &|out| {
+        ops::concat(&gpu, Kind::F32, 7, (at(&a), 2), (at(&b), 3), out)
+    });
+    assert_eq!(concatenated, both);
+    let mut rest = b.clone();
+    split(&both, 5, 2, &mut rest);
+    assert_eq!(
+        got(b.len(), &|out| ops::split(&gpu, (7, 5), at(&both), (2, 3), out)),
+        rest
+    );
+
+    let gate = numbers(b.len(), &mut rng);
+    let (mut expected, mut sum) = (rest.clone(), rest.clone());
+    add_gated(&mut expected, &b, &gate);
+    ops::add_gated(&gpu, b.len(), sum.as_mut_ptr() as u64, at(&b), at(&gate)).unwrap();
+    assert_eq!(sum, expected);
+}
+
+#[test]
+fn the_loss_and_its_gradient_are_the_cpu_s() {
+    let Some(gpu) = Emulated::new() else { return };
+    let mut rng = Rng::new(5);
+    let (pixels, m) = (6 * 100, 3);
+    let logits = numbers(pixels * m, &mut rng);
+    let classes: Vec<u8> = (0..pixels).map(|_| rng.below(m) as u8).collect();
+    let tensor = Tensor::from_slice(&logits, (1, 6, 100, m), &Device::Cpu).unwrap();
+    let truth = Tensor::from_slice(&classes, (1, 6, 100), &Device::Cpu).unwrap();
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let p = result(logits.len(), |out| {
+        ops::softmax(&gpu, (pixels, m), at(&logits), out).unwrap();
+    });
+    same("softmax", &p, &values(&probabilities(&tensor).unwrap()), 1e-6);
+    let mut sums = vec![f64::NAN; 2 * m + 1];
+    let to = sums.as_mut_ptr() as u64;
+    ops::loss_sums(&gpu, (pixels, m), (at(&p), at(&classes)), to).unwrap();
+    for kind in [Loss::Dice, Loss::Mse] {
+        let answer = Answer::new(kind, &tensor, &truth).unwrap();
+        let expected = answer.sums().unwrap();
+        for (got, expected) in sums.iter().zip(expected) {
+            assert!(
+                (got - expected).abs() <= 1e-5 * expected,
+                "{got} is not {expected}"
+            );
+        }
+        let gradient = result(logits.len(), |out| {
+            let given = (at(&p), at(&classes), at(&sums));
+            ops::loss_gradient(&gpu, kind, (pixels, m), given, out).unwrap();
+        });
+        same("gradient", &gradient, &values(&answer.gradient().unwrap()), 1e-5);
+    }
+}
+
+#[test]
+fn a_step_of_adam_is_the_cpu_s() {
+    let Some(gpu) = Emulated::new() else { return };
+    let mut rng = Rng::new(6);
+    let n = 700;
+    let (mut weight, slopes) = (numbers(n, &mut rng), numbers(n, &mut rng));
+    let var = Var::from_slice(&weight, n, &Device::Cpu).unwrap();
+    let mut adam = Adam::new(vec![("w".into(), var.clone())], 1e-3).unwrap();
+    let grads = HashMap::from([("w".into(), Tensor::from_slice(&slopes, n, &Device::Cpu).unwrap())]);
+    let mut moments = vec![0f32; 2 * n];
+    for step in 1..=3 {
+        adam.step(&grads).unwrap();
+        let to = moments.as_mut_ptr() as u64;
+        ops::adam_remember(&gpu, n, to, at(&slopes), [0.9, 0.999]).unwrap();
+        let left = |beta: f64| 1.0 - beta.powi(step);
+        let rate = (1e-3 * left(0.999).sqrt() / left(0.9)) as f32;
+        ops::adam_move(&gpu, n, weight.as_mut_ptr() as u64, to, rate, 1e-7).unwrap();
+    }
+    same("weights", &weight, &var.to_vec1::<f32>().unwrap(), 1e-6);
+}
+
+#[test]
+fn judgements_are_the_cpu_s() {
+    let Some(gpu) = Emulated::new() else { return };
+    let shape = [2, 4, 6, 4];
+    let logits = numbers(shape.iter().product(), &mut Rng::new(7));
+    let sizes = [[4, 6], [3, 2]];
+    let tensor = Tensor::from_slice(&logits, &shape[..], &Device::Cpu).unwrap();
+    let expected = judge(&tensor, &sizes).unwrap();
+    let (mut classes, mut margins, mut sums) = (vec![0u8; 48], vec![0u8; 48], vec![0f64; 8 * 6]);
+    let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
+    let out = (
+        classes.as_mut_ptr() as u64,
+        margins.as_mut_ptr() as u64,
+        sums.as_mut_ptr() as u64,
+    );
+    ops::judge(&gpu, shape, (at(&logits), at(&words)), out).unwrap();
+    assert_eq!((classes, margins), (expected.classes, expected.margins));
+    let rows: Vec<[f64; 6]> = sums.as_chunks().0.to_vec();
+    for (rows, expected) in rows.chunks(4).zip(expected.sums) {
+        let sum = |n: usize| rows.iter().map(|row| row[n]).sum::<f64>();
+        assert_eq!(sum(0) as u64, expected.pixels);
+        assert_eq!(sum(3) as u64, expected.foreground_pixels);
+        assert!((sum(1) - expected.margin).abs() < 1e-9 && (sum(2) - expected.entropy).abs() < 1e-9);
+        assert!((sum(4) - expected.foreground_margin).abs() < 1e-9);
+        assert!((sum(5) - expected.foreground_entropy).abs() < 1e-9);
+    }
+}

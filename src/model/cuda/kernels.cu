@@ -1,0 +1,354 @@
+// The layers' arithmetic on a GPU, apart from the products: compiled by NVRTC when it is first needed.
+//
+// Images lie channels last, as on the CPU. Every kernel takes its arguments as 64-bit words, the first of which is the number
+// of threads it is for, and no thread waits for another: the same text compiled for the CPU is held against the CPU's own
+// kernels by the tests (emulated.rs). Sums are taken in fixed parts, so that the same numbers come out every time.
+
+typedef unsigned long long Word;
+struct Words {
+    Word w[12];
+};
+
+// The upper half of a float.
+struct bf16 {
+    unsigned short bits;
+};
+
+__device__ float number(Word bits) {
+    union {
+        unsigned int bits;
+        float value;
+    } u;
+    u.bits = (unsigned int)bits;
+    return u.value;
+}
+
+__device__ float get(const float *x, Word i) { return x[i]; }
+__device__ float get(const bf16 *x, Word i) { return number((Word)x[i].bits << 16); }
+
+__device__ void put(float *x, Word i, float value) { x[i] = value; }
+__device__ void put(bf16 *x, Word i, float value) {
+    union {
+        float value;
+        unsigned int bits;
+    } u;
+    u.value = value;
+    // To the nearest, of two equally near to the even one.
+    x[i].bits = (unsigned short)((u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
+}
+
+#define KERNEL(name) extern "C" __global__ void name(Words a)
+// A kernel for both kinds of numbers, from a template that takes the words and the thread's number.
+#define BOTH(name)                                                                                                      \
+    KERNEL(name##_f32) { THREAD(i); name<float>(a, i); }                                                                 \
+    KERNEL(name##_bf16) { THREAD(i); name<bf16>(a, i); }
+#define THREAD(i)                                                                                                       \
+    const Word i = (Word)blockIdx.x * blockDim.x + threadIdx.x;                                                          \
+    if (i >= a.w[0]) return
+#define INPUT(T, name, n) const T *name = (const T *)a.w[n]
+#define OUTPUT(T, name, n) T *name = (T *)a.w[n]
+
+// Images with a border of zeros around each: x, out, height, width, channels, rows and columns of it before the image (of two).
+template <typename T> __device__ void pad(Words a, Word i) {
+    INPUT(T, x, 1);
+    OUTPUT(T, out, 2);
+    const Word height = a.w[3], width = a.w[4], channels = a.w[5], before = a.w[6];
+    const Word c = i % channels, column = i / channels % (width + 2);
+    const Word row = i / channels / (width + 2) % (height + 2), image = i / channels / (width + 2) / (height + 2);
+    const Word y = row - before, xx = column - before;
+    float value = 0.0f;
+    if (y < height && xx < width) value = get(x, ((image * height + y) * width + xx) * channels + c);
+    put(out, i, value);
+}
+BOTH(pad)
+
+// The pixels of images from sums in rows that are two longer: sums, out, height, width, channels, bias or 0, whether through
+// ReLU, gate or 0.
+template <typename T> __device__ void crop(Words a, Word i) {
+    INPUT(float, sums, 1);
+    OUTPUT(T, out, 2);
+    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
+    INPUT(float, bias, 6);
+    INPUT(T, gate, 8);
+    const Word c = i % channels, pixel = i / channels;
+    const Word x = pixel % width, y = pixel / width % height, image = pixel / width / height;
+    float value = sums[((image * (height + 2) + y) * (width + 2) + x) * channels + c];
+    if (bias) value += bias[c];
+    if (a.w[7] && !(value > 0.0f)) value = 0.0f;
+    if (gate && !(get(gate, i) > 0.0f)) value = 0.0f;
+    put(out, i, value);
+}
+BOTH(crop)
+
+// Bias and ReLU in place: y, channels, bias, whether through ReLU.
+template <typename T> __device__ void finish(Words a, Word i) {
+    OUTPUT(T, y, 1);
+    INPUT(float, bias, 3);
+    float value = get(y, i) + bias[i % a.w[2]];
+    if (a.w[4] && !(value > 0.0f)) value = 0.0f;
+    put(y, i, value);
+}
+BOTH(finish)
+
+// 0 where the gate is not above 0, in place: values, gate.
+KERNEL(gated) {
+    THREAD(i);
+    OUTPUT(float, values, 1);
+    INPUT(float, gate, 2);
+    if (!(gate[i] > 0.0f)) values[i] = 0.0f;
+}
+
+// The largest of each 2x2 window: x, out, height and width of x, channels. A thread an output.
+template <typename T> __device__ void pool(Words a, Word i) {
+    INPUT(T, x, 1);
+    OUTPUT(T, out, 2);
+    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
+    const Word c = i % channels, pixel = i / channels;
+    const Word column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
+    const Word at = ((image * height + 2 * row) * width + 2 * column) * channels + c;
+    const float p = get(x, at), q = get(x, at + channels);
+    const float r = get(x, at + width * channels), s = get(x, at + width * channels + channels);
+    const float upper = q > p ? q : p, lower = s > r ? s : r;
+    put(out, i, lower > upper ? lower : upper);
+}
+BOTH(pool)
+
+// The gradient to the first largest of each window: x, dy, dx, height and width of x, channels. A thread a window.
+KERNEL(pool_gradient) {
+    THREAD(i);
+    INPUT(float, x, 1);
+    INPUT(float, dy, 2);
+    OUTPUT(float, dx, 3);
+    const Word height = a.w[4], width = a.w[5], channels = a.w[6];
+    const Word c = i % channels, pixel = i / channels;
+    const Word column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
+    const Word at = ((image * height + 2 * row) * width + 2 * column) * channels + c, below = at + width * channels;
+    const bool second = x[at + channels] > x[at], fourth = x[below + channels] > x[below];
+    const float upper = second ? x[at + channels] : x[at], lower = fourth ? x[below + channels] : x[below];
+    const float up = lower > upper ? 0.0f : dy[i], down = lower > upper ? dy[i] : 0.0f;
+    dx[at] = second ? 0.0f : up;
+    dx[at + channels] = second ? up : 0.0f;
+    dx[below] = fourth ? 0.0f : down;
+    dx[below + channels] = fourth ? down : 0.0f;
+}
+
+// From four outputs a pixel, side by side, to an image twice as high and wide: sums, out, height and width before, channels,
+// bias. A thread an output.
+template <typename T> __device__ void shuffle(Words a, Word i) {
+    INPUT(float, sums, 1);
+    OUTPUT(T, out, 2);
+    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
+    INPUT(float, bias, 6);
+    const Word c = i % channels, pixel = i / channels;
+    const Word x = pixel % (2 * width), y = pixel / (2 * width) % (2 * height), image = pixel / (2 * width) / (2 * height);
+    const Word from = (image * height + y / 2) * width + x / 2;
+    put(out, i, sums[(from * 4 + 2 * (y % 2) + x % 2) * channels + c] + bias[c]);
+}
+BOTH(shuffle)
+
+// The way back: dy, out, height and width before, channels. A thread an output, of four a pixel side by side.
+KERNEL(unshuffle) {
+    THREAD(i);
+    INPUT(float, dy, 1);
+    OUTPUT(float, out, 2);
+    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
+    const Word c = i % channels, part = i / channels % 4, pixel = i / channels / 4;
+    const Word x = pixel % width, y = pixel / width % height, image = pixel / width / height;
+    const Word row = image * 2 * height + 2 * y + part / 2;
+    out[i] = dy[(row * 2 * width + 2 * x + part % 2) * channels + c];
+}
+
+// The channels of p, then those of q: p, q, out, channels of each.
+template <typename T> __device__ void concat(Words a, Word i) {
+    INPUT(T, p, 1);
+    INPUT(T, q, 2);
+    OUTPUT(T, out, 3);
+    const Word first = a.w[4], second = a.w[5];
+    const Word c = i % (first + second), pixel = i / (first + second);
+    out[i] = c < first ? p[pixel * first + c] : q[pixel * second + c - first];
+}
+BOTH(concat)
+
+// Some channels of x: x, out, channels of x, the first taken, how many.
+KERNEL(split) {
+    THREAD(i);
+    INPUT(float, x, 1);
+    OUTPUT(float, out, 2);
+    const Word kept = a.w[5];
+    out[i] = x[i / kept * a.w[3] + a.w[4] + i % kept];
+}
+
+// sum += values, and 0 where the gate is not above 0: sum, values, gate.
+KERNEL(add_gated) {
+    THREAD(i);
+    OUTPUT(float, sum, 1);
+    INPUT(float, values, 2);
+    INPUT(float, gate, 3);
+    sum[i] = gate[i] > 0.0f ? sum[i] + values[i] : 0.0f;
+}
+
+// Softmax of each pixel: logits, p, classes. A thread a pixel.
+KERNEL(softmax) {
+    THREAD(i);
+    const Word m = a.w[3];
+    const float *logits = (const float *)a.w[1] + i * m;
+    float *p = (float *)a.w[2] + i * m;
+    float largest = logits[0], sum = 0.0f;
+    for (Word c = 1; c < m; c++) largest = logits[c] > largest ? logits[c] : largest;
+    for (Word c = 0; c < m; c++) sum += p[c] = expf(logits[c] - largest);
+    for (Word c = 0; c < m; c++) p[c] = p[c] / sum;
+}
+
+// The sums of the loss over parts of the pixels: p, classes, parts [part][three][class], pixels, classes, pixels a part. A thread
+// a part and class.
+KERNEL(loss_parts) {
+    THREAD(i);
+    INPUT(float, p, 1);
+    INPUT(unsigned char, classes, 2);
+    OUTPUT(double, parts, 3);
+    const Word pixels = a.w[4], m = a.w[5], size = a.w[6];
+    const Word c = i % m, part = i / m;
+    double shared = 0.0, total = 0.0, squares = 0.0;
+    for (Word pixel = part * size; pixel < pixels && pixel < (part + 1) * size; pixel++) {
+        const double value = p[pixel * m + c], t = classes[pixel] == c ? 1.0 : 0.0;
+        shared += value * t;
+        total += value + t;
+        squares += (value - t) * (value - t);
+    }
+    parts[part * 3 * m + c] = shared;
+    parts[part * 3 * m + m + c] = total;
+    parts[part * 3 * m + 2 * m + c] = squares;
+}
+
+// Their sum: parts, sums, parts, classes. A thread a sum; the last adds the squares of all classes.
+KERNEL(loss_sums) {
+    THREAD(i);
+    INPUT(double, parts, 1);
+    OUTPUT(double, sums, 2);
+    const Word count = a.w[3], m = a.w[4];
+    const Word last = i == 2 * m ? 3 * m : i + 1;
+    double sum = 0.0;
+    for (Word part = 0; part < count; part++) {
+        for (Word at = i; at < last; at++) sum += parts[part * 3 * m + at];
+    }
+    sums[i] = sum;
+}
+
+// The loss's gradient by the logits: p, classes, sums, out, classes, whether it is that of Dice, pixels. A thread a pixel.
+KERNEL(loss_gradient) {
+    THREAD(i);
+    const Word m = a.w[5];
+    const double smoothing = 1e-5;
+    const float *p = (const float *)a.w[1] + i * m;
+    INPUT(unsigned char, classes, 2);
+    INPUT(double, sums, 3);
+    float *out = (float *)a.w[4] + i * m;
+    float mean = 0.0f;
+    for (Word c = 0; c < m; c++) {
+        float slope;
+        if (a.w[6]) {
+            const double total = sums[m + c] + smoothing;
+            slope = (float)((2.0 * sums[c] + smoothing) / (total * total));
+            if (classes[i] == c) slope += (float)(-2.0 / total);
+        } else {
+            const float scale = (float)(2.0 / (double)(a.w[7] * m));
+            slope = scale * p[c];
+            if (classes[i] == c) slope -= scale;
+        }
+        out[c] = slope;
+        mean += p[c] * slope;
+    }
+    for (Word c = 0; c < m; c++) out[c] = p[c] * (out[c] - mean);
+}
+
+// Adam's running means: moments (both, one after the other), gradient, what is kept of each.
+KERNEL(adam_remember) {
+    THREAD(i);
+    OUTPUT(float, first, 1);
+    INPUT(float, grad, 2);
+    const float keep_1 = number(a.w[3]), keep_2 = number(a.w[4]), take_1 = number(a.w[5]), take_2 = number(a.w[6]);
+    float *second = first + a.w[0];
+    first[i] = keep_1 * first[i] + take_1 * grad[i];
+    second[i] = keep_2 * second[i] + take_2 * grad[i] * grad[i];
+}
+
+// Adam's step: weights, moments, rate, epsilon.
+KERNEL(adam_move) {
+    THREAD(i);
+    OUTPUT(float, weight, 1);
+    INPUT(float, first, 2);
+    const float *second = first + a.w[0];
+    weight[i] -= number(a.w[3]) * first[i] / (sqrtf(second[i]) + number(a.w[4]));
+}
+
+// Class, margin and sums of a row of a tile's pixels: logits, sizes (rows and columns of each tile that count), classes, margins,
+// sums [row][six], height, width, classes. A thread a row.
+KERNEL(judge) {
+    THREAD(i);
+    INPUT(unsigned int, sizes, 2);
+    OUTPUT(unsigned char, classes, 3);
+    OUTPUT(unsigned char, margins, 4);
+    const Word height = a.w[6], width = a.w[7], m = a.w[8];
+    const Word tile = i / height, y = i % height;
+    const bool counts = y < sizes[2 * tile];
+    double sums[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
+    for (Word x = 0; x < width; x++) {
+        const float *logits = (const float *)a.w[1] + (i * width + x) * m;
+        Word best = 0;
+        for (Word c = 1; c < m; c++) best = logits[c] > logits[best] ? c : best;
+        const double largest = logits[best];
+        double sum = 1.0, second = 0.0, weighted = 0.0;
+        for (Word c = 0; c < m; c++) {
+            if (c == best) continue;
+            const double z = (double)logits[c] - largest, e = exp(z);
+            sum += e;
+            second = e > second ? e : second;
+            weighted += e * z;
+        }
+        const double margin = (1.0 - second) / sum;
+        double entropy = log(sum) - weighted / sum;
+        entropy = entropy > 0.0 ? entropy : 0.0;
+        classes[i * width + x] = (unsigned char)best;
+        margins[i * width + x] = (unsigned char)(255.0 * margin + 0.5);
+        if (counts && x < sizes[2 * tile + 1]) {
+            sums[0] += 1.0;
+            sums[1] += margin;
+            sums[2] += entropy;
+            if (best != 0) {
+                sums[3] += 1.0;
+                sums[4] += margin;
+                sums[5] += entropy;
+            }
+        }
+    }
+    double *out = (double *)a.w[5] + i * 6;
+    for (int n = 0; n < 6; n++) out[n] = sums[n];
+}
+
+// Weights [tap][input][output] as cuDNN wants them, [output][tap][input]: weights, out, taps, inputs, outputs. A thread a weight of
+// the output.
+template <typename T> __device__ void outputs_first(Words a, Word i) {
+    INPUT(T, weights, 1);
+    OUTPUT(T, out, 2);
+    const Word taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
+    const Word k = i % inputs, tap = i / inputs % taps, n = i / inputs / taps;
+    out[i] = weights[(tap * inputs + k) * outputs + n];
+}
+BOTH(outputs_first)
+
+// The way back.
+KERNEL(outputs_last) {
+    THREAD(i);
+    INPUT(float, weights, 1);
+    OUTPUT(float, out, 2);
+    const Word taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
+    const Word n = i % outputs, k = i / outputs % inputs, tap = i / outputs / inputs;
+    out[i] = weights[(n * taps + tap) * inputs + k];
+}
+
+// The same number everywhere: out, the number.
+KERNEL(fill) {
+    THREAD(i);
+    OUTPUT(float, out, 1);
+    out[i] = number(a.w[2]);
+}

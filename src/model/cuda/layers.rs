@@ -1,0 +1,211 @@
+//! What the layers' candle operations do on a GPU.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CudaDevice, CudaStorage, Layout, Result};
+
+#[cfg(feature = "cudnn")]
+use super::cudnn;
+use super::device::{address, filled, filled_of, kind};
+use super::gpu::Kind;
+use super::ops;
+use crate::model::kernels::{Conv, Pool, UpConv};
+use crate::settings::Loss;
+
+/// A tensor's storage and how it lies there.
+pub type At<'a> = (&'a CudaStorage, &'a Layout);
+
+fn device<'a>(at: At<'a>) -> &'a CudaDevice {
+    at.0.device()
+}
+
+fn of(at: At<'_>) -> Result<u64> {
+    address(at.0, at.1)
+}
+
+/// A convolution; the output of a 1x1 one is f32 whatever the input is.
+pub fn conv(conv: &Conv, x: At<'_>, weight: At<'_>, bias: At<'_>, relu: bool) -> Result<CudaStorage> {
+    let (gpu, kind) = (device(x), kind(x.0)?);
+    let given = (of(x)?, of(weight)?, of(bias)?);
+    let kind_out = if conv.kernel == 1 { Kind::F32 } else { kind };
+    filled_of(kind_out, gpu, conv.pixels() * conv.outputs, |out| {
+        #[cfg(feature = "cudnn")]
+        if conv.kernel == 3 {
+            return cudnn::conv(gpu, kind, conv, given, relu, out);
+        }
+        ops::conv(gpu, kind, conv, given, relu, out)
+    })
+}
+
+/// A convolution's gradient by its input; `gate` where it is wanted before the ReLU that made the input.
+pub fn conv_input_gradient(
+    conv: &Conv,
+    dy: At<'_>,
+    weight: At<'_>,
+    gate: Option<At<'_>>,
+) -> Result<CudaStorage> {
+    let gpu = device(dy);
+    let (given, gate) = ((of(dy)?, of(weight)?), gate.map_or(Ok(0), of)?);
+    let count = conv.pixels() * conv.inputs;
+    filled::<f32>(gpu, count, |dx| {
+        #[cfg(feature = "cudnn")]
+        if conv.kernel == 3 {
+            cudnn::conv_input_gradient(gpu, conv, given, dx)?;
+            return match gate {
+                0 => Ok(()),
+                gate => ops::gated(gpu, count, dx, gate),
+            };
+        }
+        ops::conv_input_gradient(gpu, conv, given, gate, dx)
+    })
+}
+
+/// A convolution's gradient by its weights.
+pub fn conv_weight_gradient(conv: &Conv, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, given) = (device(x), (of(x)?, of(dy)?));
+    filled::<f32>(gpu, conv.weights(), |dw| {
+        #[cfg(feature = "cudnn")]
+        if conv.kernel == 3 {
+            return cudnn::conv_weight_gradient(gpu, conv, given, dw);
+        }
+        ops::conv_weight_gradient(gpu, conv, given, dw)
+    })
+}
+
+/// The sum over all pixels of each channel.
+pub fn channel_sums(channels: usize, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, pixels) = (device(dy), dy.1.shape().elem_count() / channels);
+    let dy = of(dy)?;
+    filled::<f32>(gpu, channels, |out| {
+        ops::channel_sums(gpu, (pixels, channels), dy, out)
+    })
+}
+
+/// `values` where `gate` is above 0, else 0.
+pub fn relu_gradient(values: At<'_>, gate: At<'_>) -> Result<CudaStorage> {
+    let (gpu, count, values, gate) = (
+        device(values),
+        values.1.shape().elem_count(),
+        of(values)?,
+        of(gate)?,
+    );
+    // Added to zeros: the one kernel for it.
+    filled::<f32>(gpu, count, |out| {
+        ops::fill(gpu, count, out, 0.0)?;
+        ops::add_gated(gpu, count, out, values, gate)
+    })
+}
+
+/// The largest of each 2x2 window.
+pub fn max_pool(pool: &Pool, x: At<'_>) -> Result<CudaStorage> {
+    let (gpu, kind, count, x) = (device(x), kind(x.0)?, x.1.shape().elem_count() / 4, of(x)?);
+    filled_of(kind, gpu, count, |out| ops::max_pool(gpu, kind, pool, x, out))
+}
+
+/// Its gradient.
+pub fn max_pool_gradient(pool: &Pool, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, count, given) = (device(x), x.1.shape().elem_count(), (of(x)?, of(dy)?));
+    filled::<f32>(gpu, count, |dx| ops::max_pool_gradient(gpu, pool, given, dx))
+}
+
+/// An up-convolution.
+pub fn up_conv(up: &UpConv, x: At<'_>, weight: At<'_>, bias: At<'_>) -> Result<CudaStorage> {
+    let (gpu, kind) = (device(x), kind(x.0)?);
+    let given = (of(x)?, of(weight)?, of(bias)?);
+    let count = 4 * up.batch * up.height * up.width * up.outputs;
+    filled_of(kind, gpu, count, |out| ops::up_conv(gpu, kind, up, given, out))
+}
+
+/// Its gradient by the input; `gate` as a convolution's.
+pub fn up_conv_input_gradient(
+    up: &UpConv,
+    dy: At<'_>,
+    weight: At<'_>,
+    gate: Option<At<'_>>,
+) -> Result<CudaStorage> {
+    let (gpu, given) = (device(dy), (of(dy)?, of(weight)?));
+    let gate = gate.map_or(Ok(0), of)?;
+    let count = up.batch * up.height * up.width * up.inputs;
+    filled::<f32>(gpu, count, |dx| {
+        ops::up_conv_input_gradient(gpu, up, given, gate, dx)
+    })
+}
+
+/// Its gradient by the weights.
+pub fn up_conv_weight_gradient(up: &UpConv, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, given) = (device(x), (of(x)?, of(dy)?));
+    filled::<f32>(gpu, up.weights(), |dw| {
+        ops::up_conv_weight_gradient(gpu, up, given, dw)
+    })
+}
+
+/// The channels of `a`, then those of `b`.
+pub fn concat((in_a, in_b): (usize, usize), a: At<'_>, b: At<'_>) -> Result<CudaStorage> {
+    let (gpu, kind) = (device(a), kind(a.0)?);
+    let count = a.1.shape().elem_count() + b.1.shape().elem_count();
+    let (a, b) = ((of(a)?, in_a), (of(b)?, in_b));
+    filled_of(kind, gpu, count, |out| {
+        ops::concat(gpu, kind, count / (in_a + in_b), a, b, out)
+    })
+}
+
+/// `kept` channels from `from` on.
+pub fn split(channels: usize, (from, kept): (usize, usize), x: At<'_>) -> Result<CudaStorage> {
+    let (gpu, pixels, x) = (device(x), x.1.shape().elem_count() / channels, of(x)?);
+    filled::<f32>(gpu, pixels * kept, |out| {
+        ops::split(gpu, (pixels, channels), x, (from, kept), out)
+    })
+}
+
+/// `sum += values`, and 0 where `gate` is not above 0.
+pub fn add_gated(sum: At<'_>, values: At<'_>, gate: At<'_>) -> Result<()> {
+    let count = sum.1.shape().elem_count();
+    ops::add_gated(device(sum), count, of(sum)?, of(values)?, of(gate)?)
+}
+
+/// Softmax of every pixel.
+pub fn softmax(m: usize, logits: At<'_>) -> Result<CudaStorage> {
+    let (gpu, count, logits) = (device(logits), logits.1.shape().elem_count(), of(logits)?);
+    filled::<f32>(gpu, count, |p| ops::softmax(gpu, (count / m, m), logits, p))
+}
+
+/// The sums of the loss.
+pub fn loss_sums(m: usize, p: At<'_>, classes: At<'_>) -> Result<CudaStorage> {
+    let (gpu, pixels) = (device(p), classes.1.shape().elem_count());
+    let given = (of(p)?, of(classes)?);
+    filled::<f64>(gpu, 2 * m + 1, |sums| {
+        ops::loss_sums(gpu, (pixels, m), given, sums)
+    })
+}
+
+/// The loss's gradient by the logits.
+pub fn loss_gradient(kind: Loss, m: usize, p: At<'_>, classes: At<'_>, sums: At<'_>) -> Result<CudaStorage> {
+    let (gpu, pixels) = (device(p), classes.1.shape().elem_count());
+    let given = (of(p)?, of(classes)?, of(sums)?);
+    filled::<f32>(gpu, pixels * m, |out| {
+        ops::loss_gradient(gpu, kind, (pixels, m), given, out)
+    })
+}
+
+/// A gradient enters both of Adam's means.
+pub fn adam_remember(moments: At<'_>, grad: At<'_>, kept: [f64; 2]) -> Result<()> {
+    let count = grad.1.shape().elem_count();
+    ops::adam_remember(device(grad), count, of(moments)?, of(grad)?, kept)
+}
+
+/// Adam's step.
+pub fn adam_move(weight: At<'_>, moments: At<'_>, rate: f32, epsilon: f64) -> Result<()> {
+    let count = weight.1.shape().elem_count();
+    ops::adam_move(device(weight), count, of(weight)?, of(moments)?, rate, epsilon)
+}
+
+/// Class and margin of every pixel and the sums of every row of the tiles, in bytes one after the other.
+pub fn judge(shape: [usize; 4], logits: At<'_>, sizes: At<'_>) -> Result<CudaStorage> {
+    let [tiles, height, width, _] = shape;
+    let pixels = tiles * height * width;
+    let (gpu, given) = (device(logits), (of(logits)?, of(sizes)?));
+    filled::<u8>(gpu, 2 * pixels + tiles * height * 48, |out| {
+        // The sums first: they have to lie on multiples of 8.
+        let maps = out + (tiles * height * 48) as u64;
+        ops::judge(gpu, shape, given, (maps, maps + pixels as u64, out))
+    })
+}

@@ -1,0 +1,22 @@
+//! The layers on NVIDIA GPUs: kernels of our own, products by cuBLAS, convolutions by cuDNN where it is.
+//!
+//! [`ops`] says how every layer is made of kernels and products; it knows a device only as [`gpu::Gpu`], so that tests
+//! try it on the CPU, with the same kernels, where there is no GPU. The layers call it from their candle operations.
+
+mod gpu;
+mod ops;
+
+#[cfg(feature = "cudnn")]
+mod cudnn;
+#[cfg(feature = "cuda")]
+mod device;
+#[cfg(test)]
+mod emulated;
+#[cfg(feature = "cuda")]
+pub mod layers;
+
+#[cfg(feature = "cuda")]
+pub use device::{name, open, set_precision};
+
+/// The source of all kernels.
+const KERNELS: &str = include_str!("kernels.cu");
