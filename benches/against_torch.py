@@ -2,6 +2,10 @@
 same threads, in one run whose rounds are interleaved.
 
     python benches/against_torch.py [--base 8,16,32,64] [--batch 16] [--threads N] [--rounds 5] [--json]
+    python benches/against_torch.py --device cuda:0 --precision tf32|bf16|f32 --base 64 --batch 256
+
+"forward" ends with softmax at the peers, and with every pixel's class, margin and entropy at overtrace. On a GPU, PyTorch is
+timed as it is and compiled, both channels-last and in the same precision; a training step is in f32 or TF32.
 
 Needs target/release/overtrace (or OVERTRACE=..) and torch; onnxruntime and onnx for the second peer. Prints medians over
 all rounds, the least and the most, and how many times faster overtrace is than each peer.
@@ -14,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 
 try:
     import torch
@@ -74,34 +79,51 @@ def dice_loss(logits, truth):
 def seconds(work):
     start = time.perf_counter()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def peers(base, batch, threads):
+def peers(base, batch, args):
     """Name of a peer's work -> what to time."""
     torch.manual_seed(1)
-    net = UNet(base).to(memory_format=torch.channels_last)
-    images = torch.rand(batch, 1, 64, 64).contiguous(memory_format=torch.channels_last)
-    classes = torch.randint(CLASSES, (batch, 64, 64))
+    device = args.device
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.precision != "f32"
+    net = UNet(base).to(device, memory_format=torch.channels_last)
+    images = torch.rand(batch, 1, 64, 64, device=device).contiguous(memory_format=torch.channels_last)
+    classes = torch.randint(CLASSES, (batch, 64, 64), device=device)
     truth = F.one_hot(classes, CLASSES).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-    adam = torch.optim.Adam(net.parameters(), lr=1e-4)
 
-    def forward():
-        with torch.inference_mode():
-            F.softmax(net(images), 1)
+    def drawer(net, images):
+        def forward():
+            with torch.inference_mode():
+                F.softmax(net(images).float(), 1)
+        return forward
 
-    def step():
-        adam.zero_grad(set_to_none=True)
-        dice_loss(net(images), truth).backward()
-        adam.step()
+    def trainer(net):
+        adam = torch.optim.Adam(net.parameters(), lr=1e-4, fused=device != "cpu")
 
-    works = {("forward", "torch"): forward, ("training step", "torch"): step}
-    if onnxruntime:
+        def step():
+            adam.zero_grad(set_to_none=True)
+            dice_loss(net(images), truth).backward()
+            adam.step()
+        return step
+
+    kind = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    drawn = UNet(base).to(device, kind, memory_format=torch.channels_last)
+    given = images.to(kind)
+    works = {("forward", "torch"): drawer(drawn, given), ("training step", "torch"): trainer(net)}
+    if device != "cpu":
+        works["forward", "torch compiled"] = drawer(torch.compile(drawn), given)
+        works["training step", "torch compiled"] = trainer(torch.compile(net))
+    elif onnxruntime:
         try:
             file = io.BytesIO()
-            torch.onnx.export(UNet(base).eval(), (torch.rand(batch, 1, 64, 64),), file, dynamo=False)
+            whole = nn.Sequential(UNet(base), nn.Softmax(1)).eval()
+            with warnings.catch_warnings(action="ignore"):
+                torch.onnx.export(whole, (torch.rand(batch, 1, 64, 64),), file, dynamo=False)
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = args.threads
             options.log_severity_level = 3
             session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
             given = {session.get_inputs()[0].name: images.contiguous().numpy()}
@@ -111,9 +133,10 @@ def peers(base, batch, threads):
     return works
 
 
-def ours(base, batch, threads, runs):
+def ours(base, batch, args):
     command = [OVERTRACE, "bench", "--json", "--base-channels", str(base), "--batch", str(batch)]
-    command += ["--threads", str(threads), "--runs", str(runs)]
+    command += ["--threads", str(args.threads), "--runs", str(args.runs)]
+    command += ["--device", args.device, "--precision", args.precision]
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     rows = [row for row in found["rows"] if row["base_channels"] == base]
     return found["machine"], {row["what"]: row["seconds"] for row in rows}
@@ -124,6 +147,8 @@ def main():
     parser.add_argument("--base", default="8,16,32,64")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
+    parser.add_argument("--precision", default="f32", choices=["f32", "tf32", "bf16"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=3, help="times each thing is done in a round")
     parser.add_argument("--json", action="store_true")
@@ -131,12 +156,12 @@ def main():
     torch.set_num_threads(args.threads)
     rows = []
     for base in map(int, args.base.split(",")):
-        works = peers(base, args.batch, args.threads)
+        works = peers(base, args.batch, args)
         for work in works.values():
             work()
         times = {}
         for _ in range(args.rounds):
-            machine, own = ours(base, args.batch, args.threads, args.runs)
+            machine, own = ours(base, args.batch, args)
             for what, values in own.items():
                 times.setdefault((what, "overtrace"), []).extend(values)
             for key, work in works.items():
@@ -151,10 +176,11 @@ def main():
     if args.json:
         print(json.dumps({"machine": machine, "torch": torch.__version__, "rows": rows}))
         return
-    print(f"{machine['processor']}, {args.threads} threads, {machine['instructions']}, f32; torch {torch.__version__}")
-    print(f"{'what':<14} {'base':>4} {'batch':>5} {'who':<12} {'median ms':>10} {'least':>9} {'most':>9} {'overtrace':>9}")
+    where = machine["gpu"] or f"{machine['processor']}, {args.threads} threads, {machine['instructions']}"
+    print(f"{where}, {machine['precision']}; torch {torch.__version__}")
+    print(f"{'what':<14} {'base':>4} {'batch':>5} {'who':<14} {'median ms':>10} {'least':>9} {'most':>9} {'overtrace':>9}")
     for row in rows:
-        print(f"{row['what']:<14} {row['base']:>4} {row['batch']:>5} {row['who']:<12} {row['median_ms']:>10.1f} "
+        print(f"{row['what']:<14} {row['base']:>4} {row['batch']:>5} {row['who']:<14} {row['median_ms']:>10.1f} "
               f"{row['least_ms']:>9.1f} {row['most_ms']:>9.1f} {row['overtrace_is_faster']:>8.2f}x")
 
 

@@ -8,7 +8,6 @@ use rayon::ThreadPool;
 
 use super::adam::Adam;
 use super::data::{Case, TILE, TILE_PIXELS};
-use super::error::pool;
 use super::judge::judge;
 use super::loss::Answer;
 use super::predict::draw;
@@ -33,7 +32,7 @@ pub fn bench(
 ) -> Result<TaskResult, ModelError> {
     processor.set_precision(task.precision);
     let mut found = |row| report(Progress::Timed(row));
-    let pool = pool(task.threads)?;
+    let pool = processor.pool(task.threads)?;
     for &base_channels in &task.base_channels {
         let shape = Architecture {
             channels: 1,
@@ -49,7 +48,7 @@ pub fn bench(
         };
         let flop = flop_per_tile(&shape) * task.batch as f64;
         let mut work = Work::new(shape, task.batch, processor.device())?;
-        let frozen = work.net.frozen();
+        let frozen = processor.drawing(&work.net, task.precision)?;
         let sizes = vec![[TILE, TILE]; task.batch];
         let seconds = timed(task.runs, &mut || {
             pool.install(|| judge(&frozen.forward(&work.images)?, &sizes).map(drop))
@@ -71,7 +70,7 @@ pub fn bench(
     Ok(TaskResult::Timed(processor.machine(task.threads, task.precision)))
 }
 
-/// The drawing of a volume, every tile of it computed: once, since it takes long.
+/// The drawing of a volume, every tile of it computed: on a CPU once, since it takes long.
 fn drawing(
     task: &BenchTask,
     shape: Architecture,
@@ -85,15 +84,22 @@ fn drawing(
     };
     let id = CaseId::new("volume").expect("letters alone");
     let case = Case::new(id, vec![volume], None, Plane(1), Intensity::None, CLASSES)?;
-    let net = UNet::drawn(shape, &Rng::new(1), processor.device())?.frozen();
+    let net = UNet::drawn(shape, &Rng::new(1), processor.device())?;
+    let net = processor.drawing(&net, task.precision)?;
     let tiles = case.slices() * case.tiling().tiles();
-    let start = Instant::now();
-    pool.install(|| draw(&net, &case, task.batch, &mut || ControlFlow::Continue(())))?;
-    let seconds = vec![start.elapsed().as_secs_f64()];
+    let batch = processor.drawing_batch(task.batch);
+    let mut once = || pool.install(|| draw(&net, &case, batch, &mut || ControlFlow::Continue(())).map(drop));
+    let seconds = if processor.gpus() > 0 {
+        timed(task.runs, &mut once)?
+    } else {
+        let start = Instant::now();
+        once()?;
+        vec![start.elapsed().as_secs_f64()]
+    };
     Ok(BenchRow {
         what: "drawing 256x128x256".into(),
         base_channels: Some(shape.base_channels),
-        batch: Some(task.batch),
+        batch: Some(batch),
         seconds,
         flop: Some(flop_per_tile(&shape) * tiles as f64),
     })
@@ -150,7 +156,8 @@ impl Work {
         let (logits, trace) = self.net.forward_traced(&self.images)?;
         let answer = Answer::new(Loss::Dice, &logits, &self.classes)?;
         answer.loss()?;
-        self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)
+        self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)?;
+        self.images.device().synchronize()
     }
 }
 

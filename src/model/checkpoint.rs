@@ -275,7 +275,7 @@ pub fn load(
 /// # Errors
 /// As [`load`].
 pub fn load_network(path: &Path, wanted: &Architecture, device: &Device) -> Result<UNet, ModelError> {
-    Ok(UNet::new(*wanted, load(path, wanted, None, device)?)?.frozen())
+    Ok(UNet::new(*wanted, load(path, wanted, None, device)?)?)
 }
 
 fn read(file: &SafeTensors<'_>, parameter: &Parameter) -> Result<Vec<f32>, String> {

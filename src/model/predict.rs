@@ -16,8 +16,8 @@ use candle_core::Tensor;
 
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
-use super::error::pool;
-use super::judge::{Judged, judge};
+use super::error::with_batch;
+use super::judge::{Judged, Judging};
 use super::unet::UNet;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
@@ -35,7 +35,9 @@ pub fn predict(
 ) -> Result<TaskResult, ModelError> {
     processor.set_precision(task.precision);
     let net = load_network(&task.weights, &task.architecture, processor.device())?;
-    let pool = pool(task.threads)?;
+    let net = processor.drawing(&net, task.precision)?;
+    let pool = processor.pool(task.threads)?;
+    let mut batch = processor.drawing_batch(task.batch);
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
         let start = Instant::now();
         let mask = case.mask.as_ref().map(|(path, _)| path.as_path());
@@ -56,7 +58,9 @@ pub fn predict(
         for (done, (case, asked)) in cases.into_iter().zip(&task.cases).enumerate() {
             let (case, reading_s) = case?;
             let start = Instant::now();
-            let drawn = pool.install(|| draw(&net, &case, task.batch, &mut || report(Progress::Drawing)))?;
+            let drawn = with_batch(&mut batch, report, |batch, report| {
+                pool.install(|| draw(&net, &case, batch, &mut || report(Progress::Drawing)))
+            })?;
             let Some(drawn) = drawn else {
                 return Ok(TaskResult::Cancelled);
             };
@@ -114,6 +118,7 @@ pub(super) fn draw(
         inputs: Vec::with_capacity(batch * size),
         at: Vec::new(),
     };
+    let mut ahead = None;
     let mut blank = HashMap::new();
     let mut input = vec![0.0; size];
     for slice in 0..case.slices() {
@@ -125,26 +130,41 @@ pub(super) fn draw(
             } else {
                 let judged = match blank.entry(at.size) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(judge_tiles(net, input.clone(), &[at.size])?),
+                    Entry::Vacant(new) => new.insert(begin(net, input.clone(), &[at])?.end()?),
                 };
                 drawn.place(case, at, judged, 0);
             }
             if waiting.at.len() == batch {
-                drawn.place_all(net, case, &mut waiting)?;
+                let begun = waiting.begin(net)?;
+                drawn.place_all(case, ahead.replace(begun))?;
                 if tick().is_break() {
                     return Ok(None);
                 }
             }
         }
     }
-    drawn.place_all(net, case, &mut waiting)?;
+    drawn.place_all(case, ahead)?;
+    if !waiting.at.is_empty() {
+        let begun = waiting.begin(net)?;
+        drawn.place_all(case, Some(begun))?;
+    }
     Ok(Some(drawn))
 }
+
+/// Tiles being judged: on a GPU while those before them are put in their places and those after them are cut.
+type Begun = (Judging, Vec<Spot>);
 
 /// Tiles that wait for a batch to fill.
 struct Waiting {
     inputs: Vec<f32>,
     at: Vec<Spot>,
+}
+
+impl Waiting {
+    fn begin(&mut self, net: &UNet) -> candle_core::Result<Begun> {
+        let (inputs, at) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.at));
+        Ok((begin(net, inputs, &at)?, at))
+    }
 }
 
 /// Where a tile lies in its case.
@@ -169,13 +189,12 @@ impl Spot {
 }
 
 impl Drawn {
-    fn place_all(&mut self, net: &UNet, case: &Case, waiting: &mut Waiting) -> Result<(), ModelError> {
-        if waiting.at.is_empty() {
+    fn place_all(&mut self, case: &Case, begun: Option<Begun>) -> candle_core::Result<()> {
+        let Some((judging, spots)) = begun else {
             return Ok(());
-        }
-        let sizes: Vec<[usize; 2]> = waiting.at.iter().map(|at| at.size).collect();
-        let judged = judge_tiles(net, std::mem::take(&mut waiting.inputs), &sizes)?;
-        for (tile, at) in waiting.at.drain(..).enumerate() {
+        };
+        let judged = judging.end()?;
+        for (tile, at) in spots.into_iter().enumerate() {
             self.place(case, at, &judged, tile);
         }
         Ok(())
@@ -196,10 +215,11 @@ impl Drawn {
     }
 }
 
-fn judge_tiles(net: &UNet, inputs: Vec<f32>, sizes: &[[usize; 2]]) -> candle_core::Result<Judged> {
-    let shape = (sizes.len(), TILE, TILE, net.shape().channels);
+fn begin(net: &UNet, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judging> {
+    let shape = (at.len(), TILE, TILE, net.shape().channels);
     let logits = net.forward(&Tensor::from_vec(inputs, shape, net.device())?)?;
-    judge(&logits, sizes)
+    let sizes: Vec<[usize; 2]> = at.iter().map(|at| at.size).collect();
+    Judging::begin(&logits, &sizes)
 }
 
 /// Writes a case's files and sums it up; the seconds are still to be filled in.
@@ -319,7 +339,7 @@ mod tests {
             let mut input = vec![0.0; TILE_PIXELS];
             blanks += usize::from(!case.cut(slice, tile, &mut input));
             let at = Spot::of(&case, slice, tile);
-            each.place(&case, at, &judge_tiles(&net, input, &[at.size]).unwrap(), 0);
+            each.place(&case, at, &begin(&net, input, &[at]).unwrap().end().unwrap(), 0);
         }
         assert_eq!(blanks, 4 + 2);
         for batch in [1, 3, 16] {

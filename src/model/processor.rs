@@ -1,9 +1,14 @@
 //! What computes: the CPU or one GPU.
 
 use super::ModelError;
+use super::error::pool;
 use super::kernels::instructions;
+use super::unet::UNet;
 use crate::records::Machine;
 use crate::settings::{Device, Precision};
+
+/// Tiles that keep a GPU busy.
+const FILLING: usize = 256;
 
 /// What computes, once it was found to be there.
 #[derive(Debug, Clone)]
@@ -52,6 +57,31 @@ impl Processor {
     /// GPUs there are; 0 for the CPU.
     pub fn gpus(&self) -> usize {
         self.gpus
+    }
+
+    /// Threads for the work: on a GPU one, since what belongs to the driver stays on its thread.
+    ///
+    /// # Errors
+    /// [`ModelError::Threads`].
+    pub(super) fn pool(&self, threads: usize) -> Result<rayon::ThreadPool, ModelError> {
+        pool(if self.gpus > 0 { 1 } else { threads })
+    }
+
+    /// Tiles to draw at a time: those of the settings, on a GPU enough to fill it.
+    pub(super) fn drawing_batch(&self, batch: usize) -> usize {
+        if self.gpus > 0 { batch.max(FILLING) } else { batch }
+    }
+
+    /// A network that only draws from now on, with weights of the numbers it draws with.
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub(super) fn drawing(&self, net: &UNet, precision: Precision) -> candle_core::Result<UNet> {
+        if self.gpus > 0 && precision == Precision::Bf16 {
+            Ok(net.narrowed()?.frozen())
+        } else {
+            Ok(net.frozen())
+        }
     }
 
     /// Where tensors lie.

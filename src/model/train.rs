@@ -14,7 +14,7 @@ use candle_core::{Device, Var};
 use super::adam::Adam;
 use super::checkpoint::{self, Checkpoint, Header};
 use super::data::{Case, TILE_PIXELS};
-use super::error::pool;
+use super::error::with_batch;
 use super::judge::best_class;
 use super::loss::Answer;
 use super::unet::{UNet, parameters};
@@ -80,7 +80,8 @@ pub(super) fn train_on(
         // A single slice in all: it has to do for both.
         check = learn.clone();
     }
-    let pool = pool(training.threads)?;
+    let pool = processor.pool(training.threads)?;
+    let mut batch = training.batch;
     processor.set_precision(task.precision);
     let mut student = Student::new(task, processor, &rng)?;
     let mut shuffle = rng.fork("shuffle");
@@ -90,26 +91,14 @@ pub(super) fn train_on(
     let mut best_epoch = 0;
     for epoch in 1..=training.max_epochs {
         let began = Instant::now();
-        let batches = deal(&rarity, training.batch, &mut shuffle);
-        let steps = batches.len();
-        let mut sum = 0.0;
-        for (step, batch) in batches.iter().enumerate() {
-            let loss = pool.install(|| student.step(&learn, batch))?;
-            if !loss.is_finite() {
-                return Err(ModelError::Diverged { loss, epoch });
-            }
-            sum += loss;
-            let progress = Progress::Step {
-                epoch,
-                max_epochs: training.max_epochs,
-                step: step + 1,
-                steps,
-            };
-            if report(progress).is_break() {
-                return Ok(TaskResult::Cancelled);
-            }
-        }
-        let dice = pool.install(|| student.dice(&check, training.batch))?;
+        let sum = with_batch(&mut batch, report, |batch, report| {
+            let batches = deal(&rarity, batch, &mut shuffle);
+            pool.install(|| student.epoch(epoch, &learn, &batches, report))
+        })?;
+        let Some(loss) = sum else {
+            return Ok(TaskResult::Cancelled);
+        };
+        let dice = pool.install(|| student.dice(&check, batch))?;
         // Without a class to measure no epoch is better than the first.
         let score = mean_of_known(dice.iter().copied()).unwrap_or(0.0);
         if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
@@ -119,7 +108,7 @@ pub(super) fn train_on(
         let seconds = began.elapsed().as_secs_f64();
         let row = EpochReport {
             epoch,
-            loss: sum / steps as f64,
+            loss,
             dice,
             best_epoch,
             seconds,
@@ -183,16 +172,47 @@ impl<'a> Student<'a> {
         })
     }
 
-    fn step(&mut self, tiles: &Tiles, batch: &[usize]) -> candle_core::Result<f64> {
-        let (images, classes) = tiles.batch(batch, self.device)?;
-        let kind = self.task.training.loss;
-        let (logits, trace) = self.net.forward_traced(&images)?;
-        let answer = Answer::new(kind, &logits, &classes)?;
-        let value = answer.loss()?;
-        if value.is_finite() {
-            self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)?;
+    /// An epoch's steps, and their mean loss; `None` when `report` says so.
+    ///
+    /// A step's loss is looked at when the next step is under way, so that a GPU is not waited for in between. A loss that is
+    /// no number has moved the weights by then, which are thrown away.
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        tiles: &Tiles,
+        batches: &[Vec<usize>],
+        report: &mut Report<'_>,
+    ) -> Result<Option<f64>, ModelError> {
+        let (mut sum, mut before) = (0.0, None);
+        let look = |answer: Answer| match answer.loss()? {
+            loss if loss.is_finite() => Ok(loss),
+            loss => Err(ModelError::Diverged { loss, epoch }),
+        };
+        for (step, batch) in batches.iter().enumerate() {
+            let answer = self.step(tiles, batch)?;
+            if let Some(before) = before.replace(answer) {
+                sum += look(before)?;
+            }
+            let progress = Progress::Step {
+                epoch,
+                max_epochs: self.task.training.max_epochs,
+                step: step + 1,
+                steps: batches.len(),
+            };
+            if report(progress).is_break() {
+                return Ok(None);
+            }
         }
-        Ok(value)
+        sum += before.map_or(Ok(0.0), look)?;
+        Ok(Some(sum / batches.len() as f64))
+    }
+
+    fn step(&mut self, tiles: &Tiles, batch: &[usize]) -> candle_core::Result<Answer> {
+        let (images, classes) = tiles.batch(batch, self.device)?;
+        let (logits, trace) = self.net.forward_traced(&images)?;
+        let answer = Answer::new(self.task.training.loss, &logits, &classes)?;
+        self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)?;
+        Ok(answer)
     }
 
     /// Dice of all pixels of `tiles` that lie in their slices.

@@ -21,7 +21,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::layers::{
     Kept, Source, add_before_relu, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels,
@@ -255,6 +255,25 @@ impl UNet {
         UNet::new(shape, weights.collect::<Result<_>>()?)
     }
 
+    /// The same network with weights of bf16, for drawing on a GPU; biases and logits stay f32.
+    ///
+    /// # Errors
+    /// None but those of a GPU.
+    pub fn narrowed(&self) -> Result<UNet> {
+        let narrow = |(name, tensor): (&String, &Tensor)| {
+            let kind = if name.ends_with("weight") {
+                DType::BF16
+            } else {
+                tensor.dtype()
+            };
+            Ok((name.clone(), tensor.to_dtype(kind)?))
+        };
+        UNet::new(
+            self.shape,
+            self.weights.iter().map(narrow).collect::<Result<_>>()?,
+        )
+    }
+
     /// Where its weights lie.
     pub fn device(&self) -> &Device {
         self.weight("head", "bias").device()
@@ -335,7 +354,7 @@ impl UNet {
             );
         }
         let mut skips = Vec::new();
-        let mut x = images.clone();
+        let mut x = images.to_dtype(self.weight("head", "weight").dtype())?;
         for level in 0..LEVELS {
             if level > 0 {
                 let halved = max_pool(&x)?;
@@ -404,9 +423,9 @@ mod tests {
             base_channels: 2,
         };
         let net = UNet::drawn(shape, &Rng::new(1), &Device::Cpu).unwrap();
-        let images = Tensor::zeros((1, 16, 48, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let images = Tensor::zeros((1, 16, 48, 3), DType::F32, &Device::Cpu).unwrap();
         assert_eq!(net.forward(&images).unwrap().dims(), [1, 16, 48, 2]);
-        let odd = Tensor::zeros((1, 24, 48, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let odd = Tensor::zeros((1, 24, 48, 3), DType::F32, &Device::Cpu).unwrap();
         let error = net.forward(&odd).unwrap_err().to_string();
         assert!(error.contains("48 x 24 cannot be halved 4 times"), "{error}");
     }

@@ -14,6 +14,8 @@ mod device;
 mod emulated;
 #[cfg(feature = "cuda")]
 pub mod layers;
+#[cfg(all(test, feature = "cuda"))]
+mod tests;
 
 #[cfg(feature = "cuda")]
 pub use device::{name, open, set_precision};

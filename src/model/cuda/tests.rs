@@ -1,0 +1,231 @@
+//! Every layer, the loss, Adam and whole networks on the first GPU against the CPU. Skipped, with a notice, where there is none.
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard};
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::set_precision;
+use crate::imaging::Rng;
+use crate::model::Processor;
+use crate::model::adam::Adam;
+use crate::model::judge::judge;
+use crate::model::layers::{
+    Source, add_before_relu, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels,
+    up_conv, up_conv_gradients,
+};
+use crate::model::loss::Answer;
+use crate::model::unet::UNet;
+use crate::records::{Architecture, BenchTask, Progress, TaskResult};
+use crate::settings::{self, Loss, Precision};
+
+/// One test at a time: the precision is that of the whole program.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The first GPU, computing in f32, for as long as the guard is held.
+fn gpu() -> Option<(Device, MutexGuard<'static, ()>)> {
+    let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    match Processor::open(settings::Device::Cuda(0)) {
+        Ok(processor) => {
+            set_precision(Precision::F32);
+            Some((processor.device().clone(), turn))
+        }
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn random(shape: &[usize], rng: &mut Rng) -> Tensor {
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// What `work` makes of the same tensors on both.
+fn hold(gpu: &Device, inputs: &[Tensor], work: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>) {
+    let there: Vec<Tensor> = inputs.iter().map(|t| t.to_device(gpu).unwrap()).collect();
+    let (got, expected) = (work(&there).unwrap(), work(inputs).unwrap());
+    assert_eq!(got.len(), expected.len());
+    for (n, (got, expected)) in got.iter().zip(&expected).enumerate() {
+        assert_eq!(got.dims(), expected.dims());
+        let (got, expected) = (values(got), values(expected));
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let off = got
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(off <= 1e-5 * largest, "result {n} is off by {off} of {largest}");
+    }
+}
+
+#[test]
+fn convolutions_are_the_cpu_s_forward_and_backward() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let mut rng = Rng::new(1);
+    for (shape, outputs, kernel) in [
+        ([2, 6, 10, 3], 5, 3),
+        ([1, 64, 64, 1], 16, 3),
+        ([2, 8, 8, 64], 32, 3),
+        ([2, 5, 7, 8], 4, 1),
+    ] {
+        let inputs = [
+            random(&shape, &mut rng),
+            random(&[kernel, kernel, shape[3], outputs], &mut rng),
+            random(&[outputs], &mut rng),
+            random(&[shape[0], shape[1], shape[2], outputs], &mut rng),
+        ];
+        for source in [Source::Layer, Source::Relu] {
+            hold(&gpu, &inputs, |t| {
+                let (dx, dw, db) = conv_gradients(&t[0], &t[1], &t[3], source)?;
+                let plain = conv(&t[0], &t[1], &t[2], false, None)?;
+                let cut = conv(&t[0], &t[1], &t[2], true, None)?;
+                Ok(vec![plain, cut, dx.expect("asked for"), dw, db])
+            });
+        }
+    }
+}
+
+#[test]
+fn everything_between_convolutions_is_the_cpu_s_forward_and_backward() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let mut rng = Rng::new(2);
+    let inputs = [
+        random(&[2, 4, 6, 8], &mut rng),
+        random(&[2, 2, 3, 8], &mut rng),
+        random(&[2, 2, 5, 8], &mut rng),
+        random(&[5], &mut rng),
+        random(&[2, 8, 12, 5], &mut rng),
+        random(&[2, 4, 6, 3], &mut rng),
+    ];
+    hold(&gpu, &inputs, |t| {
+        let pooled = max_pool(&t[0])?;
+        let unpooled = max_pool_gradient(&t[0], &t[1])?;
+        let up = up_conv(&t[0], &t[2], &t[3], None)?;
+        let (dx, dw, db) = up_conv_gradients(&t[0], &t[2], &t[4], Source::Relu)?;
+        let both = concat(&t[0], &t[5])?;
+        let (first, rest) = split_channels(&both, 8)?;
+        let sum = t[0].copy()?;
+        add_before_relu(&sum, &unpooled, &t[0])?;
+        Ok(vec![pooled, unpooled, up, dx, dw, db, both, first, rest, sum])
+    });
+}
+
+#[test]
+fn loss_judgement_and_adam_are_the_cpu_s() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let mut rng = Rng::new(3);
+    let logits = random(&[3, 16, 24, 4], &mut rng);
+    let classes: Vec<u8> = (0..3 * 16 * 24).map(|_| rng.below(4) as u8).collect();
+    let classes = Tensor::from_vec(classes, (3, 16, 24), &Device::Cpu).unwrap();
+    for kind in [Loss::Dice, Loss::Mse] {
+        hold(&gpu, std::slice::from_ref(&logits), |t| {
+            let answer = Answer::new(kind, &t[0], &classes.to_device(t[0].device())?)?;
+            Ok(vec![
+                Tensor::new(&[answer.loss()? as f32], &Device::Cpu)?,
+                answer.gradient()?,
+            ])
+        });
+    }
+    let sizes = [[16, 24], [16, 7], [3, 24]];
+    let (there, here) = (
+        judge(&logits.to_device(&gpu).unwrap(), &sizes).unwrap(),
+        judge(&logits, &sizes).unwrap(),
+    );
+    assert_eq!((there.classes, there.margins), (here.classes, here.margins));
+    for (there, here) in there.sums.iter().zip(&here.sums) {
+        assert_eq!(
+            (there.pixels, there.foreground_pixels),
+            (here.pixels, here.foreground_pixels)
+        );
+        assert!((there.margin - here.margin).abs() < 1e-6 && (there.entropy - here.entropy).abs() < 1e-6);
+    }
+    let inputs = [random(&[1000], &mut rng), random(&[1000], &mut rng)];
+    hold(&gpu, &inputs, |t| {
+        let weight = Var::from_tensor(&t[0])?;
+        let mut adam = Adam::new(vec![("w".into(), weight.clone())], 1e-3)?;
+        for _ in 0..3 {
+            adam.step(&HashMap::from([("w".into(), t[1].clone())]))?;
+        }
+        Ok(vec![weight.as_tensor().clone()])
+    });
+}
+
+const SHAPE: Architecture = Architecture {
+    channels: 1,
+    classes: 4,
+    base_channels: 8,
+};
+
+/// Its output and every gradient, in f32; TF32 and bf16 within what their mantissas allow.
+#[test]
+fn a_whole_network_is_the_cpu_s() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let images = random(&[2, 64, 64, 1], &mut Rng::new(4));
+    let classes = Tensor::from_vec(vec![1u8; 2 * 64 * 64], (2, 64, 64), &Device::Cpu).unwrap();
+    let run = |device: &Device| {
+        let net = UNet::drawn(SHAPE, &Rng::new(5), device).unwrap();
+        let (logits, trace) = net.forward_traced(&images.to_device(device).unwrap()).unwrap();
+        let answer = Answer::new(Loss::Dice, &logits, &classes.to_device(device).unwrap()).unwrap();
+        let gradients = net.gradients(trace, answer.gradient().unwrap()).unwrap();
+        (values(&logits), gradients)
+    };
+    let off = |got: &[f32], expected: &[f32]| {
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let off = got
+            .iter()
+            .zip(expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        off / largest
+    };
+    let ((logits, gradients), (expected, slopes)) = (run(&gpu), run(&Device::Cpu));
+    assert!(off(&logits, &expected) <= 1e-4);
+    for (name, slope) in &slopes {
+        let off = off(&values(&gradients[name]), &values(slope));
+        assert!(off <= 1e-4, "{name}: {off}");
+    }
+    set_precision(Precision::Tf32);
+    let (rounded, _) = run(&gpu);
+    println!("TF32 is off by {}", off(&rounded, &expected));
+    assert!(off(&rounded, &expected) <= 1e-2);
+    let net = UNet::drawn(SHAPE, &Rng::new(5), &gpu)
+        .unwrap()
+        .narrowed()
+        .unwrap()
+        .frozen();
+    let narrow = values(&net.forward(&images.to_device(&gpu).unwrap()).unwrap());
+    println!("bf16 is off by {}", off(&narrow, &expected));
+    assert!(off(&narrow, &expected) <= 1e-1);
+    set_precision(Precision::F32);
+}
+
+#[test]
+fn a_bench_runs_in_every_precision() {
+    let Some((_, _turn)) = gpu() else { return };
+    let processor = Processor::open(settings::Device::Cuda(0)).unwrap();
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        let task = BenchTask {
+            base_channels: vec![8],
+            batch: 4,
+            threads: 1,
+            runs: 1,
+            volume: false,
+            precision,
+        };
+        let mut rows = 0;
+        let result = crate::model::bench::bench(&task, &processor, &mut |progress| {
+            rows += usize::from(matches!(progress, Progress::Timed(_)));
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(result, Ok(TaskResult::Timed(machine)) if machine.gpu.is_some()));
+        assert_eq!(rows, 2);
+    }
+}
