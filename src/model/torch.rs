@@ -37,14 +37,13 @@ fn difference(got: &Tensor, expected: &Tensor) -> f64 {
         / largest
 }
 
-#[test]
-fn output_loss_and_every_gradient_are_pytorchs() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/unet_torch.safetensors");
+/// Holds output, loss and every gradient against those in a file; the largest difference of each.
+fn differences(path: &str) -> Vec<(String, f64)> {
     let file = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
     let shape = Architecture {
         channels: 1,
         classes: 4,
-        base_channels: 4,
+        base_channels: file["w/head.weight"].dims()[1],
     };
     let vars: HashMap<String, Var> = parameters(&shape)
         .into_iter()
@@ -69,17 +68,40 @@ fn output_loss_and_every_gradient_are_pytorchs() {
     let (logits, trace) = net.forward_traced(&images).unwrap();
 
     let p = probabilities(&logits).unwrap().permute((0, 3, 1, 2)).unwrap();
-    assert!(difference(&p, &file["p"]) <= 1e-4);
+    let mut off = vec![("output".to_string(), difference(&p, &file["p"]))];
 
     let answer = Answer::new(Loss::Dice, &logits, &file["y"]).unwrap();
     let loss = Tensor::new(&[answer.loss().unwrap()], &Device::Cpu).unwrap();
-    assert!(difference(&loss, &file["loss"]) <= 1e-4);
+    off.push(("loss".into(), difference(&loss, &file["loss"])));
 
     let gradient = answer.gradient().unwrap();
     let grads = net.gradients(trace, gradient).unwrap();
     for parameter in parameters(&shape) {
         let grad = turned(&grads[&parameter.name], parameter.role);
-        let off = difference(&grad, &file[&format!("g/{}", parameter.name)]);
-        assert!(off <= 1e-4, "{}: {off}", parameter.name);
+        let slope = &file[&format!("g/{}", parameter.name)];
+        off.push((parameter.name, difference(&grad, slope)));
     }
+    off
+}
+
+fn check(path: &str) {
+    for (name, off) in differences(path) {
+        println!("{name:<20} {off:.1e}");
+        assert!(off <= 1e-4, "{name} is off by {off}");
+    }
+}
+
+#[test]
+fn output_loss_and_every_gradient_are_pytorchs() {
+    check(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/unet_torch.safetensors"
+    ));
+}
+
+/// The same of any width, from a file that `benches/numbers.sh` makes.
+#[test]
+#[ignore = "needs the file that benches/numbers.sh makes"]
+fn numbers_of_any_width_are_pytorchs() {
+    check(&std::env::var("NUMBERS").expect("NUMBERS names the file"));
 }

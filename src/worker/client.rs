@@ -274,7 +274,7 @@ fn ended(child: &mut Child, words: JoinHandle<VecDeque<String>>, what: impl std:
     let words = words.join().unwrap_or_default();
     match words.len() {
         0 => format!("{what} ended without an answer ({status})"),
-        _ => format!("{what}: {} ({status})", Vec::from(words).join("; ")),
+        _ => format!("{} ({status})", Vec::from(words).join("; ")),
     }
 }
 

@@ -130,7 +130,8 @@ impl Gpu for CudaDevice {
     }
 
     fn multiply(&self, product: &Product) -> Result<()> {
-        let [m, n, k] = product.size.map(|n| n as i32);
+        let (size, first, second) = product.column_major();
+        let [m, n, k] = size.map(|n| n as i32);
         let kind = match product.kind {
             Kind::F32 => sys::cudaDataType_t::CUDA_R_32F,
             Kind::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
@@ -147,27 +148,26 @@ impl Gpu for CudaDevice {
         let (one, before) = (1f32, f32::from(u8::from(product.further)));
         let (stream, blas) = (self.cuda_stream(), self.cublas_handle());
         stream.context().bind_to_thread().map_err(Error::wrap)?;
-        // cuBLAS reads matrices column by column: ours, row by row, are their transposes to it, and (a b)' = b' a'.
         // SAFETY: the addresses are those of such matrices, alive until the stream has come past this product.
         unsafe {
             gemm_ex(
                 *blas.handle(),
-                taken(product.b.transposed),
-                taken(product.a.transposed),
-                n,
+                taken(first.transposed),
+                taken(second.transposed),
                 m,
+                n,
                 k,
                 (&raw const one).cast(),
-                product.b.at as *const _,
+                first.at as *const _,
                 kind,
-                product.b.step as i32,
-                product.a.at as *const _,
+                first.step as i32,
+                second.at as *const _,
                 kind,
-                product.a.step as i32,
+                second.step as i32,
                 (&raw const before).cast(),
                 product.c as *mut _,
                 sys::cudaDataType_t::CUDA_R_32F,
-                n,
+                m,
                 compute,
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
@@ -233,5 +233,19 @@ pub fn filled_of(
     match kind {
         Kind::F32 => filled::<f32>(device, len, fill),
         Kind::Bf16 => filled::<half::bf16>(device, len, fill),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs no GPU.
+    #[test]
+    fn the_kernels_compile_for_a_gpu() {
+        let ptx = kernels().unwrap_or_else(|error| panic!("{error}"));
+        for kernel in ["pad_f32", "crop_bf16", "judge", "adam_move"] {
+            assert!(ptx.contains(&format!(".entry {kernel}(")), "{kernel} is missing");
+        }
     }
 }

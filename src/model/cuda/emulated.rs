@@ -97,15 +97,16 @@ impl Gpu for Emulated {
         Ok(())
     }
 
+    /// As a BLAS does it: element (i, j) of a matrix lies at `i + j * step`.
     fn multiply(&self, product: &Product) -> Result<()> {
-        let [m, n, k] = product.size;
+        let ([m, n, k], first, second) = product.column_major();
         let read = |matrix: Matrix, row: usize, column: usize| {
             let (row, column) = if matrix.transposed {
                 (column, row)
             } else {
                 (row, column)
             };
-            let at = row * matrix.step + column;
+            let at = row + column * matrix.step;
             // SAFETY: the addresses are those of the tests' own buffers, which hold such matrices.
             unsafe {
                 match product.kind {
@@ -114,14 +115,14 @@ impl Gpu for Emulated {
                 }
             }
         };
-        for row in 0..m {
-            for column in 0..n {
+        for column in 0..n {
+            for row in 0..m {
                 let sum: f64 = (0..k)
-                    .map(|i| f64::from(read(product.a, row, i)) * f64::from(read(product.b, i, column)))
+                    .map(|i| f64::from(read(first, row, i)) * f64::from(read(second, i, column)))
                     .sum();
                 // SAFETY: as above.
                 unsafe {
-                    let c = (product.c as *mut f32).add(row * n + column);
+                    let c = (product.c as *mut f32).add(row + column * m);
                     *c = if product.further { *c } else { 0.0 } + sum as f32;
                 }
             }

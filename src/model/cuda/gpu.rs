@@ -57,6 +57,16 @@ pub struct Product {
     pub further: bool,
 }
 
+impl Product {
+    /// The same product for a BLAS, which takes matrices column by column: ours, row by row, are their transposes to it,
+    /// and `(a b)' = b' a'`. Its size (rows, columns, terms), its first factor and its second; the columns of its result
+    /// are the rows of ours, one after the other.
+    pub fn column_major(&self) -> ([usize; 3], Matrix, Matrix) {
+        let [m, n, k] = self.size;
+        ([n, m, k], self.b, self.a)
+    }
+}
+
 /// A device: memory, kernels of `kernels.cu`, products. Everything is done in the order it is asked for.
 pub trait Gpu {
     /// Memory of its own, free for others when it is dropped and all that was asked for before is done.

@@ -385,9 +385,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn any_image_convolves_as_its_definition_says(
-            (height, width) in (1usize..=21, 1usize..=21),
+            (height, width) in prop_oneof![(1usize..=21, 1usize..=21), (4usize..=128, 4usize..=128)],
             (inputs, outputs) in (1usize..=3, 1usize..=5),
-            batch in 1usize..=3,
+            batch in 1usize..=2,
             seed in any::<u64>(),
         ) {
             let conv = Conv { batch, height, width, inputs: 8 * inputs, outputs: 8 * outputs, kernel: 3 };
