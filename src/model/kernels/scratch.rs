@@ -70,3 +70,23 @@ pub fn zeros<T: Real>(len: usize) -> Vec<T> {
     unsafe { values.set_len(len) };
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_taken_again_and_zeros_are_zeros() {
+        let mut buffer = Scratch::<f64>::take(100);
+        buffer.fill(1.0);
+        let at = buffer.as_ptr();
+        drop(buffer);
+        let buffer = Scratch::<f64>::take(50);
+        // Another test may have taken the buffer meanwhile; if not, it is the same.
+        assert!(buffer.len() == 50 && (buffer.as_ptr() != at || buffer[0] == 1.0));
+        for len in [0, 1, 70_000] {
+            let zeros: Vec<f32> = zeros(len);
+            assert!(zeros.len() == len && zeros.iter().all(|value| *value == 0.0));
+        }
+    }
+}

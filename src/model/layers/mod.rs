@@ -151,11 +151,20 @@ pub(super) mod tests {
     #[test]
     fn a_convolution_has_the_gradient_of_its_slope() {
         let mut rng = Rng::new(1);
-        for (kernel, relu) in [(3, false), (3, true), (1, false)] {
+        // Channels that are no multiple of 8 are summed as they are defined; small images take tiles of 2x2 pixels, larger
+        // ones of 4x4; the last has tiles enough for its weights' gradient too.
+        let shapes = [
+            ([2, 6, 10, 3], 5, 3),
+            ([2, 5, 3, 3], 5, 1),
+            ([1, 4, 3, 8], 8, 3),
+            ([1, 5, 9, 16], 8, 3),
+            ([4, 11, 10, 8], 16, 3),
+        ];
+        for ((shape, outputs, kernel), relu) in shapes.into_iter().flat_map(|s| [(s, false), (s, true)]) {
             let inputs = [
-                random(&[2, 6, 10, 3], &mut rng),
-                random(&[kernel, kernel, 3, 5], &mut rng),
-                random(&[5], &mut rng),
+                random(&shape, &mut rng),
+                random(&[kernel, kernel, shape[3], outputs], &mut rng),
+                random(&[outputs], &mut rng),
             ];
             check_gradients(&inputs, |v| weighed(&conv(&v[0], &v[1], &v[2], relu, None)?));
         }

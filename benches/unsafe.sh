@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The kernels' unsafe code under Miri (vectors of AVX2, and plain loops) and valgrind (the whole of them as this machine runs
+# them without AVX-512, which valgrind does not know).
+#
+# Needs the nightly toolchain with Miri and rust-src, and valgrind; a notice where one is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+export RAYON_NUM_THREADS=2 PROPTEST_CASES=4
+if cargo +nightly miri --version >/dev/null 2>&1; then
+  # Isolation off: the thread pool asks the system for its processors. Leaks ignored: it is never joined. Tree borrows: its
+  # queues (crossbeam) do not follow the older model.
+  export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows"
+  for features in "" "-C target-feature=+avx2,+fma"; do
+    RUSTFLAGS=$features CARGO_TARGET_DIR=$target/miri cargo +nightly miri test --lib -- \
+      kernels::blocks bias_relu_and_gate a_buffer_
+  done
+else
+  echo "Miri is missing: rustup toolchain install nightly --component miri --component rust-src"
+fi
+if command -v valgrind >/dev/null; then
+  tests=$(cargo test --lib --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  valgrind --error-exitcode=9 --errors-for-leak-kinds=none -q "$tests" kernels:: layers:: --test-threads=1
+else
+  echo "valgrind is missing: apt-get install valgrind"
+fi
