@@ -120,7 +120,10 @@ impl Actor {
         let watch = options.watch.then(|| Watch::new(messages.clone()));
         Actor {
             project,
-            worker: Worker::start(options.programs.clone(), messages),
+            worker: Worker::start(options.programs.clone(), move |message| {
+                // The actor is gone only when everything ends.
+                let _ = messages.send(Message::Worker(message));
+            }),
             job: None,
             slices: SliceCache::default(),
             sight: Sight::default(),

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use super::actor::Message;
 use crate::records::{Progress, Task, TaskResult};
 use crate::settings::Compute;
 use crate::worker::{Programs, run};
@@ -31,16 +30,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread; it ends when the worker is dropped.
-    pub fn start(programs: Programs, messages: Sender<Message>) -> Worker {
+    /// Starts the thread, which says everything to `tell`; it ends when the worker is dropped.
+    pub fn start(programs: Programs, tell: impl Fn(WorkerMessage) + Send + Sync + 'static) -> Worker {
         let (tasks, queue) = channel::<(Task, Compute)>();
         let cancel = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&cancel);
         let work = move || {
             for (task, compute) in queue {
                 let mut report = |progress: Progress| {
-                    // The actor is gone only when everything ends.
-                    let _ = messages.send(Message::Worker(WorkerMessage::Progress(progress)));
+                    tell(WorkerMessage::Progress(progress));
                     if told.load(Ordering::Relaxed) {
                         ControlFlow::Break(())
                     } else {
@@ -48,12 +46,7 @@ impl Worker {
                     }
                 };
                 let result = run(&programs, &compute, task, &mut report);
-                if messages
-                    .send(Message::Worker(WorkerMessage::Done(result)))
-                    .is_err()
-                {
-                    return;
-                }
+                tell(WorkerMessage::Done(result));
             }
         };
         let thread = thread::Builder::new()

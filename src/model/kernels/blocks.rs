@@ -8,9 +8,19 @@
     reason = "the indices are those of the matrices in the formulas; iterators would hide them"
 )]
 
-use super::product::Runs;
 use super::simd::{Simd, Work};
 use super::{PANEL, ROWS, Real, Sums};
+
+/// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values.
+#[derive(Debug, Clone, Copy)]
+pub struct Runs {
+    /// How many.
+    pub count: usize,
+    /// Values in each.
+    pub length: usize,
+    /// From the start of one to the start of the next.
+    pub stride: usize,
+}
 
 /// One panel of packed weights, or two: `[k][channel]` each.
 #[derive(Clone, Copy)]

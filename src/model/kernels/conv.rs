@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::product::{Finish, Packed, Rows};
 use super::winograd::{self, Choice, Four, Two, Windows};
-use super::{PANEL, Real, Runs, Scratch, outer, pack, product};
+use super::{Conv, PANEL, Real, Runs, Scratch, outer, pack, product};
 
 /// Weights as a kernel reads them.
 pub enum Prepared<T: Real> {
@@ -16,34 +16,7 @@ pub enum Prepared<T: Real> {
     Two(Packed<T>),
 }
 
-/// The shape of a convolution that keeps the image's size; weights are `[ky][kx][input][output]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conv {
-    /// Images.
-    pub batch: usize,
-    /// Rows of an image.
-    pub height: usize,
-    /// Pixels in a row.
-    pub width: usize,
-    /// Channels in.
-    pub inputs: usize,
-    /// Channels out.
-    pub outputs: usize,
-    /// Edge of the window: 1 or 3.
-    pub kernel: usize,
-}
-
 impl Conv {
-    /// Pixels of all images.
-    pub fn pixels(&self) -> usize {
-        self.batch * self.height * self.width
-    }
-
-    /// Number of weights.
-    pub fn weights(&self) -> usize {
-        self.kernel * self.kernel * self.inputs * self.outputs
-    }
-
     /// The weights as [`Conv::forward`] takes them.
     pub fn prepare<T: Real>(&self, weights: &[T]) -> Prepared<T> {
         self.prepared(weights, false)

@@ -12,14 +12,17 @@ mod conv;
 mod product;
 mod resample;
 mod scratch;
+mod shape;
 mod simd;
 mod winograd;
 
-pub use conv::{Conv, channel_sums, relu_gradient};
+pub use conv::{channel_sums, relu_gradient};
 pub use resample::{Pool, UpConv, add_gated, concat, split};
 pub use scratch::zeros;
+pub use shape::Conv;
 
-use product::{Runs, outer, pack, product};
+use blocks::Runs;
+use product::{outer, pack, product};
 use scratch::Scratch;
 use simd::{Isa, Work};
 

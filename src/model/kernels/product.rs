@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::blocks::{Columns, Gather, Sweep, Swept};
+use super::blocks::{Columns, Gather, Runs, Sweep, Swept};
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 
@@ -12,17 +12,6 @@ const BLOCK: usize = 2048;
 const SWEPT: usize = 65_536;
 /// Pixels that share a block of weights while it is in the cache.
 const SHARED: usize = 20 * ROWS;
-
-/// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values.
-#[derive(Debug, Clone, Copy)]
-pub struct Runs {
-    /// How many.
-    pub count: usize,
-    /// Values in each.
-    pub length: usize,
-    /// From the start of one to the start of the next.
-    pub stride: usize,
-}
 
 /// A weight matrix in panels of [`PANEL`] columns: `[panel][input][column]`, the last panel filled up with 0.
 pub struct Packed<T: Real> {

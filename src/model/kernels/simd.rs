@@ -104,9 +104,24 @@ impl Isa {
     pub fn for_channels(self, channels: usize) -> Isa {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(avx512) if !channels.is_multiple_of(16) => Isa::Avx2(avx512.narrower()),
-            other => other,
+            Isa::Avx512(avx512) if !self.divides(channels) => Isa::Avx2(avx512.narrower()),
+            _ => {
+                debug_assert!(self.divides(channels), "{channels} channels are no multiple of 8");
+                self
+            }
         }
+    }
+
+    fn divides(self, channels: usize) -> bool {
+        channels.is_multiple_of(match self {
+            Isa::Portable => 8,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => 8,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => 16,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => 4,
+        })
     }
 
     /// What it is called.

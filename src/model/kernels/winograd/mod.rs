@@ -24,8 +24,8 @@ use std::marker::PhantomData;
 use rayon::prelude::*;
 
 use super::blocks::Multiply;
-use super::conv::Conv;
 use super::product::{Finish, Packed, pack_panels};
+use super::shape::Conv;
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 use form::Form;

@@ -11,8 +11,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::super::conv::Conv;
 use super::super::product::Finish;
+use super::super::shape::Conv;
 use super::super::simd::{Simd, Work};
 use super::super::{PANEL, Real};
 use super::form::Form;

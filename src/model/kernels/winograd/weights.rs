@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::blocks::{Sweep, Swept};
-use super::super::conv::Conv;
+use super::super::shape::Conv;
 use super::super::simd::Isa;
 use super::super::{PANEL, ROWS, Real, Scratch};
 use super::SHARE;
