@@ -418,7 +418,7 @@ pub fn bench_row(row: &BenchRow) -> String {
 pub fn machine(machine: &Machine, runs: usize) -> String {
     let gpu = machine.gpu.as_ref().map(|gpu| printable(gpu) + ", ");
     format!(
-        "{}{}: {} of {} cores, {}; {}; medians of {runs} runs after one to warm up",
+        "{}{}: {} of {} cores, {}; {}; medians of {runs} runs, warmed up",
         gpu.unwrap_or_default(),
         printable(&machine.processor),
         machine.threads,

@@ -1,7 +1,7 @@
 //! How fast the network is on this machine: a forward pass, a training step, a whole volume.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, Var};
 use rayon::ThreadPool;
@@ -105,12 +105,19 @@ fn drawing(
     })
 }
 
-/// `work` once unmeasured, then `runs` times.
+/// How long work is done before it is timed: memory is fresh, and the processor's clock low, at first.
+const WARMING: Duration = Duration::from_millis(300);
+
+/// `work` unmeasured for a moment, at least once, then `runs` times.
 fn timed<E: Into<ModelError>>(
     runs: usize,
     work: &mut dyn FnMut() -> Result<(), E>,
 ) -> Result<Vec<f64>, ModelError> {
-    work().map_err(Into::into)?;
+    let start = Instant::now();
+    while {
+        work().map_err(Into::into)?;
+        start.elapsed() < WARMING
+    } {}
     (0..runs)
         .map(|_| {
             let start = Instant::now();

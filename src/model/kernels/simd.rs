@@ -4,6 +4,8 @@
 //! instruction set's type exist only where the processor was seen to have it, so that its operations are safe to
 //! call. The design is that of the crates `pulp` and `memchr`.
 
+use std::sync::OnceLock;
+
 use super::Real;
 
 /// A kernel with its arguments. `on` and all it calls have to be `#[inline(always)]`: what is not inlined is compiled
@@ -69,8 +71,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All that this processor has.
-    #[cfg(test)]
+    /// All that this processor has, the widest last.
     pub fn known() -> Vec<Isa> {
         let mut known = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
@@ -83,21 +84,20 @@ impl Isa {
         known
     }
 
-    /// The widest.
+    /// The widest; or the one that `OVERTRACE_INSTRUCTIONS` names (`portable`, `avx2`), for trying out what another
+    /// processor would do.
     pub fn detect() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx512) = x86::Avx512::detect() {
-            return Isa::Avx512(avx512);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = x86::Avx2::detect() {
-            return Isa::Avx2(avx2);
-        }
-        #[cfg(target_arch = "aarch64")]
-        if let Some(neon) = neon::Neon::detect() {
-            return Isa::Neon(neon);
-        }
-        Isa::Portable
+        static CHOSEN: OnceLock<Isa> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            let (asked, known) = (std::env::var("OVERTRACE_INSTRUCTIONS"), Isa::known());
+            let widest = known[known.len() - 1];
+            let is_asked = |isa: &Isa| {
+                asked
+                    .as_deref()
+                    .is_ok_and(|asked| isa.name().to_lowercase().starts_with(asked))
+            };
+            known.into_iter().find(is_asked).unwrap_or(widest)
+        })
     }
 
     /// This one, or a narrower one whose vectors divide `channels`, a multiple of 8.
