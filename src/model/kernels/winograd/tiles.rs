@@ -17,6 +17,20 @@ use super::super::simd::{Simd, Work};
 use super::super::{PANEL, Real};
 use super::form::Form;
 
+/// The body for each `$i` from 0 to `$n`, at most 6, written out: what the compiler leaves a loop, it keeps in memory.
+macro_rules! each {
+    ($i:ident < $n:expr, $body:block) => {{
+        each!(@ $i, $n, $body, 0 1 2 3 4 5);
+    }};
+    (@ $i:ident, $n:expr, $body:block, $($k:literal)*) => {
+        $({
+            #[allow(non_upper_case_globals)]
+            const $i: usize = $k;
+            if $i < $n $body
+        })*
+    };
+}
+
 /// How images are cut into square output tiles.
 #[derive(Clone, Copy)]
 pub struct Cut {
@@ -59,25 +73,41 @@ impl Cut {
         (row / self.down * self.height + (row % self.down * self.edge).min(self.height)) * self.width
     }
 
-    /// Where the `N x N` pixels of a tile lie in images of `channels` channels, from `border` rows and columns before the
-    /// output tile on; `None` beyond the image.
+    /// The `N x N` pixels of a tile, from `border` rows and columns before the output tile on.
     #[inline(always)]
-    fn pixels<const N: usize>(&self, tile: usize, border: usize, channels: usize) -> [[Option<usize>; N]; N] {
+    fn pixels<const N: usize>(&self, tile: usize, border: usize) -> Pixels {
         let row = tile / self.across;
-        let (top, left) = (row % self.down * self.edge, tile % self.across * self.edge);
-        let first = row / self.down * self.height;
-        let mut pixels = [[None; N]; N];
-        for (y, pixels) in pixels.iter_mut().enumerate() {
-            let y = (top + y).wrapping_sub(border);
-            for (x, pixel) in pixels.iter_mut().enumerate() {
-                let x = (left + x).wrapping_sub(border);
-                if y < self.height && x < self.width {
-                    *pixel = Some(((first + y) * self.width + x) * channels);
-                }
-            }
+        // Wrapped around where the border lies before the image.
+        let top = (row % self.down * self.edge).wrapping_sub(border);
+        let left = (tile % self.across * self.edge).wrapping_sub(border);
+        let is_within = |from: usize, size: usize| from < size && from + N <= size;
+        Pixels {
+            top,
+            left,
+            first: row / self.down * self.height,
+            are_inside: is_within(top, self.height) && is_within(left, self.width),
         }
-        pixels
     }
+
+    /// Where one of them lies in images of `channels` channels; `None` beyond the image.
+    #[inline(always)]
+    fn at(&self, pixels: &Pixels, y: usize, x: usize, channels: usize) -> Option<usize> {
+        let (y, x) = (pixels.top.wrapping_add(y), pixels.left.wrapping_add(x));
+        let is_inside = pixels.are_inside || y < self.height && x < self.width;
+        is_inside.then(|| ((pixels.first + y) * self.width + x) * channels)
+    }
+}
+
+/// The pixels of a tile.
+struct Pixels {
+    /// The first row in its image.
+    top: usize,
+    /// The first column.
+    left: usize,
+    /// Rows of pixels of the images before.
+    first: usize,
+    /// None lies beyond the image.
+    are_inside: bool,
 }
 
 /// Transformed tiles of one piece of memory.
@@ -99,10 +129,10 @@ impl Layout {
         }
     }
 
-    /// Where a channel of a tile lies.
+    /// Where a channel of a tile lies in the first place.
     #[inline(always)]
-    fn at(self, place: usize, tile: usize, channel: usize) -> usize {
-        place * self.place + channel / PANEL * self.panel + tile * PANEL + channel % PANEL
+    fn at(self, tile: usize, channel: usize) -> usize {
+        channel / PANEL * self.panel + tile * PANEL + channel % PANEL
     }
 }
 
@@ -158,28 +188,28 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
     #[inline(always)]
     fn on<S: Simd<T>>(self, s: S) {
         for (to, tile) in self.tiles.enumerate() {
-            let pixels = self.cut.pixels::<N>(tile, L::BORDER, self.channels);
+            let pixels = self.cut.pixels::<N>(tile, L::BORDER);
+            let at = |y, x| self.cut.at(&pixels, y, x, self.channels);
             for channel in (0..self.channels).step_by(S::LANES) {
                 let mut columns = [[s.zero(); I]; N];
-                for x in 0..N {
+                each!(x < N, {
                     let mut column = [s.zero(); N];
-                    for y in 0..N {
-                        if let Some(at) = pixels[y][x] {
+                    each!(y < N, {
+                        if let Some(at) = at(y, x) {
                             column[y] = s.load(&self.images[at + channel..]);
                         }
-                    }
+                    });
                     columns[x] = L::line(s, column);
-                }
-                for y in 0..I {
+                });
+                let first = self.layout.at(to, channel);
+                each!(y < I, {
                     let mut line = [s.zero(); N];
-                    for x in 0..N {
-                        line[x] = columns[x][y];
-                    }
+                    each!(x < N, { line[x] = columns[x][y] });
                     let line = L::line(s, line);
-                    for x in 0..I {
-                        s.store(line[x], &mut self.out[self.layout.at(I * y + x, to, channel)..]);
-                    }
-                }
+                    each!(x < I, {
+                        s.store(line[x], &mut self.out[first + (I * y + x) * self.layout.place..]);
+                    });
+                });
             }
         }
     }
@@ -211,41 +241,39 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for Gathere
     #[inline(always)]
     fn on<S: Simd<T>>(self, s: S) {
         for (from, tile) in self.tiles.enumerate() {
-            let pixels = self.cut.pixels::<O>(tile, 0, self.channels);
+            let pixels = self.cut.pixels::<O>(tile, 0);
+            let at = |y, x| self.cut.at(&pixels, y, x, self.channels);
             for channel in (0..self.channels).step_by(S::LANES) {
+                let first = self.layout.at(from, channel);
                 let mut columns = [[s.zero(); O]; I];
-                for x in 0..I {
+                each!(x < I, {
                     let mut column = [s.zero(); I];
-                    for y in 0..I {
-                        column[y] = s.load(&self.products[self.layout.at(I * y + x, from, channel)..]);
-                    }
+                    each!(y < I, {
+                        column[y] = s.load(&self.products[first + (I * y + x) * self.layout.place..]);
+                    });
                     columns[x] = F::output(s, column);
-                }
+                });
                 let bias = match self.finish.bias {
                     [] => s.zero(),
                     bias => s.load(&bias[channel..]),
                 };
-                for y in 0..O {
+                each!(y < O, {
                     let mut line = [s.zero(); I];
-                    for x in 0..I {
-                        line[x] = columns[x][y];
-                    }
+                    each!(x < I, { line[x] = columns[x][y] });
                     let line = F::output(s, line);
-                    for x in 0..O {
-                        let sum = s.add(line[x], bias);
-                        let mut value = if self.finish.relu {
-                            s.not_below_zero(sum)
-                        } else {
-                            sum
-                        };
-                        if let Some(at) = pixels[y][x] {
+                    each!(x < O, {
+                        let mut value = s.add(line[x], bias);
+                        if self.finish.relu {
+                            value = s.not_below_zero(value);
+                        }
+                        if let Some(at) = at(y, x) {
                             if let [_, ..] = self.finish.gate {
                                 value = s.gated(value, s.load(&self.finish.gate[at + channel..]));
                             }
                             s.store(value, &mut self.out[at - self.base + channel..]);
                         }
-                    }
-                }
+                    });
+                });
             }
         }
     }
@@ -322,19 +350,16 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for SpreadW
             for k in 0..PANEL.min(rows - row) {
                 for lane in (0..PANEL).step_by(S::LANES) {
                     let mut columns = [[s.zero(); I]; 3];
-                    for x in 0..3 {
-                        let mut column = [s.zero(); 3];
-                        for y in 0..3 {
-                            column[y] = s.load(&block[3 * y + x][k][lane..]);
-                        }
-                        columns[x] = F::window(s, column);
-                    }
-                    for y in 0..I {
+                    each!(x < 3, {
+                        let [a, b, c] = [0, 3, 6].map(|row| s.load(&block[row + x][k][lane..]));
+                        columns[x] = F::window(s, [a, b, c]);
+                    });
+                    each!(y < I, {
                         let line = F::window(s, [columns[0][y], columns[1][y], columns[2][y]]);
-                        for x in 0..I {
+                        each!(x < I, {
                             s.store(line[x], &mut self.out[(I * y + x) * rows + row + k][lane..]);
-                        }
-                    }
+                        });
+                    });
                 }
             }
         }
@@ -358,23 +383,21 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for Gathere
     fn on<S: Simd<T>>(self, s: S) {
         for at in (0..self.taps[0].len()).step_by(S::LANES) {
             let mut columns = [[s.zero(); 3]; I];
-            for x in 0..I {
+            each!(x < I, {
                 let mut column = [s.zero(); I];
-                for y in 0..I {
+                each!(y < I, {
                     column[y] = s.load(&self.sums[(I * y + x) * self.place + at..]);
-                }
+                });
                 columns[x] = F::window_gradient(s, column);
-            }
-            for y in 0..3 {
+            });
+            each!(y < 3, {
                 let mut line = [s.zero(); I];
-                for x in 0..I {
-                    line[x] = columns[x][y];
-                }
+                each!(x < I, { line[x] = columns[x][y] });
                 let line = F::window_gradient(s, line);
-                for x in 0..3 {
+                each!(x < 3, {
                     s.store(line[x], &mut self.taps[3 * y + x][at..]);
-                }
-            }
+                });
+            });
         }
     }
 }
