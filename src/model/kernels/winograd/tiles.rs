@@ -24,8 +24,9 @@ macro_rules! each {
     }};
     (@ $i:ident, $n:expr, $body:block, $($k:literal)*) => {
         $({
-            #[allow(non_upper_case_globals)]
+            #[allow(non_upper_case_globals)] // it stands for a variable
             const $i: usize = $k;
+            #[allow(clippy::out_of_bounds_indexing)] // not where $i < $n, which is known here
             if $i < $n $body
         })*
     };
