@@ -124,6 +124,7 @@ fn bench(task: &BenchTask, device: &Devices, found: &mut dyn FnMut(BenchRow)) ->
     let machine = match timing.join() {
         Ok(TaskResult::Timed(machine)) => machine,
         Ok(TaskResult::Failed(why)) => bail!("{why}"),
+        Ok(TaskResult::Cancelled) => bail!("the rows could not be printed"),
         other => bail!("the worker answered a bench by {other:?}"),
     };
     found(effort::bench(task.runs));

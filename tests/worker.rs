@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use overtrace::imaging::{Grid, Plane, Volume, encode_volume};
 use overtrace::protocol::{Command, Event};
-use overtrace::records::{BenchTask, Pool, PredictCase, PredictTask, Progress, Task, TaskResult};
+use overtrace::records::{
+    Architecture, BenchTask, Pool, PredictCase, PredictTask, Progress, Task, TaskResult,
+};
 use overtrace::settings::{Compute, Intensity, Precision};
 use overtrace::worker::{Programs, run};
 use support::{Bench, SMALL};
@@ -46,6 +48,24 @@ fn bench(runs: usize) -> Task {
     })
 }
 
+/// A drawing of no case by weights that are not there: it fails as soon as it begins.
+fn predict_nothing() -> PredictTask {
+    PredictTask {
+        architecture: Architecture {
+            channels: 1,
+            classes: 4,
+            base_channels: 2,
+        },
+        weights: "/nowhere".into(),
+        cases: Vec::new(),
+        intensity: Intensity::Zscore,
+        precision: Precision::F32,
+        batch: 1,
+        threads: 1,
+        folder: PathBuf::new(),
+    }
+}
+
 /// The result, and the notices on the way.
 fn result_of(programs: &Programs, compute: &Compute) -> (TaskResult, Vec<String>) {
     let mut notices = Vec::new();
@@ -63,7 +83,7 @@ fn a_gpu_s_program_that_cannot_start_leaves_the_work_to_the_cpu_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let loader = "echo 'error while loading shared libraries: libcuda.so.1' >&2; exit 127";
     let cuda = program(folder.path(), loader);
-    for device in ["auto", "cuda:0", "cuda:0,cuda:1"] {
+    for device in ["auto"] {
         let programs = Programs {
             cuda: cuda.clone(),
             ..programs()
@@ -97,11 +117,30 @@ fn a_gpu_is_missed_only_by_who_asked_for_it() {
         assert!(matches!(result, TaskResult::Timed(_)), "{result:?}");
         assert_eq!(notices, Vec::<String>::new(), "{device}");
     }
-    let (result, notices) = result_of(&programs, &on("cuda:2"));
-    assert!(matches!(result, TaskResult::Timed(_)), "{result:?}");
+    // What is no bench goes on without it, and says so.
+    let folder = tempfile::tempdir().unwrap();
+    let nothing = PredictTask {
+        folder: folder.path().to_path_buf(),
+        ..predict_nothing()
+    };
+    let mut notices = Vec::new();
+    run(
+        &programs,
+        &on("cuda:2,cpu"),
+        Task::Predict(nothing),
+        &mut |progress| {
+            if let Progress::Notice(words) = progress {
+                notices.push(words);
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    let [notice] = &notices[..] else {
+        panic!("{notices:?}")
+    };
     assert!(
-        notices[0].contains("cuda:2") && notices[0].contains("/nowhere/overtrace-cuda"),
-        "{notices:?}"
+        notice.starts_with("computing on the CPU: no cuda:2: there is no program /nowhere/overtrace-cuda"),
+        "{notice}"
     );
 }
 
@@ -112,25 +151,28 @@ fn a_program_that_does_not_fit_is_not_used() {
     let this = env!("CARGO_BIN_EXE_overtrace");
     if cfg!(not(feature = "cuda")) {
         let cuda = program(folder.path(), &format!("exec {this} \"$@\""));
-        let (_, notices) = result_of(&Programs { cuda, ..programs() }, &on("cuda:0"));
-        assert!(notices[0].contains("computes on the CPU alone"), "{notices:?}");
+        let (result, _) = result_of(&Programs { cuda, ..programs() }, &on("cuda:0"));
+        assert!(
+            matches!(&result, TaskResult::Failed(why) if why.contains("computes on the CPU alone")),
+            "{result:?}"
+        );
     }
-    // Ready { version: "0.0.0", gpus: 1 }: variant 0, five letters, 1.
-    let older = r"printf '\010\000\000\000\000\0050.0.0\001'; cat >/dev/null";
+    // Ready { build: "older", gpus: 1 }: variant 0, five letters, 1.
+    let older = r"printf '\010\000\000\000\000\005older\001'; cat >/dev/null";
     let cuda = program(folder.path(), older);
     let (result, notices) = result_of(&Programs { cuda, ..programs() }, &on("auto"));
     assert!(matches!(result, TaskResult::Timed(_)), "{result:?}");
-    assert!(notices[0].contains("of version 0.0.0"), "{notices:?}");
+    assert!(notices[0].contains("is older, this is"), "{notices:?}");
 }
 
+/// It starts as it should, and is gone in the middle of a message; it has said much.
 #[test]
 fn a_worker_that_dies_is_a_failed_task_with_its_last_words() {
     let folder = tempfile::tempdir().unwrap();
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(version.len(), 5);
-    let dies = format!(
-        r"printf '\010\000\000\000\000\005{version}\000'; echo 'out of \033[31mmemory' >&2; kill -9 $$"
-    );
+    let this = env!("CARGO_BIN_EXE_overtrace");
+    let much = "head -c 300000 /dev/zero | tr '\\0' x >&2; echo >&2";
+    let dies =
+        format!("{this} \"$@\" | dd bs=1 count=40 status=none; {much}; printf 'out of \\033[31mmemory\\n' >&2; kill -9 $$");
     let cpu = program(folder.path(), &dies);
     let (result, _) = result_of(&Programs { cpu, ..programs() }, &on("cpu"));
     let TaskResult::Failed(why) = result else {
@@ -143,14 +185,42 @@ fn a_worker_that_dies_is_a_failed_task_with_its_last_words() {
             && !why.contains('\u{1b}'),
         "{why}"
     );
-    let (result, _) = result_of(
-        &Programs {
-            cpu: "/nowhere/overtrace".into(),
-            ..programs()
-        },
-        &on("cpu"),
-    );
+    assert!(why.len() < 20_000, "{} bytes", why.len());
+    let cpu = "/nowhere/overtrace".into();
+    let (result, _) = result_of(&Programs { cpu, ..programs() }, &on("cpu"));
     assert!(matches!(result, TaskResult::Failed(why) if why.contains("cannot be started")));
+}
+
+/// Times of another device would be taken for those of the one that was asked for.
+#[test]
+fn a_bench_of_a_device_that_is_not_there_fails() {
+    let cuda = "/nowhere/overtrace-cuda".into();
+    let (result, _) = result_of(&Programs { cuda, ..programs() }, &on("cuda:2"));
+    assert!(
+        matches!(&result, TaskResult::Failed(why) if why.contains("cuda:2") && why.contains("/nowhere/overtrace-cuda")),
+        "{result:?}"
+    );
+}
+
+/// A worker that says nothing at all is asked to stop, and the task ends.
+#[test]
+fn a_task_is_cancelled_while_its_worker_says_nothing() {
+    let mut asked = 0;
+    let task = Task::Bench(BenchTask {
+        base_channels: vec![64],
+        batch: 64,
+        threads: 1,
+        runs: 1000,
+        volume: false,
+        precision: Precision::F32,
+    });
+    let result = run(&programs(), &on("cpu"), task, &mut |progress| {
+        asked += 1;
+        assert_eq!(progress, Progress::Waiting);
+        ControlFlow::Break(())
+    });
+    assert_eq!(result, TaskResult::Cancelled);
+    assert!(asked > 0);
 }
 
 #[test]

@@ -318,7 +318,7 @@ impl Actor {
                 (activity.done, activity.of) = (step, steps);
             }
             Progress::Epoch(report) => activity.curve.push(report),
-            Progress::Drawing | Progress::Timed(_) => return,
+            Progress::Drawing | Progress::Waiting | Progress::Timed(_) => return,
             Progress::Notice(words) => {
                 self.tell(Event::Notice(words));
                 return;

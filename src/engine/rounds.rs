@@ -173,9 +173,11 @@ impl Actor {
             }
             (TaskResult::Failed(why), goal) => {
                 tracing::error!(?goal, why, "a task failed");
-                EngineError::refused(format!(
-                    "the worker failed: {why}; mend that and run `overtrace round train`, or abandon the round"
-                ))
+                let next = match goal {
+                    Goal::Train(_) | Goal::Evaluate(_) => "run `overtrace round train`, or abandon the round",
+                    Goal::Rank(..) | Goal::Query { .. } | Goal::HandOut { .. } => "ask again",
+                };
+                EngineError::refused(format!("the worker failed: {why}; mend that and {next}"))
             }
             (result, goal) => EngineError::refused(format!("the worker answered {goal:?} by {result:?}")),
         }

@@ -13,7 +13,7 @@ pub struct BenchTask {
     pub batch: usize,
     /// Threads; 0 takes every core.
     pub threads: usize,
-    /// Times each thing is done, after once to warm up.
+    /// Times each thing is done, once it is warm.
     pub runs: usize,
     /// Whether a whole volume is drawn too.
     pub volume: bool,

@@ -118,6 +118,8 @@ pub enum Progress {
     Epoch(EpochReport),
     /// A part of the running case was drawn.
     Drawing,
+    /// Nothing new; asks only whether to go on.
+    Waiting,
     /// Something was timed.
     Timed(BenchRow),
     /// What people should know of how it is done.

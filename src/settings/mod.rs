@@ -368,6 +368,14 @@ impl Settings {
                 "has to be \"tf32\" or \"f32\"; bf16 is for drawing_precision",
             );
         }
+        let worker = &self.compute.cuda_worker;
+        if !(worker.as_os_str().is_empty() || worker.is_absolute()) {
+            return value(
+                "compute.cuda_worker",
+                worker.display().to_string(),
+                "has to be a whole path from the root, or \"\" for overtrace-cuda beside overtrace",
+            );
+        }
         if !(0.0..=1.0).contains(&self.query.target_dice) {
             return value(
                 "query.target_dice",
@@ -451,6 +459,8 @@ mod tests {
         assert!(parse("[query]\nbudget = 0\n").unwrap_err().contains("at least 1"));
         let error = parse("[compute]\nprecision = \"bf16\"\n").unwrap_err();
         assert!(error.contains("drawing_precision"), "{error}");
+        let error = parse("[compute]\ncuda_worker = \"bin/overtrace-cuda\"\n").unwrap_err();
+        assert!(error.contains("whole path"), "{error}");
         let error = parse("[compute]\ndevice = \"gpu\"\n").unwrap_err();
         assert!(error.contains("line 2") && error.contains("cuda:0"), "{error}");
         for folder in ["", ".", "..", "store/x", "a/../.."] {

@@ -33,7 +33,7 @@ threads = 0               # 0 takes every core
 device = "auto"           # every GPU there is, else the CPU; or "cpu", "cuda:0", "cuda:0,cuda:1"
 precision = "tf32"        # of training on a GPU; or "f32"
 drawing_precision = "tf32" # of drawing on a GPU; or "f32", "bf16"
-cuda_worker = ""          # the program that computes on GPUs; "" is overtrace-cuda beside overtrace
+cuda_worker = ""          # whole path of the program that computes on GPUs; "" is overtrace-cuda beside overtrace
 
 [query]
 strategy = "average-bvsb" # lowest mean margin first (Eq. 2); or "entropy", "random"

@@ -1,13 +1,15 @@
 //! The other end: starts the worker's program, hands it a task, hears it out.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, BufWriter};
+use std::io::{BufRead, BufReader, BufWriter, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::frames::{self, Said};
 use crate::records::{PredictTask, Progress, Task, TaskResult, printable};
@@ -15,6 +17,14 @@ use crate::settings::{Compute, Device};
 
 /// Lines of a worker's standard error that are kept for the words of an error.
 const LAST_WORDS: usize = 3;
+/// Bytes of such a line at most; what is longer is several.
+const LONGEST_LINE: u64 = 4096;
+/// How long a worker may take to find its device: a driver takes seconds, a hung one for ever.
+const STARTING: Duration = Duration::from_secs(60);
+/// How often it is asked whether a task is to go on while its worker says nothing.
+const ASKING: Duration = Duration::from_millis(100);
+/// How long a worker that was told to stop may take to finish its step.
+const STOPPING: Duration = Duration::from_secs(20);
 
 /// The programs that compute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,41 +75,53 @@ fn start_all(
     };
     let mut devices: Vec<Device> = compute.device.list().iter().copied().take(most).collect();
     let mut workers = Vec::new();
-    let mut reasons = Vec::new();
+    let mut missed = Vec::new();
     let mut next = 0;
     while let Some(&device) = devices.get(next) {
         next += 1;
-        if device == Device::Cpu {
-            workers.push(Worker::start(&programs.cpu, Device::Cpu)?);
-            continue;
-        }
         // Without a program for GPUs there is nothing to try, and nothing to tell of unless one was asked for.
-        let is_there = cuda.is_file();
-        match is_there.then(|| Worker::start(cuda, device)) {
-            Some(Ok(worker)) => {
+        let started = match device {
+            Device::Cpu => Worker::start(&programs.cpu, device),
+            _ if cuda.is_file() => Worker::start(cuda, device),
+            Device::Auto => continue,
+            Device::Cuda(_) => Err(format!("there is no program {}", cuda.display())),
+        };
+        match started {
+            Ok(worker) => {
                 if device == Device::Auto {
                     devices.extend((1..worker.gpus.min(most)).map(Device::Cuda));
                 }
                 workers.push(worker);
             }
-            Some(Err(why)) => reasons.push(why),
-            None if device != Device::Auto => {
-                reasons.push(format!(
-                    "{device} is asked for, but there is no {}",
-                    cuda.display()
-                ));
-            }
-            None => {}
+            Err(why) if device == Device::Cpu => return Err(why),
+            Err(why) => missed.push(format!(
+                "no {}: {why}",
+                if device == Device::Auto {
+                    "GPU".into()
+                } else {
+                    device.to_string()
+                }
+            )),
         }
+    }
+    if !missed.is_empty() && matches!(task, Task::Bench(_)) && compute.device.list() != [Device::Auto] {
+        // Another device's times would be taken for those of this one.
+        return Err(missed.join("; "));
+    }
+    if !missed.is_empty() {
+        let instead = if workers.is_empty() {
+            "the CPU"
+        } else {
+            "the others"
+        };
+        // Whether to go on is asked again at the first step.
+        let _ = report(Progress::Notice(format!(
+            "computing on {instead}: {}",
+            missed.join("; ")
+        )));
     }
     if workers.is_empty() {
         workers.push(Worker::start(&programs.cpu, Device::Cpu)?);
-        if let Some(why) = reasons.first() {
-            // Whether to go on is asked again at the first step.
-            let _ = report(Progress::Notice(format!("computing on the CPU: {why}")));
-        }
-    } else if let Some(why) = reasons.first() {
-        let _ = report(Progress::Notice(format!("computing without {why}")));
     }
     Ok(workers)
 }
@@ -173,12 +195,13 @@ fn share(
     Ok(failed.or(unfinished).cloned().unwrap_or(TaskResult::Predicted))
 }
 
-/// A running worker that has said what it computes with.
+/// A running worker that has said what it computes with. Dropped, it ends at once.
 struct Worker {
     child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    last_words: JoinHandle<VecDeque<String>>,
+    /// Closed when it is to stop.
+    input: Option<ChildStdin>,
+    said: Receiver<std::io::Result<Option<Said>>>,
+    last_words: Option<JoinHandle<VecDeque<String>>>,
     gpus: usize,
 }
 
@@ -196,26 +219,33 @@ impl Worker {
             .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
         let taken = "a pipe was asked for";
         let input = child.stdin.take().expect(taken);
-        let output = BufReader::new(child.stdout.take().expect(taken));
-        let errors = BufReader::new(child.stderr.take().expect(taken));
+        let output = child.stdout.take().expect(taken);
+        let errors = child.stderr.take().expect(taken);
+        let (sender, said) = channel();
+        thread::spawn(move || listen(BufReader::new(output), &sender));
         let mut worker = Worker {
             child,
-            input,
-            output,
-            last_words: thread::spawn(|| last_words(errors)),
+            input: Some(input),
+            said,
+            last_words: Some(thread::spawn(|| last_words(BufReader::new(errors)))),
             gpus: 0,
         };
-        match frames::read(&mut worker.output) {
-            Ok(Some(Said::Ready { version, gpus })) if version == env!("CARGO_PKG_VERSION") => {
+        match worker.said.recv_timeout(STARTING) {
+            Ok(Ok(Some(Said::Ready { build, gpus }))) if build == frames::build() => {
                 worker.gpus = gpus;
                 Ok(worker)
             }
-            Ok(Some(Said::Ready { version, .. })) => Err(format!(
-                "{} is of version {version}, this is {}; install both anew",
+            Ok(Ok(Some(Said::Ready { build, .. }))) => Err(format!(
+                "{} is {build}, this is {}; install both anew",
                 program.display(),
-                env!("CARGO_PKG_VERSION")
+                frames::build()
             )),
-            _ => Err(worker.end(device)),
+            Err(RecvTimeoutError::Timeout) => Err(format!(
+                "{} said nothing for {} s",
+                program.display(),
+                STARTING.as_secs()
+            )),
+            _ => Err(worker.ended()),
         }
     }
 
@@ -225,66 +255,80 @@ impl Worker {
         task: &Task,
         report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
     ) -> TaskResult {
-        if frames::write(BufWriter::new(&mut self.input), task).is_err() {
-            return TaskResult::Failed(self.end("the worker"));
+        let input = self.input.as_mut().expect("nobody has closed it yet");
+        if frames::write(BufWriter::new(input), task).is_err() {
+            return TaskResult::Failed(self.ended());
         }
-        let mut input = Some(self.input);
+        let mut told_to_stop: Option<Instant> = None;
         loop {
-            match frames::read(&mut self.output) {
-                Ok(Some(Said::Progress(progress))) => {
-                    if report(progress).is_break() {
-                        input = None;
-                    }
+            let progress = match self.said.recv_timeout(ASKING) {
+                Ok(Ok(Some(Said::Progress(progress)))) => progress,
+                Ok(Ok(Some(Said::Done(result)))) => return result,
+                Ok(Ok(Some(Said::Ready { .. }))) | Err(RecvTimeoutError::Timeout) => Progress::Waiting,
+                Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => {
+                    return TaskResult::Failed(self.ended());
                 }
-                Ok(Some(Said::Done(result))) => {
-                    drop(input);
-                    // It has said its last.
-                    let _ = self.child.wait();
-                    return result;
-                }
-                Ok(Some(Said::Ready { .. })) => {}
-                Ok(None) | Err(_) => {
-                    drop(input.take());
-                    return TaskResult::Failed(ended(&mut self.child, self.last_words, "the worker"));
-                }
+            };
+            if report(progress).is_break() {
+                self.input = None;
+                told_to_stop.get_or_insert_with(Instant::now);
+            }
+            if told_to_stop.is_some_and(|since| since.elapsed() > STOPPING) {
+                return TaskResult::Cancelled;
             }
         }
     }
 
-    /// Why it ended before it should.
-    fn end(self, what: impl std::fmt::Display) -> String {
-        let Worker {
-            mut child,
-            input,
-            last_words,
-            ..
-        } = self;
-        drop(input);
-        ended(&mut child, last_words, what)
+    /// How it ended before it should: its last words, or its exit status.
+    fn ended(&mut self) -> String {
+        // One that is still there has broken its pipe.
+        let _ = self.child.kill();
+        let status = self
+            .child
+            .wait()
+            .map_or_else(|error| error.to_string(), |status| status.to_string());
+        let words = self.last_words.take().map(JoinHandle::join);
+        let words = Vec::from(words.and_then(Result::ok).unwrap_or_default()).join("; ");
+        match &words[..] {
+            "" => format!("the worker ended without an answer ({status})"),
+            // It said itself why it cannot compute.
+            words if status.ends_with(": 2") => words.to_string(),
+            words => format!("{words} ({status})"),
+        }
     }
 }
 
-/// How a worker that answers no more ended: its last words, or its exit status.
-fn ended(child: &mut Child, words: JoinHandle<VecDeque<String>>, what: impl std::fmt::Display) -> String {
-    // One that is still there has broken its pipe.
-    let _ = child.kill();
-    let status = child
-        .wait()
-        .map_or_else(|error| error.to_string(), |status| status.to_string());
-    let words = words.join().unwrap_or_default();
-    match words.len() {
-        0 => format!("{what} ended without an answer ({status})"),
-        _ => format!("{} ({status})", Vec::from(words).join("; ")),
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It has said its last, or nobody wants to hear it; either way it may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads what a worker says, to its end.
+fn listen(mut output: impl Read, said: &Sender<std::io::Result<Option<Said>>>) {
+    loop {
+        let message = frames::read(&mut output);
+        let is_last = !matches!(message, Ok(Some(_)));
+        if said.send(message).is_err() || is_last {
+            return;
+        }
     }
 }
 
 /// Logs every line of a worker's standard error; the last ones.
-fn last_words(errors: impl BufRead) -> VecDeque<String> {
+fn last_words(mut errors: impl BufRead) -> VecDeque<String> {
     let mut last = VecDeque::new();
-    for line in errors.split(b'\n').map_while(Result::ok) {
-        let line = printable(&String::from_utf8_lossy(&line));
-        tracing::warn!(worker = line);
-        last.push_back(line);
+    let mut line = Vec::new();
+    while matches!(
+        errors.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line),
+        Ok(1..)
+    ) {
+        let words = printable(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+        tracing::warn!(worker = words);
+        last.push_back(words);
         if last.len() > LAST_WORDS {
             last.pop_front();
         }

@@ -13,10 +13,10 @@ const LONGEST: u32 = 64 << 20;
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Said {
-    /// It has what it computes with: GPUs there are, and the words for this one.
+    /// It has what it computes with.
     Ready {
-        /// The version of its program.
-        version: String,
+        /// [`build`] of its program.
+        build: String,
         /// GPUs it could have taken; 0 on the CPU.
         gpus: usize,
     },
@@ -24,6 +24,20 @@ pub enum Said {
     Progress(Progress),
     /// The task ended. Nothing follows.
     Done(TaskResult),
+}
+
+/// The version of this program and of the messages it understands: programs of the same version may have been built from
+/// different sources.
+pub fn build() -> String {
+    let messages = [
+        include_str!("frames.rs"),
+        include_str!("../records/task.rs"),
+        include_str!("../records/bench.rs"),
+        include_str!("../settings/mod.rs"),
+        include_str!("../settings/compute.rs"),
+    ];
+    let hash = blake3::hash(messages.concat().as_bytes()).to_hex();
+    format!("{} {}", env!("CARGO_PKG_VERSION"), &hash[..8])
 }
 
 /// Writes one message.

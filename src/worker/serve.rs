@@ -27,7 +27,7 @@ pub fn serve(
 ) -> std::io::Result<()> {
     let processor = Processor::open(device).map_err(std::io::Error::other)?;
     let ready = Said::Ready {
-        version: env!("CARGO_PKG_VERSION").into(),
+        build: frames::build(),
         gpus: processor.gpus(),
     };
     frames::write(&mut output, &ready)?;

@@ -89,14 +89,19 @@ impl Isa {
     pub fn detect() -> Isa {
         static CHOSEN: OnceLock<Isa> = OnceLock::new();
         *CHOSEN.get_or_init(|| {
-            let (asked, known) = (std::env::var("OVERTRACE_INSTRUCTIONS"), Isa::known());
+            let asked = std::env::var("OVERTRACE_INSTRUCTIONS").unwrap_or_default();
+            let known = Isa::known();
             let widest = known[known.len() - 1];
-            let is_asked = |isa: &Isa| {
-                asked
-                    .as_deref()
-                    .is_ok_and(|asked| isa.name().to_lowercase().starts_with(asked))
-            };
-            known.into_iter().find(is_asked).unwrap_or(widest)
+            let is_asked = |isa: &Isa| !asked.is_empty() && isa.name().to_lowercase().starts_with(&asked);
+            known.into_iter().find(is_asked).unwrap_or_else(|| {
+                if !asked.is_empty() {
+                    eprintln!(
+                        "OVERTRACE_INSTRUCTIONS={asked} is unknown here; computing with {}",
+                        widest.name()
+                    );
+                }
+                widest
+            })
         })
     }
 
