@@ -7,7 +7,7 @@
 # FOLDER is carried over with the repository's benches/. Needs Python with torch there; its CUDA libraries serve ours too.
 # DATA holds CASE/image.nii.gz and CASE/label.nii.gz (IBSR18's names): two rounds, and the ranking in bf16 against that in f32.
 set -euo pipefail
-step=$1 folder=$2 data=${3:-}
+step=$1 folder=$(realpath -m "$2") data=${3:+$(realpath "$3")}
 cd "$(dirname "$0")/.."
 
 if [ "$step" = build ]; then
@@ -30,6 +30,11 @@ site=$(python3 -c 'import site, sys; print(" ".join(site.getsitepackages() + sys
 libraries=$(for place in $site; do ls -d "$place"/nvidia/*/lib "$place"/nvidia/*/lib64 2>/dev/null || true; done | paste -sd:)
 export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} OVERTRACE=$folder/overtrace
 
+if missing=$(ldd "$folder/overtrace-cuda" | grep "not found"); then
+  echo "these libraries are missing; install torch's of the toolkit's version, or set LD_LIBRARY_PATH:" >&2
+  echo "$missing" >&2
+  exit 1
+fi
 echo "== tests: cuDNN, then products alone"
 for features in cudnn cuda; do
   "$folder/tests-$features" model::cuda --nocapture --test-threads=1 || echo "FAILED: tests-$features"
@@ -56,6 +61,26 @@ if [ -n "$data" ]; then
     "$OVERTRACE" init "$other"
     "$OVERTRACE" --project "$other" import "$data"/IBSR_0[4-9] "$data"/IBSR_16 "$data"/IBSR_18 --pool unlabelled
     "$OVERTRACE" --project "$other" model import "$project/weights.safetensors"
-    "$OVERTRACE" --project "$other" rank
+    "$OVERTRACE" --project "$other" rank --json >"$project/$precision.json"
   done
+  python3 - "$project" <<'PY'
+import json, sys
+def scores(value):
+    """Case -> score, wherever in the answer they stand."""
+    found = {}
+    if isinstance(value, dict):
+        if "case" in value and isinstance(value.get("score"), (int, float)):
+            found[value["case"]] = value["score"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            found.update(scores(item))
+    return found
+f32, *others = [scores(json.load(open(f"{sys.argv[1]}/{p}.json"))) for p in ("f32", "tf32", "bf16")]
+assert f32, "no scores were found"
+order = lambda s: sorted(s, key=s.get)
+for name, other in zip(("TF32", "bf16"), others):
+    off = max(abs(f32[c] - other[c]) for c in f32)
+    print(f"{name}: {'the same order' if order(f32) == order(other) else 'FAILED: ANOTHER ORDER'}, scores off by {off:.1e} at most")
+PY
 fi

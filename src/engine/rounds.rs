@@ -174,8 +174,10 @@ impl Actor {
             (TaskResult::Failed(why), goal) => {
                 tracing::error!(?goal, why, "a task failed");
                 let next = match goal {
-                    Goal::Train(_) | Goal::Evaluate(_) => "run `overtrace round train`, or abandon the round",
-                    Goal::Rank(..) | Goal::Query { .. } | Goal::HandOut { .. } => "ask again",
+                    Goal::Rank(..) | Goal::HandOut { .. } => "ask again",
+                    Goal::Query { .. } | Goal::Train(_) | Goal::Evaluate(_) => {
+                        "run `overtrace round train`, or abandon the round"
+                    }
                 };
                 EngineError::refused(format!("the worker failed: {why}; mend that and {next}"))
             }

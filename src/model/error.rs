@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Report;
 use crate::imaging::NiftiError;
-use crate::records::{CaseId, Progress};
+use crate::records::CaseId;
 use crate::settings::Device;
 
 /// Why a network could not be trained, loaded or used.
@@ -109,11 +108,9 @@ impl ModelError {
             source,
         }
     }
-}
 
-impl ModelError {
     /// Whether a GPU had no room for it.
-    fn is_out_of_memory(&self) -> bool {
+    pub(super) fn is_out_of_memory(&self) -> bool {
         let ModelError::Compute(error) = self else {
             return false;
         };
@@ -121,77 +118,5 @@ impl ModelError {
         ["OUT_OF_MEMORY", "ALLOC_FAILED", "out of memory"]
             .iter()
             .any(|known| words.contains(known))
-    }
-}
-
-/// Does `work` with `batch` tiles at a time; where a GPU's memory does not hold them, with half as many from then on, and
-/// says so.
-pub(super) fn with_batch<R>(
-    batch: &mut usize,
-    report: &mut Report<'_>,
-    mut work: impl FnMut(usize, &mut Report<'_>) -> Result<R, ModelError>,
-) -> Result<R, ModelError> {
-    loop {
-        match work(*batch, report) {
-            Err(error) if error.is_out_of_memory() && *batch > 1 => {
-                *batch /= 2;
-                // Whether to go on is asked again at the next step.
-                let _ = report(Progress::Notice(format!(
-                    "the GPU's memory is full: {batch} tiles at a time from here on"
-                )));
-            }
-            done => return done,
-        }
-    }
-}
-
-/// A pool of `threads` threads; 0 takes every core.
-pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool, ModelError> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|source| ModelError::Threads { threads, source })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ops::ControlFlow;
-
-    use super::*;
-
-    #[test]
-    fn a_full_gpu_gets_half_as_many_tiles_until_they_fit() {
-        let (mut batch, mut said) = (16, Vec::new());
-        let mut report = |progress| {
-            said.push(progress);
-            ControlFlow::Continue(())
-        };
-        let full = |tiles: usize| {
-            let error = candle_core::Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
-            if tiles > 5 { Err(error.into()) } else { Ok(tiles) }
-        };
-        assert_eq!(
-            with_batch(&mut batch, &mut report, |tiles, _| full(tiles)).unwrap(),
-            4
-        );
-        assert_eq!((batch, said.len()), (4, 2));
-        assert!(matches!(&said[1], Progress::Notice(words) if words.contains("4 tiles")));
-    }
-
-    #[test]
-    fn one_tile_that_does_not_fit_and_other_errors_are_errors() {
-        let mut batch = 2;
-        let mut asked = Vec::new();
-        let error = with_batch(&mut batch, &mut |_| ControlFlow::Continue(()), |tiles, _| {
-            asked.push(tiles);
-            Err::<(), _>(candle_core::Error::msg("CUBLAS_STATUS_ALLOC_FAILED").into())
-        });
-        assert!(error.is_err() && asked == [2, 1]);
-        let mut calls = 0;
-        let error = with_batch(&mut 8, &mut |_| ControlFlow::Continue(()), |_, _| {
-            calls += 1;
-            Err::<(), _>(candle_core::Error::msg("shapes").into())
-        });
-        assert!(error.is_err() && calls == 1);
     }
 }

@@ -63,10 +63,17 @@ impl Judging {
     /// # Errors
     /// What went wrong on the GPU meanwhile.
     pub fn end(self) -> Result<Judged> {
-        let (bytes, [tiles, rows]) = match self {
-            Judging::Done(judged) => return Ok(judged),
-            Judging::OnDevice(bytes, size) => (bytes.to_vec1::<u8>()?, size),
-        };
+        match self {
+            Judging::Done(judged) => Ok(judged),
+            Judging::OnDevice(bytes, size) => Ok(Judged::of_bytes(&bytes.to_vec1::<u8>()?, size)),
+        }
+    }
+}
+
+impl Judged {
+    /// From what a GPU says of `tiles` tiles of `rows` rows: [`ROW`] bytes of sums of every row, every pixel's class, every
+    /// pixel's margin.
+    pub fn of_bytes(bytes: &[u8], [tiles, rows]: [usize; 2]) -> Judged {
         let (sums, maps) = bytes.split_at(tiles * rows * ROW);
         let (classes, margins) = maps.split_at(maps.len() / 2);
         let sums = sums.chunks_exact(rows * ROW).map(|tile| {
@@ -84,16 +91,16 @@ impl Judging {
             }
             sums
         });
-        Ok(Judged {
+        Judged {
             sums: sums.collect(),
             classes: classes.to_vec(),
             margins: margins.to_vec(),
-        })
+        }
     }
 }
 
 /// Bytes of a row's six sums.
-const ROW: usize = 6 * size_of::<f64>();
+pub const ROW: usize = 6 * size_of::<f64>();
 
 /// Judges on a GPU.
 struct OnDevice;

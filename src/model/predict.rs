@@ -16,8 +16,8 @@ use candle_core::Tensor;
 
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
-use super::error::with_batch;
 use super::judge::{Judged, Judging};
+use super::processor::with_batch;
 use super::unet::UNet;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};

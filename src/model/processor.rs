@@ -1,11 +1,22 @@
 //! What computes: the CPU or one GPU.
 
-use super::ModelError;
-use super::error::pool;
+#[cfg(feature = "cuda")]
+use super::judge::judge;
 use super::kernels::instructions;
+#[cfg(feature = "cuda")]
+use super::loss::Answer;
 use super::unet::UNet;
-use crate::records::Machine;
+use super::{ModelError, Report};
+#[cfg(feature = "cuda")]
+use crate::imaging::Rng;
+#[cfg(feature = "cuda")]
+use crate::records::Architecture;
+use crate::records::{Machine, Progress};
+#[cfg(feature = "cuda")]
+use crate::settings::Loss;
 use crate::settings::{Device, Precision};
+#[cfg(feature = "cuda")]
+use candle_core::{DType, Tensor};
 
 /// Tiles that keep a GPU busy.
 const FILLING: usize = 256;
@@ -51,7 +62,32 @@ impl Processor {
             device: Device::Cuda(n),
             problem,
         })?;
-        Ok(Processor { device, gpus })
+        let processor = Processor { device, gpus };
+        // A driver or a library that does not fit says so only when it is used.
+        processor.try_out().map_err(|error| ModelError::NoDevice {
+            device: Device::Cuda(n),
+            problem: format!("its driver or libraries do not fit: {error}"),
+        })?;
+        Ok(processor)
+    }
+
+    /// A small network there and back, and its drawing in bf16.
+    #[cfg(feature = "cuda")]
+    fn try_out(&self) -> candle_core::Result<()> {
+        let shape = Architecture {
+            channels: 1,
+            classes: 2,
+            base_channels: 8,
+        };
+        let net = UNet::drawn(shape, &Rng::new(1), &self.device)?;
+        let images = Tensor::ones((1, 16, 16, 1), DType::F32, &self.device)?;
+        let classes = Tensor::ones((1, 16, 16), DType::U8, &self.device)?;
+        let (logits, trace) = net.forward_traced(&images)?;
+        let answer = Answer::new(Loss::Dice, &logits, &classes)?;
+        net.gradients(trace, answer.gradient()?)?;
+        answer.loss()?;
+        judge(&net.narrowed()?.forward(&images)?, &[[16, 16]])?;
+        Ok(())
     }
 
     /// GPUs there are; 0 for the CPU.
@@ -59,12 +95,16 @@ impl Processor {
         self.gpus
     }
 
-    /// Threads for the work: on a GPU one, since what belongs to the driver stays on its thread.
+    /// Threads for the work, 0 for every core: on a GPU one, since what belongs to the driver stays on its thread.
     ///
     /// # Errors
     /// [`ModelError::Threads`].
     pub(super) fn pool(&self, threads: usize) -> Result<rayon::ThreadPool, ModelError> {
-        pool(if self.gpus > 0 { 1 } else { threads })
+        let threads = if self.gpus > 0 { 1 } else { threads };
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|source| ModelError::Threads { threads, source })
     }
 
     /// Tiles to draw at a time: those of the settings, on a GPU enough to fill it.
@@ -119,5 +159,69 @@ impl Processor {
             },
             gpu,
         }
+    }
+}
+
+/// Does `work` with `batch` tiles at a time; where a GPU's memory does not hold them, with half as many from then on, and
+/// says so.
+pub(super) fn with_batch<R>(
+    batch: &mut usize,
+    report: &mut Report<'_>,
+    mut work: impl FnMut(usize, &mut Report<'_>) -> Result<R, ModelError>,
+) -> Result<R, ModelError> {
+    loop {
+        match work(*batch, report) {
+            Err(error) if error.is_out_of_memory() && *batch > 1 => {
+                *batch /= 2;
+                // Whether to go on is asked again at the next step.
+                let _ = report(Progress::Notice(format!(
+                    "the GPU's memory is full: {batch} tiles at a time from here on"
+                )));
+            }
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+
+    #[test]
+    fn a_full_gpu_gets_half_as_many_tiles_until_they_fit() {
+        let (mut batch, mut said) = (16, Vec::new());
+        let mut report = |progress| {
+            said.push(progress);
+            ControlFlow::Continue(())
+        };
+        let full = |tiles: usize| {
+            let error = candle_core::Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+            if tiles > 5 { Err(error.into()) } else { Ok(tiles) }
+        };
+        assert_eq!(
+            with_batch(&mut batch, &mut report, |tiles, _| full(tiles)).unwrap(),
+            4
+        );
+        assert_eq!((batch, said.len()), (4, 2));
+        assert!(matches!(&said[1], Progress::Notice(words) if words.contains("4 tiles")));
+    }
+
+    #[test]
+    fn one_tile_that_does_not_fit_and_other_errors_are_errors() {
+        let mut batch = 2;
+        let mut asked = Vec::new();
+        let error = with_batch(&mut batch, &mut |_| ControlFlow::Continue(()), |tiles, _| {
+            asked.push(tiles);
+            Err::<(), _>(candle_core::Error::msg("CUBLAS_STATUS_ALLOC_FAILED").into())
+        });
+        assert!(error.is_err() && asked == [2, 1]);
+        let mut calls = 0;
+        let error = with_batch(&mut 8, &mut |_| ControlFlow::Continue(()), |_, _| {
+            calls += 1;
+            Err::<(), _>(candle_core::Error::msg("shapes").into())
+        });
+        assert!(error.is_err() && calls == 1);
     }
 }

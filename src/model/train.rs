@@ -7,6 +7,7 @@
 
 mod tiles;
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use candle_core::{Device, Var};
@@ -14,9 +15,9 @@ use candle_core::{Device, Var};
 use super::adam::Adam;
 use super::checkpoint::{self, Checkpoint, Header};
 use super::data::{Case, TILE_PIXELS};
-use super::error::with_batch;
 use super::judge::best_class;
 use super::loss::Answer;
+use super::processor::with_batch;
 use super::unet::{UNet, parameters};
 use super::{ModelError, Processor, Report};
 use crate::imaging::Rng;
@@ -91,14 +92,17 @@ pub(super) fn train_on(
     let mut best_epoch = 0;
     for epoch in 1..=training.max_epochs {
         let began = Instant::now();
-        let sum = with_batch(&mut batch, report, |batch, report| {
-            let batches = deal(&rarity, batch, &mut shuffle);
-            pool.install(|| student.epoch(epoch, &learn, &batches, report))
+        let mut run = Epoch::new(epoch, deal(&rarity, batch, &mut shuffle));
+        let loss = with_batch(&mut batch, report, |batch, report| {
+            run.shrink(batch);
+            pool.install(|| student.epoch(&mut run, &learn, report))
         })?;
-        let Some(loss) = sum else {
+        let Some(loss) = loss else {
             return Ok(TaskResult::Cancelled);
         };
-        let dice = pool.install(|| student.dice(&check, batch))?;
+        let dice = with_batch(&mut batch, report, |batch, _| {
+            Ok(pool.install(|| student.dice(&check, batch))?)
+        })?;
         // Without a class to measure no epoch is better than the first.
         let score = mean_of_known(dice.iter().copied()).unwrap_or(0.0);
         if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
@@ -129,6 +133,51 @@ pub(super) fn train_on(
         best_epoch,
         seconds: start.elapsed().as_secs_f64(),
     }))
+}
+
+/// A pass over all tiles that can be taken up again where it stopped.
+struct Epoch {
+    /// From 1.
+    number: usize,
+    left: VecDeque<Vec<usize>>,
+    steps: usize,
+    /// Of the losses that were looked at.
+    sum: f64,
+    under_way: Option<Answer>,
+}
+
+impl Epoch {
+    fn new(number: usize, batches: Vec<Vec<usize>>) -> Epoch {
+        Epoch {
+            number,
+            left: batches.into(),
+            steps: 0,
+            sum: 0.0,
+            under_way: None,
+        }
+    }
+
+    /// Splits what is left into batches of at most `batch` tiles.
+    fn shrink(&mut self, batch: usize) {
+        let left = std::mem::take(&mut self.left);
+        let parts = left
+            .iter()
+            .flat_map(|tiles| tiles.chunks(batch).map(<[usize]>::to_vec));
+        self.left = parts.collect();
+    }
+
+    fn look(&mut self, answer: Option<Answer>) -> Result<(), ModelError> {
+        let Some(answer) = answer else { return Ok(()) };
+        let loss = answer.loss()?;
+        if !loss.is_finite() {
+            return Err(ModelError::Diverged {
+                loss,
+                epoch: self.number,
+            });
+        }
+        self.sum += loss;
+        Ok(())
+    }
 }
 
 /// A network that learns.
@@ -172,39 +221,35 @@ impl<'a> Student<'a> {
         })
     }
 
-    /// An epoch's steps, and their mean loss; `None` when `report` says so.
+    /// The steps that an epoch has left, and the mean loss of all of them; `None` when `report` says so.
     ///
-    /// A step's loss is looked at when the next step is under way, so that a GPU is not waited for in between. A loss that is
+    /// A step's loss is looked at when the next step is under way, so that a GPU need not be waited for before. A loss that is
     /// no number has moved the weights by then, which are thrown away.
     fn epoch(
         &mut self,
-        epoch: usize,
+        epoch: &mut Epoch,
         tiles: &Tiles,
-        batches: &[Vec<usize>],
         report: &mut Report<'_>,
     ) -> Result<Option<f64>, ModelError> {
-        let (mut sum, mut before) = (0.0, None);
-        let look = |answer: Answer| match answer.loss()? {
-            loss if loss.is_finite() => Ok(loss),
-            loss => Err(ModelError::Diverged { loss, epoch }),
-        };
-        for (step, batch) in batches.iter().enumerate() {
+        while let Some(batch) = epoch.left.front() {
             let answer = self.step(tiles, batch)?;
-            if let Some(before) = before.replace(answer) {
-                sum += look(before)?;
-            }
+            epoch.left.pop_front();
+            epoch.steps += 1;
+            let before = epoch.under_way.replace(answer);
+            epoch.look(before)?;
             let progress = Progress::Step {
-                epoch,
+                epoch: epoch.number,
                 max_epochs: self.task.training.max_epochs,
-                step: step + 1,
-                steps: batches.len(),
+                step: epoch.steps,
+                steps: epoch.steps + epoch.left.len(),
             };
             if report(progress).is_break() {
                 return Ok(None);
             }
         }
-        sum += before.map_or(Ok(0.0), look)?;
-        Ok(Some(sum / batches.len() as f64))
+        let last = epoch.under_way.take();
+        epoch.look(last)?;
+        Ok(Some(epoch.sum / epoch.steps as f64))
     }
 
     fn step(&mut self, tiles: &Tiles, batch: &[usize]) -> candle_core::Result<Answer> {

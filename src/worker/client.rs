@@ -23,8 +23,9 @@ const LONGEST_LINE: u64 = 4096;
 const STARTING: Duration = Duration::from_secs(60);
 /// How often it is asked whether a task is to go on while its worker says nothing.
 const ASKING: Duration = Duration::from_millis(100);
-/// How long a worker that was told to stop may take to finish its step.
-const STOPPING: Duration = Duration::from_secs(20);
+/// How long a worker that was told to stop may take to finish its step. One that takes longer loses nothing by being ended:
+/// what it writes is whole or not there.
+const STOPPING: Duration = Duration::from_secs(5);
 
 /// The programs that compute.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -103,11 +103,54 @@ impl<T: CudnnDataType> Shapes<T> {
     }
 }
 
-fn workspace(device: &CudaDevice, bytes: usize) -> Result<Option<CudaSlice<u8>>> {
-    (bytes > 0).then(|| device.memory(bytes)).transpose()
+/// Whether cuDNN did it; `false` where it has no such convolution.
+fn did(result: std::result::Result<(), CudnnError>) -> Result<bool> {
+    // The codes of everything that is not supported.
+    const REFUSED: std::ops::Range<u32> = 3000..4000;
+    match result {
+        Ok(()) => Ok(true),
+        Err(CudnnError(status)) if REFUSED.contains(&(status as u32)) => Ok(false),
+        Err(error) => Err(Error::wrap(error)),
+    }
 }
 
-/// `out = x * weights + bias`, through ReLU if asked for.
+/// What a convolution needs of a device, and its weights' copy with each output's together.
+struct Ready {
+    cudnn: Arc<Cudnn>,
+    stream: Arc<CudaStream>,
+    weights: CudaSlice<u8>,
+}
+
+impl Ready {
+    fn new(device: &CudaDevice, kind: Kind, conv: &Conv) -> Result<Ready> {
+        Ok(Ready {
+            cudnn: handle(device)?,
+            stream: device.cuda_stream(),
+            weights: device.memory(conv.weights() * kind.size())?,
+        })
+    }
+
+    fn at(&self, at: CUdeviceptr, len: usize) -> Borrowed {
+        Borrowed {
+            at,
+            len,
+            stream: self.stream.clone(),
+        }
+    }
+
+    fn weights(&self, device: &CudaDevice, conv: &Conv) -> Borrowed {
+        self.at(device.address(&self.weights), conv.weights())
+    }
+
+    /// Memory to work in.
+    fn space(&self, bytes: usize) -> std::result::Result<CudaSlice<u8>, CudnnError> {
+        // SAFETY: it is cuDNN's own to write.
+        unsafe { self.stream.alloc::<u8>(bytes.max(1)) }
+            .map_err(|_| CudnnError(sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED))
+    }
+}
+
+/// `out = x * weights + bias`, through ReLU if asked for; `false` where cuDNN cannot.
 pub fn conv(
     device: &CudaDevice,
     kind: Kind,
@@ -115,126 +158,103 @@ pub fn conv(
     (x, weights, bias): (u64, u64, u64),
     relu: bool,
     out: u64,
-) -> Result<()> {
-    match kind {
-        Kind::F32 => forward::<f32>(device, kind, conv, (x, weights), out, (1.0, 0.0))?,
+) -> Result<bool> {
+    let ready = Ready::new(device, kind, conv)?;
+    ops::outputs_first(device, kind, conv, weights, device.address(&ready.weights))?;
+    let done = match kind {
+        Kind::F32 => forward::<f32>(device, &ready, conv, x, out, (1.0, 0.0)),
         Kind::Bf16 => {
             let scales = (half::bf16::ONE, half::bf16::ZERO);
-            forward::<half::bf16>(device, kind, conv, (x, weights), out, scales)?;
+            forward::<half::bf16>(device, &ready, conv, x, out, scales)
         }
+    };
+    if !did(done)? {
+        return Ok(false);
     }
-    ops::finish(device, kind, conv, bias, relu, out)
+    ops::finish(device, kind, conv, bias, relu, out)?;
+    Ok(true)
 }
+
+// The algorithms below add in the same order every time, unlike some that the heuristics may pick.
 
 fn forward<T: CudnnDataType>(
     device: &CudaDevice,
-    kind: Kind,
+    ready: &Ready,
     conv: &Conv,
-    (x, weights): (u64, u64),
+    x: u64,
     out: u64,
     scales: (T, T),
-) -> Result<()> {
-    let (cudnn, stream) = (handle(device)?, device.cuda_stream());
-    let turned = device.memory(conv.weights() * kind.size())?;
-    ops::outputs_first(device, kind, conv, weights, device.address(&turned))?;
-    let shapes = Shapes::<T>::of(&cudnn, conv).map_err(Error::wrap)?;
+) -> std::result::Result<(), CudnnError> {
+    let shapes = Shapes::<T>::of(&ready.cudnn, conv)?;
     let operation = ConvForward {
         conv: &shapes.conv,
         x: &shapes.x,
         w: &shapes.w,
         y: &shapes.y,
     };
-    let algorithm = operation.pick_algorithm().map_err(Error::wrap)?;
-    let bytes = operation.get_workspace_size(algorithm).map_err(Error::wrap)?;
-    let mut space = workspace(device, bytes)?;
-    let borrowed = |at, len| Borrowed {
-        at,
-        len,
-        stream: stream.clone(),
-    };
+    let algorithm = sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+    let mut space = ready.space(operation.get_workspace_size(algorithm)?)?;
+    let (x, w) = (
+        ready.at(x, conv.pixels() * conv.inputs),
+        ready.weights(device, conv),
+    );
+    let mut y = ready.at(out, conv.pixels() * conv.outputs);
     // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
-    unsafe {
-        operation.launch::<CudaSlice<u8>, _, _, _>(
-            algorithm,
-            space.as_mut(),
-            scales,
-            &borrowed(x, conv.pixels() * conv.inputs),
-            &borrowed(device.address(&turned), conv.weights()),
-            &mut borrowed(out, conv.pixels() * conv.outputs),
-        )
-    }
-    .map_err(Error::wrap)
+    unsafe { operation.launch(algorithm, Some(&mut space), scales, &x, &w, &mut y) }
 }
 
-/// The gradient by the input.
+/// The gradient by the input; `false` where cuDNN cannot.
 pub fn conv_input_gradient(
     device: &CudaDevice,
     conv: &Conv,
     (dy, weights): (u64, u64),
     dx: u64,
-) -> Result<()> {
-    let (cudnn, stream) = (handle(device)?, device.cuda_stream());
-    let turned = device.memory(conv.weights() * Kind::F32.size())?;
-    ops::outputs_first(device, Kind::F32, conv, weights, device.address(&turned))?;
-    let shapes = Shapes::<f32>::of(&cudnn, conv).map_err(Error::wrap)?;
-    let operation = ConvBackwardData {
-        conv: &shapes.conv,
-        dx: &shapes.x,
-        w: &shapes.w,
-        dy: &shapes.y,
+) -> Result<bool> {
+    let ready = Ready::new(device, Kind::F32, conv)?;
+    ops::outputs_first(device, Kind::F32, conv, weights, device.address(&ready.weights))?;
+    let work = || {
+        let shapes = Shapes::<f32>::of(&ready.cudnn, conv)?;
+        let operation = ConvBackwardData {
+            conv: &shapes.conv,
+            dx: &shapes.x,
+            w: &shapes.w,
+            dy: &shapes.y,
+        };
+        let algorithm = sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+        let mut space = ready.space(operation.get_workspace_size(algorithm)?)?;
+        let (w, dy) = (
+            ready.weights(device, conv),
+            ready.at(dy, conv.pixels() * conv.outputs),
+        );
+        let mut dx = ready.at(dx, conv.pixels() * conv.inputs);
+        // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
+        unsafe { operation.launch(algorithm, Some(&mut space), (1.0, 0.0), &mut dx, &w, &dy) }
     };
-    let algorithm = operation.pick_algorithm().map_err(Error::wrap)?;
-    let bytes = operation.get_workspace_size(algorithm).map_err(Error::wrap)?;
-    let mut space = workspace(device, bytes)?;
-    let borrowed = |at, len| Borrowed {
-        at,
-        len,
-        stream: stream.clone(),
-    };
-    // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
-    unsafe {
-        operation.launch::<CudaSlice<u8>, _, _, _>(
-            algorithm,
-            space.as_mut(),
-            (1.0, 0.0),
-            &mut borrowed(dx, conv.pixels() * conv.inputs),
-            &borrowed(device.address(&turned), conv.weights()),
-            &borrowed(dy, conv.pixels() * conv.outputs),
-        )
-    }
-    .map_err(Error::wrap)
+    did(work())
 }
 
-/// The gradient by the weights.
-pub fn conv_weight_gradient(device: &CudaDevice, conv: &Conv, (x, dy): (u64, u64), dw: u64) -> Result<()> {
-    let (cudnn, stream) = (handle(device)?, device.cuda_stream());
-    let turned = device.memory(conv.weights() * Kind::F32.size())?;
-    let shapes = Shapes::<f32>::of(&cudnn, conv).map_err(Error::wrap)?;
-    let operation = ConvBackwardFilter {
-        conv: &shapes.conv,
-        x: &shapes.x,
-        dw: &shapes.w,
-        dy: &shapes.y,
+/// The gradient by the weights; `false` where cuDNN cannot.
+pub fn conv_weight_gradient(device: &CudaDevice, conv: &Conv, (x, dy): (u64, u64), dw: u64) -> Result<bool> {
+    let ready = Ready::new(device, Kind::F32, conv)?;
+    let work = || {
+        let shapes = Shapes::<f32>::of(&ready.cudnn, conv)?;
+        let operation = ConvBackwardFilter {
+            conv: &shapes.conv,
+            x: &shapes.x,
+            dw: &shapes.w,
+            dy: &shapes.y,
+        };
+        let algorithm = sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+        let mut space = ready.space(operation.get_workspace_size(algorithm)?)?;
+        let x = ready.at(x, conv.pixels() * conv.inputs);
+        let dy = ready.at(dy, conv.pixels() * conv.outputs);
+        let mut dw = ready.weights(device, conv);
+        // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
+        unsafe { operation.launch(algorithm, Some(&mut space), (1.0, 0.0), &x, &mut dw, &dy) }
     };
-    let algorithm = operation.pick_algorithm().map_err(Error::wrap)?;
-    let bytes = operation.get_workspace_size(algorithm).map_err(Error::wrap)?;
-    let mut space = workspace(device, bytes)?;
-    let borrowed = |at, len| Borrowed {
-        at,
-        len,
-        stream: stream.clone(),
-    };
-    // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
-    unsafe {
-        operation.launch::<CudaSlice<u8>, _, _, _>(
-            algorithm,
-            space.as_mut(),
-            (1.0, 0.0),
-            &borrowed(x, conv.pixels() * conv.inputs),
-            &mut borrowed(device.address(&turned), conv.weights()),
-            &borrowed(dy, conv.pixels() * conv.outputs),
-        )
+    if !did(work())? {
+        return Ok(false);
     }
-    .map_err(Error::wrap)?;
-    ops::outputs_last(device, conv, device.address(&turned), dw)
+    ops::outputs_last(device, conv, device.address(&ready.weights), dw)?;
+    Ok(true)
 }

@@ -14,7 +14,7 @@ use super::gpu::{ARGUMENTS, Gpu, Kind, Matrix, Product};
 use super::ops;
 use crate::imaging::Rng;
 use crate::model::adam::Adam;
-use crate::model::judge::judge;
+use crate::model::judge::{Judged, ROW, judge};
 use crate::model::kernels::{Conv, Pool, UpConv, add_gated, channel_sums, concat, split};
 use crate::model::loss::{Answer, probabilities};
 use crate::settings::Loss;
@@ -414,22 +414,29 @@ fn judgements_are_the_cpu_s() {
     let sizes = [[4, 6], [3, 2]];
     let tensor = Tensor::from_slice(&logits, &shape[..], &Device::Cpu).unwrap();
     let expected = judge(&tensor, &sizes).unwrap();
-    let (mut classes, mut margins, mut sums) = (vec![0u8; 48], vec![0u8; 48], vec![0f64; 8 * 6]);
     let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
-    let out = (
-        classes.as_mut_ptr() as u64,
-        margins.as_mut_ptr() as u64,
-        sums.as_mut_ptr() as u64,
+    // Whole words, so that the sums lie on multiples of 8.
+    let mut out = vec![0u64; (8 * ROW + 2 * 48) / 8];
+    let to = out.as_mut_ptr() as u64;
+    ops::judge(&gpu, shape, (at(&logits), at(&words)), to).unwrap();
+    let bytes: Vec<u8> = out.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let judged = Judged::of_bytes(&bytes, [2, 4]);
+    assert_eq!(
+        (judged.classes, judged.margins),
+        (expected.classes, expected.margins)
     );
-    ops::judge(&gpu, shape, (at(&logits), at(&words)), out).unwrap();
-    assert_eq!((classes, margins), (expected.classes, expected.margins));
-    let rows: Vec<[f64; 6]> = sums.as_chunks().0.to_vec();
-    for (rows, expected) in rows.chunks(4).zip(expected.sums) {
-        let sum = |n: usize| rows.iter().map(|row| row[n]).sum::<f64>();
-        assert_eq!(sum(0) as u64, expected.pixels);
-        assert_eq!(sum(3) as u64, expected.foreground_pixels);
-        assert!((sum(1) - expected.margin).abs() < 1e-9 && (sum(2) - expected.entropy).abs() < 1e-9);
-        assert!((sum(4) - expected.foreground_margin).abs() < 1e-9);
-        assert!((sum(5) - expected.foreground_entropy).abs() < 1e-9);
+    for (got, expected) in judged.sums.iter().zip(expected.sums) {
+        assert_eq!(got.pixels, expected.pixels);
+        assert_eq!(got.foreground_pixels, expected.foreground_pixels);
+        let pairs = [
+            (got.margin, expected.margin),
+            (got.entropy, expected.entropy),
+            (got.foreground_margin, expected.foreground_margin),
+            (got.foreground_entropy, expected.foreground_entropy),
+        ];
+        assert!(
+            pairs.iter().all(|(got, expected)| (got - expected).abs() < 1e-9),
+            "{pairs:?}"
+        );
     }
 }

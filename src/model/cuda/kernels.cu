@@ -5,6 +5,8 @@
 // kernels by the tests (emulated.rs). Sums are taken in fixed parts, so that the same numbers come out every time.
 
 typedef unsigned long long Word;
+// Indices: a GPU divides numbers of 32 bits several times as fast.
+typedef unsigned int Size;
 struct Words {
     Word w[12];
 };
@@ -23,11 +25,11 @@ __device__ float number(Word bits) {
     return u.value;
 }
 
-__device__ float get(const float *x, Word i) { return x[i]; }
-__device__ float get(const bf16 *x, Word i) { return number((Word)x[i].bits << 16); }
+__device__ float get(const float *x, Size i) { return x[i]; }
+__device__ float get(const bf16 *x, Size i) { return number((Word)x[i].bits << 16); }
 
-__device__ void put(float *x, Word i, float value) { x[i] = value; }
-__device__ void put(bf16 *x, Word i, float value) {
+__device__ void put(float *x, Size i, float value) { x[i] = value; }
+__device__ void put(bf16 *x, Size i, float value) {
     union {
         float value;
         unsigned int bits;
@@ -43,19 +45,19 @@ __device__ void put(bf16 *x, Word i, float value) {
     KERNEL(name##_f32) { THREAD(i); name<float>(a, i); }                                                                 \
     KERNEL(name##_bf16) { THREAD(i); name<bf16>(a, i); }
 #define THREAD(i)                                                                                                       \
-    const Word i = (Word)blockIdx.x * blockDim.x + threadIdx.x;                                                          \
+    const Size i = blockIdx.x * blockDim.x + threadIdx.x;                                                          \
     if (i >= a.w[0]) return
 #define INPUT(T, name, n) const T *name = (const T *)a.w[n]
 #define OUTPUT(T, name, n) T *name = (T *)a.w[n]
 
 // Images with a border of zeros around each: x, out, height, width, channels, rows and columns of it before the image (of two).
-template <typename T> __device__ void pad(Words a, Word i) {
+template <typename T> __device__ void pad(Words a, Size i) {
     INPUT(T, x, 1);
     OUTPUT(T, out, 2);
-    const Word height = a.w[3], width = a.w[4], channels = a.w[5], before = a.w[6];
-    const Word c = i % channels, column = i / channels % (width + 2);
-    const Word row = i / channels / (width + 2) % (height + 2), image = i / channels / (width + 2) / (height + 2);
-    const Word y = row - before, xx = column - before;
+    const Size height = a.w[3], width = a.w[4], channels = a.w[5], before = a.w[6];
+    const Size c = i % channels, column = i / channels % (width + 2);
+    const Size row = i / channels / (width + 2) % (height + 2), image = i / channels / (width + 2) / (height + 2);
+    const Size y = row - before, xx = column - before;
     float value = 0.0f;
     if (y < height && xx < width) value = get(x, ((image * height + y) * width + xx) * channels + c);
     put(out, i, value);
@@ -64,14 +66,14 @@ BOTH(pad)
 
 // The pixels of images from sums in rows that are two longer: sums, out, height, width, channels, bias or 0, whether through
 // ReLU, gate or 0.
-template <typename T> __device__ void crop(Words a, Word i) {
+template <typename T> __device__ void crop(Words a, Size i) {
     INPUT(float, sums, 1);
     OUTPUT(T, out, 2);
-    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
+    const Size height = a.w[3], width = a.w[4], channels = a.w[5];
     INPUT(float, bias, 6);
     INPUT(T, gate, 8);
-    const Word c = i % channels, pixel = i / channels;
-    const Word x = pixel % width, y = pixel / width % height, image = pixel / width / height;
+    const Size c = i % channels, pixel = i / channels;
+    const Size x = pixel % width, y = pixel / width % height, image = pixel / width / height;
     float value = sums[((image * (height + 2) + y) * (width + 2) + x) * channels + c];
     if (bias) value += bias[c];
     if (a.w[7] && !(value > 0.0f)) value = 0.0f;
@@ -81,7 +83,7 @@ template <typename T> __device__ void crop(Words a, Word i) {
 BOTH(crop)
 
 // Bias and ReLU in place: y, channels, bias, whether through ReLU.
-template <typename T> __device__ void finish(Words a, Word i) {
+template <typename T> __device__ void finish(Words a, Size i) {
     OUTPUT(T, y, 1);
     INPUT(float, bias, 3);
     float value = get(y, i) + bias[i % a.w[2]];
@@ -99,13 +101,13 @@ KERNEL(gated) {
 }
 
 // The largest of each 2x2 window: x, out, height and width of x, channels. A thread an output.
-template <typename T> __device__ void pool(Words a, Word i) {
+template <typename T> __device__ void pool(Words a, Size i) {
     INPUT(T, x, 1);
     OUTPUT(T, out, 2);
-    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
-    const Word c = i % channels, pixel = i / channels;
-    const Word column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
-    const Word at = ((image * height + 2 * row) * width + 2 * column) * channels + c;
+    const Size height = a.w[3], width = a.w[4], channels = a.w[5];
+    const Size c = i % channels, pixel = i / channels;
+    const Size column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
+    const Size at = ((image * height + 2 * row) * width + 2 * column) * channels + c;
     const float p = get(x, at), q = get(x, at + channels);
     const float r = get(x, at + width * channels), s = get(x, at + width * channels + channels);
     const float upper = q > p ? q : p, lower = s > r ? s : r;
@@ -119,10 +121,10 @@ KERNEL(pool_gradient) {
     INPUT(float, x, 1);
     INPUT(float, dy, 2);
     OUTPUT(float, dx, 3);
-    const Word height = a.w[4], width = a.w[5], channels = a.w[6];
-    const Word c = i % channels, pixel = i / channels;
-    const Word column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
-    const Word at = ((image * height + 2 * row) * width + 2 * column) * channels + c, below = at + width * channels;
+    const Size height = a.w[4], width = a.w[5], channels = a.w[6];
+    const Size c = i % channels, pixel = i / channels;
+    const Size column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
+    const Size at = ((image * height + 2 * row) * width + 2 * column) * channels + c, below = at + width * channels;
     const bool second = x[at + channels] > x[at], fourth = x[below + channels] > x[below];
     const float upper = second ? x[at + channels] : x[at], lower = fourth ? x[below + channels] : x[below];
     const float up = lower > upper ? 0.0f : dy[i], down = lower > upper ? dy[i] : 0.0f;
@@ -134,14 +136,14 @@ KERNEL(pool_gradient) {
 
 // From four outputs a pixel, side by side, to an image twice as high and wide: sums, out, height and width before, channels,
 // bias. A thread an output.
-template <typename T> __device__ void shuffle(Words a, Word i) {
+template <typename T> __device__ void shuffle(Words a, Size i) {
     INPUT(float, sums, 1);
     OUTPUT(T, out, 2);
-    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
+    const Size height = a.w[3], width = a.w[4], channels = a.w[5];
     INPUT(float, bias, 6);
-    const Word c = i % channels, pixel = i / channels;
-    const Word x = pixel % (2 * width), y = pixel / (2 * width) % (2 * height), image = pixel / (2 * width) / (2 * height);
-    const Word from = (image * height + y / 2) * width + x / 2;
+    const Size c = i % channels, pixel = i / channels;
+    const Size x = pixel % (2 * width), y = pixel / (2 * width) % (2 * height), image = pixel / (2 * width) / (2 * height);
+    const Size from = (image * height + y / 2) * width + x / 2;
     put(out, i, sums[(from * 4 + 2 * (y % 2) + x % 2) * channels + c] + bias[c]);
 }
 BOTH(shuffle)
@@ -151,20 +153,20 @@ KERNEL(unshuffle) {
     THREAD(i);
     INPUT(float, dy, 1);
     OUTPUT(float, out, 2);
-    const Word height = a.w[3], width = a.w[4], channels = a.w[5];
-    const Word c = i % channels, part = i / channels % 4, pixel = i / channels / 4;
-    const Word x = pixel % width, y = pixel / width % height, image = pixel / width / height;
-    const Word row = image * 2 * height + 2 * y + part / 2;
+    const Size height = a.w[3], width = a.w[4], channels = a.w[5];
+    const Size c = i % channels, part = i / channels % 4, pixel = i / channels / 4;
+    const Size x = pixel % width, y = pixel / width % height, image = pixel / width / height;
+    const Size row = image * 2 * height + 2 * y + part / 2;
     out[i] = dy[(row * 2 * width + 2 * x + part % 2) * channels + c];
 }
 
 // The channels of p, then those of q: p, q, out, channels of each.
-template <typename T> __device__ void concat(Words a, Word i) {
+template <typename T> __device__ void concat(Words a, Size i) {
     INPUT(T, p, 1);
     INPUT(T, q, 2);
     OUTPUT(T, out, 3);
-    const Word first = a.w[4], second = a.w[5];
-    const Word c = i % (first + second), pixel = i / (first + second);
+    const Size first = a.w[4], second = a.w[5];
+    const Size c = i % (first + second), pixel = i / (first + second);
     out[i] = c < first ? p[pixel * first + c] : q[pixel * second + c - first];
 }
 BOTH(concat)
@@ -174,7 +176,7 @@ KERNEL(split) {
     THREAD(i);
     INPUT(float, x, 1);
     OUTPUT(float, out, 2);
-    const Word kept = a.w[5];
+    const Size kept = a.w[5];
     out[i] = x[i / kept * a.w[3] + a.w[4] + i % kept];
 }
 
@@ -190,13 +192,13 @@ KERNEL(add_gated) {
 // Softmax of each pixel: logits, p, classes. A thread a pixel.
 KERNEL(softmax) {
     THREAD(i);
-    const Word m = a.w[3];
-    const float *logits = (const float *)a.w[1] + i * m;
-    float *p = (float *)a.w[2] + i * m;
+    const Size m = a.w[3];
+    const float *logits = (const float *)a.w[1] + (Word)i * m;
+    float *p = (float *)a.w[2] + (Word)i * m;
     float largest = logits[0], sum = 0.0f;
-    for (Word c = 1; c < m; c++) largest = logits[c] > largest ? logits[c] : largest;
-    for (Word c = 0; c < m; c++) sum += p[c] = expf(logits[c] - largest);
-    for (Word c = 0; c < m; c++) p[c] = p[c] / sum;
+    for (Size c = 1; c < m; c++) largest = logits[c] > largest ? logits[c] : largest;
+    for (Size c = 0; c < m; c++) sum += p[c] = expf(logits[c] - largest);
+    for (Size c = 0; c < m; c++) p[c] = p[c] / sum;
 }
 
 // The sums of the loss over parts of the pixels: p, classes, parts [part][three][class], pixels, classes, pixels a part. A thread
@@ -206,10 +208,10 @@ KERNEL(loss_parts) {
     INPUT(float, p, 1);
     INPUT(unsigned char, classes, 2);
     OUTPUT(double, parts, 3);
-    const Word pixels = a.w[4], m = a.w[5], size = a.w[6];
-    const Word c = i % m, part = i / m;
+    const Size pixels = a.w[4], m = a.w[5], size = a.w[6];
+    const Size c = i % m, part = i / m;
     double shared = 0.0, total = 0.0, squares = 0.0;
-    for (Word pixel = part * size; pixel < pixels && pixel < (part + 1) * size; pixel++) {
+    for (Size pixel = part * size; pixel < pixels && pixel < (part + 1) * size; pixel++) {
         const double value = p[pixel * m + c], t = classes[pixel] == c ? 1.0 : 0.0;
         shared += value * t;
         total += value + t;
@@ -225,11 +227,11 @@ KERNEL(loss_sums) {
     THREAD(i);
     INPUT(double, parts, 1);
     OUTPUT(double, sums, 2);
-    const Word count = a.w[3], m = a.w[4];
-    const Word last = i == 2 * m ? 3 * m : i + 1;
+    const Size count = a.w[3], m = a.w[4];
+    const Size last = i == 2 * m ? 3 * m : i + 1;
     double sum = 0.0;
-    for (Word part = 0; part < count; part++) {
-        for (Word at = i; at < last; at++) sum += parts[part * 3 * m + at];
+    for (Size part = 0; part < count; part++) {
+        for (Size at = i; at < last; at++) sum += parts[part * 3 * m + at];
     }
     sums[i] = sum;
 }
@@ -237,28 +239,28 @@ KERNEL(loss_sums) {
 // The loss's gradient by the logits: p, classes, sums, out, classes, whether it is that of Dice, pixels. A thread a pixel.
 KERNEL(loss_gradient) {
     THREAD(i);
-    const Word m = a.w[5];
+    const Size m = a.w[5];
     const double smoothing = 1e-5;
-    const float *p = (const float *)a.w[1] + i * m;
+    const float *p = (const float *)a.w[1] + (Word)i * m;
     INPUT(unsigned char, classes, 2);
     INPUT(double, sums, 3);
-    float *out = (float *)a.w[4] + i * m;
+    float *out = (float *)a.w[4] + (Word)i * m;
     float mean = 0.0f;
-    for (Word c = 0; c < m; c++) {
+    for (Size c = 0; c < m; c++) {
         float slope;
         if (a.w[6]) {
             const double total = sums[m + c] + smoothing;
             slope = (float)((2.0 * sums[c] + smoothing) / (total * total));
             if (classes[i] == c) slope += (float)(-2.0 / total);
         } else {
-            const float scale = (float)(2.0 / (double)(a.w[7] * m));
+            const float scale = (float)(2.0 / ((double)a.w[7] * m));
             slope = scale * p[c];
             if (classes[i] == c) slope -= scale;
         }
         out[c] = slope;
         mean += p[c] * slope;
     }
-    for (Word c = 0; c < m; c++) out[c] = p[c] * (out[c] - mean);
+    for (Size c = 0; c < m; c++) out[c] = p[c] * (out[c] - mean);
 }
 
 // Adam's running means: moments (both, one after the other), gradient, what is kept of each.
@@ -288,17 +290,17 @@ KERNEL(judge) {
     INPUT(unsigned int, sizes, 2);
     OUTPUT(unsigned char, classes, 3);
     OUTPUT(unsigned char, margins, 4);
-    const Word height = a.w[6], width = a.w[7], m = a.w[8];
-    const Word tile = i / height, y = i % height;
+    const Size height = a.w[6], width = a.w[7], m = a.w[8];
+    const Size tile = i / height, y = i % height;
     const bool counts = y < sizes[2 * tile];
     double sums[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
-    for (Word x = 0; x < width; x++) {
-        const float *logits = (const float *)a.w[1] + (i * width + x) * m;
-        Word best = 0;
-        for (Word c = 1; c < m; c++) best = logits[c] > logits[best] ? c : best;
+    for (Size x = 0; x < width; x++) {
+        const float *logits = (const float *)a.w[1] + (Word)(i * width + x) * m;
+        Size best = 0;
+        for (Size c = 1; c < m; c++) best = logits[c] > logits[best] ? c : best;
         const double largest = logits[best];
         double sum = 1.0, second = 0.0, weighted = 0.0;
-        for (Word c = 0; c < m; c++) {
+        for (Size c = 0; c < m; c++) {
             if (c == best) continue;
             const double z = (double)logits[c] - largest, e = exp(z);
             sum += e;
@@ -321,17 +323,17 @@ KERNEL(judge) {
             }
         }
     }
-    double *out = (double *)a.w[5] + i * 6;
+    double *out = (double *)a.w[5] + (Word)i * 6;
     for (int n = 0; n < 6; n++) out[n] = sums[n];
 }
 
 // Weights [tap][input][output] as cuDNN wants them, [output][tap][input]: weights, out, taps, inputs, outputs. A thread a weight of
 // the output.
-template <typename T> __device__ void outputs_first(Words a, Word i) {
+template <typename T> __device__ void outputs_first(Words a, Size i) {
     INPUT(T, weights, 1);
     OUTPUT(T, out, 2);
-    const Word taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
-    const Word k = i % inputs, tap = i / inputs % taps, n = i / inputs / taps;
+    const Size taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
+    const Size k = i % inputs, tap = i / inputs % taps, n = i / inputs / taps;
     out[i] = weights[(tap * inputs + k) * outputs + n];
 }
 BOTH(outputs_first)
@@ -341,8 +343,8 @@ KERNEL(outputs_last) {
     THREAD(i);
     INPUT(float, weights, 1);
     OUTPUT(float, out, 2);
-    const Word taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
-    const Word n = i % outputs, k = i / outputs % inputs, tap = i / outputs / inputs;
+    const Size taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
+    const Size n = i % outputs, k = i / outputs % inputs, tap = i / outputs / inputs;
     out[i] = weights[(n * taps + tap) * inputs + k];
 }
 

@@ -8,6 +8,7 @@ use super::cudnn;
 use super::device::{address, filled, filled_of, kind};
 use super::gpu::Kind;
 use super::ops;
+use crate::model::judge::ROW;
 use crate::model::kernels::{Conv, Pool, UpConv};
 use crate::settings::Loss;
 
@@ -29,8 +30,8 @@ pub fn conv(conv: &Conv, x: At<'_>, weight: At<'_>, bias: At<'_>, relu: bool) ->
     let kind_out = if conv.kernel == 1 { Kind::F32 } else { kind };
     filled_of(kind_out, gpu, conv.pixels() * conv.outputs, |out| {
         #[cfg(feature = "cudnn")]
-        if conv.kernel == 3 {
-            return cudnn::conv(gpu, kind, conv, given, relu, out);
+        if conv.kernel == 3 && cudnn::conv(gpu, kind, conv, given, relu, out)? {
+            return Ok(());
         }
         ops::conv(gpu, kind, conv, given, relu, out)
     })
@@ -48,8 +49,7 @@ pub fn conv_input_gradient(
     let count = conv.pixels() * conv.inputs;
     filled::<f32>(gpu, count, |dx| {
         #[cfg(feature = "cudnn")]
-        if conv.kernel == 3 {
-            cudnn::conv_input_gradient(gpu, conv, given, dx)?;
+        if conv.kernel == 3 && cudnn::conv_input_gradient(gpu, conv, given, dx)? {
             return match gate {
                 0 => Ok(()),
                 gate => ops::gated(gpu, count, dx, gate),
@@ -64,8 +64,8 @@ pub fn conv_weight_gradient(conv: &Conv, x: At<'_>, dy: At<'_>) -> Result<CudaSt
     let (gpu, given) = (device(x), (of(x)?, of(dy)?));
     filled::<f32>(gpu, conv.weights(), |dw| {
         #[cfg(feature = "cudnn")]
-        if conv.kernel == 3 {
-            return cudnn::conv_weight_gradient(gpu, conv, given, dw);
+        if conv.kernel == 3 && cudnn::conv_weight_gradient(gpu, conv, given, dw)? {
+            return Ok(());
         }
         ops::conv_weight_gradient(gpu, conv, given, dw)
     })
@@ -198,14 +198,11 @@ pub fn adam_move(weight: At<'_>, moments: At<'_>, rate: f32, epsilon: f64) -> Re
     ops::adam_move(device(weight), count, of(weight)?, of(moments)?, rate, epsilon)
 }
 
-/// Class and margin of every pixel and the sums of every row of the tiles, in bytes one after the other.
+/// What [`ops::judge`] says of tiles.
 pub fn judge(shape: [usize; 4], logits: At<'_>, sizes: At<'_>) -> Result<CudaStorage> {
     let [tiles, height, width, _] = shape;
-    let pixels = tiles * height * width;
     let (gpu, given) = (device(logits), (of(logits)?, of(sizes)?));
-    filled::<u8>(gpu, 2 * pixels + tiles * height * 48, |out| {
-        // The sums first: they have to lie on multiples of 8.
-        let maps = out + (tiles * height * 48) as u64;
-        ops::judge(gpu, shape, given, (maps, maps + pixels as u64, out))
+    filled::<u8>(gpu, tiles * height * (ROW + 2 * width), |out| {
+        ops::judge(gpu, shape, given, out)
     })
 }

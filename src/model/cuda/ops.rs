@@ -8,6 +8,7 @@
 use candle_core::Result;
 
 use super::gpu::{Gpu, Kind, Matrix, Product};
+use crate::model::judge::ROW;
 use crate::model::kernels::{Conv, Pool, UpConv};
 use crate::settings::Loss;
 
@@ -448,13 +449,16 @@ pub fn adam_move<G: Gpu>(
     gpu.launch("adam_move", &[count as u64, weight, moments, rate, bits(epsilon)])
 }
 
-/// Class and margin of every pixel, a byte each, and six sums in f64 of every row of every tile.
+/// Sums of every row of every tile, class and margin of every pixel, in bytes one after the other.
 pub fn judge<G: Gpu>(
     gpu: &G,
     [tiles, height, width, m]: [usize; 4],
     (logits, sizes): (u64, u64),
-    (classes, margins, sums): (u64, u64, u64),
+    out: u64,
 ) -> Result<()> {
+    // The sums first: they have to lie on multiples of 8.
+    let (sums, classes) = (out, out + (tiles * height * ROW) as u64);
+    let margins = classes + (tiles * height * width) as u64;
     let [rows, height, width, m] = [tiles * height, height, width, m].map(|n| n as u64);
     gpu.launch(
         "judge",

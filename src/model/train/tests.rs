@@ -206,3 +206,14 @@ fn cases_without_signal_are_an_error_and_a_single_slice_is_none() {
     .unwrap_err();
     assert!(matches!(error, ModelError::NoSignal { cases: 1 }));
 }
+
+/// What is done is not done again; what is left is done with fewer tiles at a time.
+#[test]
+fn an_epoch_goes_on_with_smaller_batches() {
+    let mut epoch = Epoch::new(1, vec![vec![0, 1, 2, 3, 4], vec![5, 6, 7], vec![8]]);
+    epoch.shrink(8);
+    assert_eq!(epoch.left, [vec![0, 1, 2, 3, 4], vec![5, 6, 7], vec![8]]);
+    epoch.left.pop_front();
+    epoch.shrink(2);
+    assert_eq!(epoch.left, [vec![5, 6], vec![7], vec![8]]);
+}

@@ -412,6 +412,24 @@ mod tests {
         }
     }
 
+    /// Windows too many for a task's cache: the products of all tiles together, the weights' gradient in one sweep and in
+    /// several.
+    #[test]
+    fn many_channels_convolve_as_their_definition_says() {
+        for (height, width) in [(8, 12), (28, 36)] {
+            let conv = Conv {
+                batch: 3,
+                height,
+                width,
+                inputs: 72,
+                outputs: 80,
+                kernel: 3,
+            };
+            check::<f64>(conv, 3, 1e-12);
+            check::<f32>(conv, 3, 2e-5);
+        }
+    }
+
     #[test]
     fn bias_relu_and_gate_come_after_the_sums() {
         let conv = Conv {
