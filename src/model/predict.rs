@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use candle_core::Tensor;
@@ -55,28 +57,48 @@ pub fn predict(
                 .map(read)
                 .find_map(|case| sender.send(case).err().map(drop))
         });
-        for (done, (case, asked)) in cases.into_iter().zip(&task.cases).enumerate() {
-            let (case, reading_s) = case?;
-            let start = Instant::now();
-            let drawn = with_batch(&mut batch, report, |batch, report| {
-                pool.install(|| draw(&net, &case, batch, &mut || report(Progress::Drawing)))
-            })?;
-            let Some(drawn) = drawn else {
-                return Ok(TaskResult::Cancelled);
+        // And the one before that is written.
+        let mut writing: Option<ScopedJoinHandle<'_, Result<Predicted, ModelError>>> = None;
+        let mut done = 0;
+        let mut written = |writing: Option<ScopedJoinHandle<'_, _>>, report: &mut Report<'_>| {
+            let Some(writing) = writing else {
+                return Ok(ControlFlow::Continue(()));
             };
-            let mut predicted = finish(&case, drawn, task.architecture.classes, &task.folder)?;
-            predicted.seconds = reading_s + start.elapsed().as_secs_f64();
-            predicted.dice_mask = asked.mask.as_ref().map(|(_, blob)| *blob);
-            let progress = Progress::Case {
+            let predicted: Predicted = writing.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            done += 1;
+            Ok::<_, ModelError>(report(Progress::Case {
                 predicted: Box::new(predicted),
-                done: done + 1,
+                done,
                 of: task.cases.len(),
-            };
-            if report(progress).is_break() {
+            }))
+        };
+        for (case, asked) in cases.into_iter().zip(&task.cases) {
+            let drawn = case.and_then(|(case, reading_s)| {
+                let start = Instant::now();
+                let drawn = with_batch(&mut batch, report, |batch, report| {
+                    pool.install(|| draw(&net, &case, batch, &mut || report(Progress::Drawing)))
+                })?;
+                Ok(drawn.map(|drawn| (case, drawn, reading_s + start.elapsed().as_secs_f64())))
+            });
+            // What is done is told before what went wrong.
+            if written(writing.take(), report)?.is_break() {
                 return Ok(TaskResult::Cancelled);
             }
+            let Some((case, drawn, seconds)) = drawn? else {
+                return Ok(TaskResult::Cancelled);
+            };
+            writing = Some(scope.spawn(move || {
+                let start = Instant::now();
+                let mut predicted = finish(&case, drawn, task.architecture.classes, &task.folder)?;
+                predicted.dice_mask = asked.mask.as_ref().map(|(_, blob)| *blob);
+                predicted.seconds = seconds + start.elapsed().as_secs_f64();
+                Ok(predicted)
+            }));
         }
-        Ok(TaskResult::Predicted)
+        match written(writing, report)? {
+            ControlFlow::Continue(()) => Ok(TaskResult::Predicted),
+            ControlFlow::Break(()) => Ok(TaskResult::Cancelled),
+        }
     })
 }
 
@@ -151,7 +173,7 @@ pub(super) fn draw(
     Ok(Some(drawn))
 }
 
-/// Tiles being judged: on a GPU while those before them are put in their places and those after them are cut.
+/// Tiles being judged: what comes of them is waited for when the next are under way.
 type Begun = (Judging, Vec<Spot>);
 
 /// Tiles that wait for a batch to fill.

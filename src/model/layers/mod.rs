@@ -1,13 +1,24 @@
 //! The layers as candle operations: a kernel forward, and an exact gradient of its own backward.
 //!
-//! Images are `(batch, height, width, channels)`. Every gradient comes from [`super::kernels`]; the network goes its way
-//! back through them itself, and candle's graph can too, which holds them against finite differences. candle's own max pooling and nearest upsampling have
-//! wrong gradients (see the tests of the layers for right ones) and are not used.
+//! Images are `(batch, height, width, channels)`. Every gradient comes from [`super::kernels`], on a GPU from
+//! `super::cuda`; the network goes its way back through them itself, and candle's graph can too, which holds them against
+//! finite differences. candle's own max pooling and nearest upsampling have wrong gradients and are not used.
 
 mod conv;
 mod resample;
 
 pub use conv::{conv, conv_gradients};
+
+pub use resample::{
+    add_before_relu, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
+};
+
+use std::any::Any;
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
+
+use super::kernels::{Real, zeros};
 
 /// What a layer's input is to its gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,16 +30,6 @@ pub enum Source {
     /// The output of a ReLU: the gradient is wanted before it, 0 where the input is.
     Relu,
 }
-pub use resample::{
-    add_before_relu, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
-};
-
-use std::any::Any;
-use std::sync::OnceLock;
-
-use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
-
-use super::kernels::{Real, zeros};
 
 /// What a layer keeps of weights that will stay as they are: how the kernels want them for images of one size, made when
 /// they are first used.

@@ -37,7 +37,7 @@ pub use weights::weight_gradient;
 /// An image of fewer tiles of 4x4 pixels takes those of 2x2, unless its windows are few.
 const MANY: usize = 16;
 /// Windows (inputs times outputs) whose larger transforms a second-level cache holds.
-const FEW: usize = 128 * 128;
+const FEW_WINDOWS: usize = 128 * 128;
 /// Tiles in all from which a weight gradient is worth transforming: it has to write and read sums for every place.
 const WORTH_SUMMING: usize = 32;
 /// Values of the transformed tiles of one task: about 1 MB of f32, a core's second-level cache.
@@ -60,7 +60,7 @@ impl Conv {
     pub(super) fn choice(&self) -> Option<Choice> {
         let tiles = self.height.div_ceil(4) * self.width.div_ceil(4);
         let fits = self.kernel == 3 && self.inputs.is_multiple_of(8) && self.outputs.is_multiple_of(8);
-        let large = tiles >= MANY || tiles > 1 && self.inputs * self.outputs <= FEW;
+        let large = tiles >= MANY || tiles > 1 && self.inputs * self.outputs <= FEW_WINDOWS;
         fits.then_some(if large { Choice::Four } else { Choice::Two })
     }
 

@@ -18,11 +18,11 @@ use super::form::Form;
 use super::tiles::{Cut, GatheredWindows, Gradient, Input, Layout, Spread};
 
 /// Windows (inputs times outputs) whose sums a second-level cache holds beside the tiles of a task.
-const FEW: usize = 64 * 64;
+const FEW_SUMS: usize = 64 * 64;
 /// Tasks that sum a part of the tiles each.
 const PARTS: usize = 16;
 /// Values of the transformed tiles that tasks share at a time: what a shared cache holds.
-const SHARED: usize = 1 << 22;
+const AT_ONCE: usize = 1 << 22;
 /// Inputs that are summed at a time: half a panel.
 const HALF: usize = PANEL / 2;
 
@@ -45,7 +45,7 @@ pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
         of_x: Layout::of(SHARE, conv.inputs),
         of_dy: Layout::of(SHARE, conv.outputs),
     };
-    let sums = if conv.inputs * conv.outputs <= FEW {
+    let sums = if conv.inputs * conv.outputs <= FEW_SUMS {
         summing.apart()
     } else {
         summing.together()
@@ -113,7 +113,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
 
     /// All tasks the same tiles, as many as the shared cache holds; each its own places.
     fn together(&self) -> Scratch<T> {
-        let at_once = (SHARED / (I * I * (self.inputs + self.outputs)))
+        let at_once = (AT_ONCE / (I * I * (self.inputs + self.outputs)))
             .clamp(256, 1024)
             .next_multiple_of(SHARE);
         let (x, dy) = self.share();
