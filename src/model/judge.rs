@@ -1,12 +1,12 @@
 //! What the network says of each pixel: its class, how sure it is, and what that adds up to over a tile.
 
 #[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Shape};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use super::cuda::layers as cuda;
+use super::cuda::{Download, layers as cuda};
 
 use crate::records::SliceSums;
 
@@ -35,8 +35,9 @@ pub fn judge(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judged> {
 pub enum Judging {
     /// It is here.
     Done(Judged),
-    /// Bytes on a GPU: six sums in f64 of every row of every tile, then classes, then margins; and how many tiles and rows.
-    OnDevice(Tensor, [usize; 2]),
+    /// What [`Judged::of_bytes`] takes, on its way from a GPU; and how many tiles and rows.
+    #[cfg(feature = "cuda")]
+    OnItsWay(Download, [usize; 2]),
 }
 
 impl Judging {
@@ -45,17 +46,21 @@ impl Judging {
     /// # Errors
     /// Those of [`judge`].
     pub fn begin(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judging> {
-        let (tiles, height, _, _) = logits.dims4()?;
+        let tiles = logits.dim(0)?;
         if tiles != sizes.len() {
             bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
         }
-        if logits.device().is_cpu() {
-            return on_cpu(logits, sizes).map(Judging::Done);
+        #[cfg(feature = "cuda")]
+        if logits.device().is_cuda() {
+            let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
+            let words = Tensor::from_vec(words, (tiles, 2), logits.device())?;
+            let bytes = logits.apply_op2_no_bwd(&words, &OnDevice)?;
+            return Ok(Judging::OnItsWay(
+                Download::begin(&bytes)?,
+                [tiles, logits.dim(1)?],
+            ));
         }
-        let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
-        let words = Tensor::from_vec(words, (tiles, 2), logits.device())?;
-        let bytes = logits.apply_op2_no_bwd(&words, &OnDevice)?;
-        Ok(Judging::OnDevice(bytes, [tiles, height]))
+        on_cpu(logits, sizes).map(Judging::Done)
     }
 
     /// Waits for it.
@@ -65,11 +70,13 @@ impl Judging {
     pub fn end(self) -> Result<Judged> {
         match self {
             Judging::Done(judged) => Ok(judged),
-            Judging::OnDevice(bytes, size) => Ok(Judged::of_bytes(&bytes.to_vec1::<u8>()?, size)),
+            #[cfg(feature = "cuda")]
+            Judging::OnItsWay(bytes, size) => Ok(Judged::of_bytes(&bytes.end()?, size)),
         }
     }
 }
 
+#[cfg(any(test, feature = "cuda"))]
 impl Judged {
     /// From what a GPU says of `tiles` tiles of `rows` rows: [`ROW`] bytes of sums of every row, every pixel's class, every
     /// pixel's margin.
@@ -100,11 +107,14 @@ impl Judged {
 }
 
 /// Bytes of a row's six sums.
+#[cfg(any(test, feature = "cuda"))]
 pub const ROW: usize = 6 * size_of::<f64>();
 
 /// Judges on a GPU.
+#[cfg(feature = "cuda")]
 struct OnDevice;
 
+#[cfg(feature = "cuda")]
 impl CustomOp2 for OnDevice {
     fn name(&self) -> &'static str {
         "judgement"
@@ -114,7 +124,6 @@ impl CustomOp2 for OnDevice {
         bail!("on the CPU pixels are judged without a tensor")
     }
 
-    #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
         logits: &CudaStorage,

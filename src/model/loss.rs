@@ -13,7 +13,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use super::cuda::layers as cuda;
+use super::cuda::{Download, layers as cuda};
 use super::kernels::Real;
 use super::layers::{by_dtype, filled, values};
 use crate::settings::Loss;
@@ -32,6 +32,9 @@ pub struct Answer {
     classes: Tensor,
     /// f64: of every class sum pt, then of every class sum p + t, then sum (p - t)^2 over all.
     sums: Tensor,
+    /// They, on their way from a GPU.
+    #[cfg(feature = "cuda")]
+    fetched: Option<Download>,
 }
 
 impl Answer {
@@ -46,6 +49,12 @@ impl Answer {
             kind,
             p,
             classes: classes.clone(),
+            #[cfg(feature = "cuda")]
+            fetched: sums
+                .device()
+                .is_cuda()
+                .then(|| Download::begin(&sums))
+                .transpose()?,
             sums,
         })
     }
@@ -70,6 +79,16 @@ impl Answer {
     }
 
     pub(super) fn sums(&self) -> Result<Vec<f64>> {
+        #[cfg(feature = "cuda")]
+        if let Some(fetched) = &self.fetched {
+            let bytes = fetched.end()?;
+            return Ok(bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|n| f64::from_le_bytes(*n))
+                .collect());
+        }
         self.sums.to_vec1()
     }
 

@@ -223,7 +223,7 @@ impl<'a> Student<'a> {
 
     /// The steps that an epoch has left, and the mean loss of all of them; `None` when `report` says so.
     ///
-    /// A step's loss is looked at when the next step is under way, so that a GPU need not be waited for before. A loss that is
+    /// A step's loss is looked at when the next step is under way, so that a GPU is not waited for in between. A loss that is
     /// no number has moved the weights by then, which are thrown away.
     fn epoch(
         &mut self,

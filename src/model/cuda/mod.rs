@@ -10,6 +10,8 @@ mod ops;
 mod cudnn;
 #[cfg(feature = "cuda")]
 mod device;
+#[cfg(feature = "cuda")]
+mod download;
 #[cfg(test)]
 mod emulated;
 #[cfg(feature = "cuda")]
@@ -19,6 +21,8 @@ mod tests;
 
 #[cfg(feature = "cuda")]
 pub use device::{name, open, set_precision};
+#[cfg(feature = "cuda")]
+pub use download::Download;
 
 /// The source of all kernels.
 const KERNELS: &str = include_str!("kernels.cu");
