@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The kernels' unsafe code under Miri (vectors of AVX2, and plain loops) and valgrind (the whole of them as this machine runs
-# them without AVX-512, which valgrind does not know).
+# The kernels' unsafe code under Miri (vectors of AVX2, and plain loops), the address sanitizer (as this machine runs it, with
+# AVX-512 where that is) and valgrind (the same without AVX-512, which valgrind does not know).
 #
 # Needs the nightly toolchain with Miri and rust-src, and valgrind; a notice where one is missing.
 set -euo pipefail
@@ -17,6 +17,12 @@ if cargo +nightly miri --version >/dev/null 2>&1; then
   done
 else
   echo "Miri is missing: rustup toolchain install nightly --component miri --component rust-src"
+fi
+if cargo +nightly --version >/dev/null 2>&1; then
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$target/sanitized cargo +nightly test --target "$host" --lib -- kernels:: layers::
+else
+  echo "the address sanitizer is missing: rustup toolchain install nightly"
 fi
 if command -v valgrind >/dev/null; then
   tests=$(cargo test --lib --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)

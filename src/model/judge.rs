@@ -7,6 +7,8 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda::{Download, layers as cuda};
+#[cfg(feature = "cuda")]
+use super::processor::placed;
 
 use crate::records::SliceSums;
 
@@ -53,7 +55,7 @@ impl Judging {
         #[cfg(feature = "cuda")]
         if logits.device().is_cuda() {
             let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
-            let words = Tensor::from_vec(words, (tiles, 2), logits.device())?;
+            let words = placed(words, (tiles, 2), logits.device())?;
             let bytes = logits.apply_op2_no_bwd(&words, &OnDevice)?;
             return Ok(Judging::OnItsWay(
                 Download::begin(&bytes)?,

@@ -14,12 +14,10 @@ use std::sync::mpsc::sync_channel;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
-use candle_core::Tensor;
-
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::judge::{Judged, Judging};
-use super::processor::with_batch;
+use super::processor::{placed, with_batch};
 use super::unet::UNet;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
@@ -239,7 +237,7 @@ impl Drawn {
 
 fn begin(net: &UNet, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judging> {
     let shape = (at.len(), TILE, TILE, net.shape().channels);
-    let logits = net.forward(&Tensor::from_vec(inputs, shape, net.device())?)?;
+    let logits = net.forward(&placed(inputs, shape, net.device())?)?;
     let sizes: Vec<[usize; 2]> = at.iter().map(|at| at.size).collect();
     Judging::begin(&logits, &sizes)
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::cudnn::{
-    ConvBackwardData, ConvBackwardFilter, ConvDescriptor, ConvForward, Cudnn, CudnnDataType, CudnnError,
-    FilterDescriptor, TensorDescriptor, sys,
+    ConvBackwardData, ConvBackwardFilter, ConvBiasActivationForward, ConvDescriptor, ConvForward, Cudnn,
+    CudnnDataType, CudnnError, FilterDescriptor, TensorDescriptor, sys,
 };
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceSlice, SyncOnDrop, sys::CUdeviceptr,
@@ -17,6 +17,7 @@ use super::device::is_rounded;
 use super::gpu::{Gpu, Kind};
 use super::ops;
 use crate::model::kernels::Conv;
+use crate::model::layers::Kept;
 
 thread_local! {
     // A handle must not change threads; the worker's GPU work stays on one.
@@ -52,7 +53,7 @@ impl<T> DeviceSlice<T> for Borrowed {
 
 impl<T> DevicePtr<T> for Borrowed {
     fn device_ptr<'a>(&'a self, _: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
-        // One stream does everything in order.
+        // One stream computes everything in order.
         (self.at, SyncOnDrop::Record(None))
     }
 }
@@ -114,19 +115,19 @@ fn did(result: std::result::Result<(), CudnnError>) -> Result<bool> {
     }
 }
 
-/// What a convolution needs of a device, and its weights' copy with each output's together.
-struct Ready {
+/// What a convolution needs of a device.
+struct Ready<'a> {
     cudnn: Arc<Cudnn>,
     stream: Arc<CudaStream>,
-    weights: CudaSlice<u8>,
+    conv: &'a Conv,
 }
 
-impl Ready {
-    fn new(device: &CudaDevice, kind: Kind, conv: &Conv) -> Result<Ready> {
+impl<'a> Ready<'a> {
+    fn new(device: &CudaDevice, conv: &'a Conv) -> Result<Ready<'a>> {
         Ok(Ready {
             cudnn: handle(device)?,
             stream: device.cuda_stream(),
-            weights: device.memory(conv.weights() * kind.size())?,
+            conv,
         })
     }
 
@@ -138,8 +139,16 @@ impl Ready {
         }
     }
 
-    fn weights(&self, device: &CudaDevice, conv: &Conv) -> Borrowed {
-        self.at(device.address(&self.weights), conv.weights())
+    fn x(&self, at: CUdeviceptr) -> Borrowed {
+        self.at(at, self.conv.pixels() * self.conv.inputs)
+    }
+
+    fn weights(&self, at: CUdeviceptr) -> Borrowed {
+        self.at(at, self.conv.weights())
+    }
+
+    fn y(&self, at: CUdeviceptr) -> Borrowed {
+        self.at(at, self.conv.pixels() * self.conv.outputs)
     }
 
     /// Memory to work in.
@@ -150,22 +159,42 @@ impl Ready {
     }
 }
 
-/// `out = x * weights + bias`, through ReLU if asked for; `false` where cuDNN cannot.
+/// A copy of the weights with each output's together, as cuDNN wants them.
+fn turned(device: &CudaDevice, kind: Kind, conv: &Conv, weights: u64) -> Result<CudaSlice<u8>> {
+    let turned = device.memory(conv.weights() * kind.size())?;
+    ops::outputs_first(device, kind, conv, weights, device.address(&turned))?;
+    Ok(turned)
+}
+
+/// `out = x * weights + bias`, through ReLU if asked for; `false` where cuDNN cannot. `kept` belongs to these weights.
 pub fn conv(
     device: &CudaDevice,
     kind: Kind,
     conv: &Conv,
     (x, weights, bias): (u64, u64, u64),
     relu: bool,
+    kept: Option<&Kept>,
     out: u64,
 ) -> Result<bool> {
-    let ready = Ready::new(device, kind, conv)?;
-    ops::outputs_first(device, kind, conv, weights, device.address(&ready.weights))?;
+    let turn = || turned(device, kind, conv, weights);
+    let known = match kept {
+        Some(kept) => kept.or_try([conv.height, conv.width], turn)?,
+        None => None,
+    };
+    let fresh = if known.is_none() { Some(turn()?) } else { None };
+    let Some(weights) = known.or(fresh.as_ref()) else {
+        return Ok(false);
+    };
+    let (ready, weights) = (Ready::new(device, conv)?, device.address(weights));
+    // The bias is f32, which only f32 images may be given along with.
+    if kind == Kind::F32 && relu && did(forward_finished(&ready, (x, weights, bias), out))? {
+        return Ok(true);
+    }
     let done = match kind {
-        Kind::F32 => forward::<f32>(device, &ready, conv, x, out, (1.0, 0.0)),
+        Kind::F32 => forward::<f32>(&ready, (x, weights), out, (1.0, 0.0)),
         Kind::Bf16 => {
             let scales = (half::bf16::ONE, half::bf16::ZERO);
-            forward::<half::bf16>(device, &ready, conv, x, out, scales)
+            forward::<half::bf16>(&ready, (x, weights), out, scales)
         }
     };
     if !did(done)? {
@@ -177,30 +206,59 @@ pub fn conv(
 
 // The algorithms below add in the same order every time, unlike some that the heuristics may pick.
 
+const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
+    sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+
+/// With the bias and through ReLU in one pass.
+fn forward_finished(
+    ready: &Ready<'_>,
+    (x, weights, bias): (u64, u64, u64),
+    out: u64,
+) -> std::result::Result<(), CudnnError> {
+    let shapes = Shapes::<f32>::of(&ready.cudnn, ready.conv)?;
+    let last = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+    let outputs = ready.conv.outputs;
+    let relu = ready.cudnn.create_activation::<f32>(
+        sys::cudnnActivationMode_t::CUDNN_ACTIVATION_RELU,
+        sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN,
+        0.0,
+    )?;
+    let operation = ConvBiasActivationForward {
+        conv: &shapes.conv,
+        act: &relu,
+        x: &shapes.x,
+        w: &shapes.w,
+        z: &shapes.y,
+        bias: &ready
+            .cudnn
+            .create_4d_tensor::<f32>(last, [1, outputs as i32, 1, 1])?,
+        y: &shapes.y,
+    };
+    let mut space = ready.space(operation.get_workspace_size(FORWARD)?)?;
+    let (bias, z) = (ready.at(bias, outputs), ready.y(out));
+    let (x, w, mut y) = (ready.x(x), ready.weights(weights), ready.y(out));
+    // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream. What would be added is
+    // taken 0 times, and may be the output itself.
+    unsafe { operation.launch(FORWARD, Some(&mut space), (1.0, 0.0), &x, &w, &z, &bias, &mut y) }
+}
+
 fn forward<T: CudnnDataType>(
-    device: &CudaDevice,
-    ready: &Ready,
-    conv: &Conv,
-    x: u64,
+    ready: &Ready<'_>,
+    (x, weights): (u64, u64),
     out: u64,
     scales: (T, T),
 ) -> std::result::Result<(), CudnnError> {
-    let shapes = Shapes::<T>::of(&ready.cudnn, conv)?;
+    let shapes = Shapes::<T>::of(&ready.cudnn, ready.conv)?;
     let operation = ConvForward {
         conv: &shapes.conv,
         x: &shapes.x,
         w: &shapes.w,
         y: &shapes.y,
     };
-    let algorithm = sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-    let mut space = ready.space(operation.get_workspace_size(algorithm)?)?;
-    let (x, w) = (
-        ready.at(x, conv.pixels() * conv.inputs),
-        ready.weights(device, conv),
-    );
-    let mut y = ready.at(out, conv.pixels() * conv.outputs);
-    // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
-    unsafe { operation.launch(algorithm, Some(&mut space), scales, &x, &w, &mut y) }
+    let mut space = ready.space(operation.get_workspace_size(FORWARD)?)?;
+    let (x, w, mut y) = (ready.x(x), ready.weights(weights), ready.y(out));
+    // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream.
+    unsafe { operation.launch(FORWARD, Some(&mut space), scales, &x, &w, &mut y) }
 }
 
 /// The gradient by the input; `false` where cuDNN cannot.
@@ -210,8 +268,8 @@ pub fn conv_input_gradient(
     (dy, weights): (u64, u64),
     dx: u64,
 ) -> Result<bool> {
-    let ready = Ready::new(device, Kind::F32, conv)?;
-    ops::outputs_first(device, Kind::F32, conv, weights, device.address(&ready.weights))?;
+    let ready = Ready::new(device, conv)?;
+    let turned = turned(device, Kind::F32, conv, weights)?;
     let work = || {
         let shapes = Shapes::<f32>::of(&ready.cudnn, conv)?;
         let operation = ConvBackwardData {
@@ -222,12 +280,9 @@ pub fn conv_input_gradient(
         };
         let algorithm = sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
         let mut space = ready.space(operation.get_workspace_size(algorithm)?)?;
-        let (w, dy) = (
-            ready.weights(device, conv),
-            ready.at(dy, conv.pixels() * conv.outputs),
-        );
-        let mut dx = ready.at(dx, conv.pixels() * conv.inputs);
-        // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
+        let (w, dy) = (ready.weights(device.address(&turned)), ready.y(dy));
+        let mut dx = ready.x(dx);
+        // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream.
         unsafe { operation.launch(algorithm, Some(&mut space), (1.0, 0.0), &mut dx, &w, &dy) }
     };
     did(work())
@@ -235,7 +290,8 @@ pub fn conv_input_gradient(
 
 /// The gradient by the weights; `false` where cuDNN cannot.
 pub fn conv_weight_gradient(device: &CudaDevice, conv: &Conv, (x, dy): (u64, u64), dw: u64) -> Result<bool> {
-    let ready = Ready::new(device, Kind::F32, conv)?;
+    let ready = Ready::new(device, conv)?;
+    let turned = device.memory(conv.weights() * Kind::F32.size())?;
     let work = || {
         let shapes = Shapes::<f32>::of(&ready.cudnn, conv)?;
         let operation = ConvBackwardFilter {
@@ -246,15 +302,14 @@ pub fn conv_weight_gradient(device: &CudaDevice, conv: &Conv, (x, dy): (u64, u64
         };
         let algorithm = sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
         let mut space = ready.space(operation.get_workspace_size(algorithm)?)?;
-        let x = ready.at(x, conv.pixels() * conv.inputs);
-        let dy = ready.at(dy, conv.pixels() * conv.outputs);
-        let mut dw = ready.weights(device, conv);
-        // SAFETY: the addresses are those of tensors of these shapes, on this device's only stream.
+        let (x, dy) = (ready.x(x), ready.y(dy));
+        let mut dw = ready.weights(device.address(&turned));
+        // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream.
         unsafe { operation.launch(algorithm, Some(&mut space), (1.0, 0.0), &x, &mut dw, &dy) }
     };
     if !did(work())? {
         return Ok(false);
     }
-    ops::outputs_last(device, conv, device.address(&ready.weights), dw)?;
+    ops::outputs_last(device, conv, device.address(&turned), dw)?;
     Ok(true)
 }

@@ -39,7 +39,8 @@ pub fn open(n: usize) -> std::result::Result<(Device, usize), String> {
         return Err(format!("there are {count} GPUs"));
     }
     let device = CudaDevice::new_with_stream(n).map_err(|error| error.to_string())?;
-    // SAFETY: the worker computes on this one stream alone, which keeps the order; events would only cost time.
+    // SAFETY: the worker computes on this one stream alone, which keeps the order, and `upload` makes it wait for what comes by
+    // another; events of every tensor would only cost time.
     unsafe { device.disable_event_tracking() };
     keep_memory(&device);
     Ok((Device::Cuda(device), count))
@@ -136,7 +137,7 @@ impl Gpu for CudaDevice {
             true => sys::cublasOperation_t::CUBLAS_OP_T,
             false => sys::cublasOperation_t::CUBLAS_OP_N,
         };
-        let compute = if product.kind == Kind::F32 && is_rounded() {
+        let compute = if product.kind == Kind::F32 && is_rounded() && !product.exact {
             sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
         } else {
             sys::cublasComputeType_t::CUBLAS_COMPUTE_32F

@@ -55,6 +55,8 @@ pub struct Product {
     pub c: u64,
     /// Whether it is added to what is there.
     pub further: bool,
+    /// Whether f32 is not to be rounded to TF32, whatever the precision.
+    pub exact: bool,
 }
 
 impl Product {

@@ -10,6 +10,7 @@ use super::gpu::Kind;
 use super::ops;
 use crate::model::judge::ROW;
 use crate::model::kernels::{Conv, Pool, UpConv};
+use crate::model::layers::Kept;
 use crate::settings::Loss;
 
 /// A tensor's storage and how it lies there.
@@ -24,15 +25,26 @@ fn of(at: At<'_>) -> Result<u64> {
 }
 
 /// A convolution; the output of a 1x1 one is f32 whatever the input is.
-pub fn conv(conv: &Conv, x: At<'_>, weight: At<'_>, bias: At<'_>, relu: bool) -> Result<CudaStorage> {
+///
+/// `kept` belongs to these weights, if they stay as they are.
+pub fn conv(
+    conv: &Conv,
+    x: At<'_>,
+    weight: At<'_>,
+    bias: At<'_>,
+    relu: bool,
+    kept: Option<&Kept>,
+) -> Result<CudaStorage> {
     let (gpu, kind) = (device(x), kind(x.0)?);
     let given = (of(x)?, of(weight)?, of(bias)?);
     let kind_out = if conv.kernel == 1 { Kind::F32 } else { kind };
     filled_of(kind_out, gpu, conv.pixels() * conv.outputs, |out| {
         #[cfg(feature = "cudnn")]
-        if conv.kernel == 3 && cudnn::conv(gpu, kind, conv, given, relu, out)? {
+        if conv.kernel == 3 && cudnn::conv(gpu, kind, conv, given, relu, kept, out)? {
             return Ok(());
         }
+        #[cfg(not(feature = "cudnn"))]
+        let _ = kept;
         ops::conv(gpu, kind, conv, given, relu, out)
     })
 }

@@ -16,13 +16,19 @@ mod download;
 mod emulated;
 #[cfg(feature = "cuda")]
 pub mod layers;
+#[cfg(feature = "cuda")]
+mod pinned;
 #[cfg(all(test, feature = "cuda"))]
 mod tests;
+#[cfg(feature = "cuda")]
+mod upload;
 
 #[cfg(feature = "cuda")]
 pub use device::{name, open, set_precision};
 #[cfg(feature = "cuda")]
 pub use download::Download;
+#[cfg(feature = "cuda")]
+pub use upload::{Number, upload};
 
 /// The source of all kernels.
 const KERNELS: &str = include_str!("kernels.cu");

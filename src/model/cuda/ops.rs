@@ -117,6 +117,7 @@ fn convolve<G: Gpu>(
             kind,
             c: gpu.address(&sums),
             further: tap > 0,
+            exact: false,
         })?;
     }
     let size = [conv.height, conv.width, conv.outputs].map(|n| n as u64);
@@ -156,6 +157,7 @@ pub fn conv<G: Gpu>(
         kind,
         c: out,
         further: false,
+        exact: false,
     })?;
     finish(gpu, Kind::F32, conv, bias, relu, out)
 }
@@ -211,6 +213,7 @@ pub fn conv_input_gradient<G: Gpu>(
         kind: Kind::F32,
         c: dx,
         further: false,
+        exact: false,
     })?;
     match gate {
         0 => Ok(()),
@@ -227,6 +230,7 @@ pub fn conv_weight_gradient<G: Gpu>(gpu: &G, conv: &Conv, (x, dy): (u64, u64), d
         kind: Kind::F32,
         c,
         further: false,
+        exact: false,
     };
     if conv.kernel != 3 {
         return gpu.multiply(&product(x, dy, conv.pixels(), dw));
@@ -244,7 +248,7 @@ pub fn conv_weight_gradient<G: Gpu>(gpu: &G, conv: &Conv, (x, dy): (u64, u64), d
     Ok(())
 }
 
-/// The sum over all pixels of each channel: the gradient by a bias. A product with a row of ones.
+/// The sum over all pixels of each channel: the gradient by a bias. A product with a row of ones, of what is summed as it is.
 pub fn channel_sums<G: Gpu>(gpu: &G, (pixels, channels): (usize, usize), dy: u64, out: u64) -> Result<()> {
     let ones = gpu.memory(pixels * Kind::F32.size())?;
     fill(gpu, pixels, gpu.address(&ones), 1.0)?;
@@ -255,6 +259,7 @@ pub fn channel_sums<G: Gpu>(gpu: &G, (pixels, channels): (usize, usize), dy: u64
         kind: Kind::F32,
         c: out,
         further: false,
+        exact: true,
     })
 }
 
@@ -292,6 +297,7 @@ pub fn up_conv<G: Gpu>(
         kind,
         c: gpu.address(&sums),
         further: false,
+        exact: false,
     })?;
     let size = [up.height, up.width, up.outputs].map(|n| n as u64);
     let arguments = [
@@ -333,6 +339,7 @@ pub fn up_conv_input_gradient<G: Gpu>(
         kind: Kind::F32,
         c: dx,
         further: false,
+        exact: false,
     })?;
     match gate {
         0 => Ok(()),
@@ -350,6 +357,7 @@ pub fn up_conv_weight_gradient<G: Gpu>(gpu: &G, up: &UpConv, (x, dy): (u64, u64)
         kind: Kind::F32,
         c: dw,
         further: false,
+        exact: false,
     })
 }
 
@@ -466,6 +474,7 @@ pub fn judge<G: Gpu>(
     )
 }
 
+#[cfg(any(test, feature = "cudnn"))]
 /// Weights for cuDNN, each output's together.
 pub fn outputs_first<G: Gpu>(gpu: &G, kind: Kind, conv: &Conv, weights: u64, out: u64) -> Result<()> {
     let words = layout(conv);
@@ -473,6 +482,7 @@ pub fn outputs_first<G: Gpu>(gpu: &G, kind: Kind, conv: &Conv, weights: u64, out
     gpu.launch(&kind.kernel("outputs_first"), &arguments)
 }
 
+#[cfg(any(test, feature = "cudnn"))]
 /// The way back from [`outputs_first`].
 pub fn outputs_last<G: Gpu>(gpu: &G, conv: &Conv, weights: u64, out: u64) -> Result<()> {
     let words = layout(conv);
@@ -482,6 +492,7 @@ pub fn outputs_last<G: Gpu>(gpu: &G, conv: &Conv, weights: u64, out: u64) -> Res
     )
 }
 
+#[cfg(any(test, feature = "cudnn"))]
 fn layout(conv: &Conv) -> [u64; 4] {
     [
         conv.weights(),

@@ -17,6 +17,7 @@ use crate::model::layers::{
     up_conv, up_conv_gradients,
 };
 use crate::model::loss::Answer;
+use crate::model::processor::placed;
 use crate::model::unet::UNet;
 use crate::records::{Architecture, BenchTask, Progress, TaskResult};
 use crate::settings::{self, Loss, Precision};
@@ -192,6 +193,12 @@ fn a_whole_network_is_the_cpu_s() {
         let off = off(&values(&gradients[name]), &values(slope));
         assert!(off <= 1e-4, "{name}: {off}");
     }
+    // Weights that stay are laid out once.
+    let frozen = UNet::drawn(SHAPE, &Rng::new(5), &gpu).unwrap().frozen();
+    for _ in 0..2 {
+        let logits = frozen.forward(&images.to_device(&gpu).unwrap()).unwrap();
+        assert!(off(&values(&logits), &expected) <= 1e-4);
+    }
     set_precision(Precision::Tf32);
     let (rounded, _) = run(&gpu);
     println!("TF32 is off by {}", off(&rounded, &expected));
@@ -205,6 +212,26 @@ fn a_whole_network_is_the_cpu_s() {
     println!("bf16 is off by {}", off(&narrow, &expected));
     assert!(off(&narrow, &expected) <= 1e-1);
     set_precision(Precision::F32);
+}
+
+/// Uploads of three sizes, more than are computed at a time, whose memory is used again and again.
+#[test]
+fn what_is_uploaded_while_the_gpu_computes_arrives_whole() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let mut sums = Vec::new();
+    for n in 0..64usize {
+        let len = 1 << (14 + n % 3);
+        let tensor = placed(vec![n as f32; len], len, &gpu).unwrap();
+        // Something that takes a while stands before the sum.
+        let square = tensor.reshape((128, len / 128)).unwrap();
+        let product = square.matmul(&square.t().unwrap()).unwrap();
+        sums.push((n, len, tensor.mean_all().unwrap(), product));
+    }
+    for (n, len, mean, product) in sums {
+        assert_eq!(mean.to_scalar::<f32>().unwrap(), n as f32);
+        let expected = (n * n * len / 128) as f32;
+        assert_eq!(values(&product)[0], expected);
+    }
 }
 
 #[test]

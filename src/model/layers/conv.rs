@@ -130,7 +130,7 @@ impl CustomOp3 for Convolution {
     ) -> Result<(CudaStorage, Shape)> {
         let conv = shape_of(x_layout.shape(), weight_layout.shape())?;
         let (x, weight, bias) = ((x, x_layout), (weight, weight_layout), (bias, bias_layout));
-        let out = cuda::conv(&conv, x, weight, bias, self.relu)?;
+        let out = cuda::conv(&conv, x, weight, bias, self.relu, self.kept.as_deref())?;
         Ok((out, (conv.batch, conv.height, conv.width, conv.outputs).into()))
     }
 }

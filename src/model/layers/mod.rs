@@ -42,6 +42,26 @@ impl std::fmt::Debug for Kept {
     }
 }
 
+#[cfg(feature = "cudnn")]
+impl Kept {
+    /// What `prepare` lays out for images of this size (height, width); `None` where another size's is kept.
+    ///
+    /// # Errors
+    /// Those of `prepare`, which is asked again the next time.
+    pub fn or_try<P: Any + Send + Sync>(
+        &self,
+        size: [usize; 2],
+        prepare: impl FnOnce() -> Result<P>,
+    ) -> Result<Option<&P>> {
+        if self.0.get().is_none() {
+            // Whoever was faster has kept the same.
+            let _ = self.0.set((size, Box::new(prepare()?)));
+        }
+        let kept = self.0.get().filter(|(known, _)| *known == size);
+        Ok(kept.and_then(|(_, prepared)| prepared.downcast_ref()))
+    }
+}
+
 /// Gives `run` the weights that `prepare` lays out for images of this size (height, width), from what is kept if it is for
 /// that size.
 pub(super) fn with_kept<P: Any + Send + Sync, R>(

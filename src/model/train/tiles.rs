@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 
 use crate::imaging::Rng;
 use crate::model::data::{Case, TILE, TILE_PIXELS};
+use crate::model::processor::placed;
 
 /// From this many cases on, whole cases are held out for validation instead of slices of each.
 const WHOLE_CASES: usize = 5;
@@ -100,8 +101,8 @@ impl Tiles {
             .copied()
             .collect();
         Ok((
-            Tensor::from_vec(inputs, (batch.len(), TILE, TILE, self.channels), device)?,
-            Tensor::from_vec(classes, (batch.len(), TILE, TILE), device)?,
+            placed(inputs, (batch.len(), TILE, TILE, self.channels), device)?,
+            placed(classes, (batch.len(), TILE, TILE), device)?,
         ))
     }
 }
