@@ -22,7 +22,7 @@ use super::unet::UNet;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
-use crate::records::{PredictCase, PredictTask, Predicted, Progress, SliceSums, TaskResult};
+use crate::records::{CaseId, PredictCase, PredictTask, Predicted, Progress, SliceSums, TaskResult};
 
 /// Draws every case of `task` into its folder; stops between cases when `report` says so.
 ///
@@ -85,9 +85,12 @@ pub fn predict(
             let Some((case, drawn, seconds)) = drawn? else {
                 return Ok(TaskResult::Cancelled);
             };
+            // The image is not needed any more, and is the largest part.
+            let Case { id, mask, .. } = case;
             writing = Some(scope.spawn(move || {
                 let start = Instant::now();
-                let mut predicted = finish(&case, drawn, task.architecture.classes, &task.folder)?;
+                let classes = task.architecture.classes;
+                let mut predicted = finish(&id, mask.as_ref(), drawn, classes, &task.folder)?;
                 predicted.dice_mask = asked.mask.as_ref().map(|(_, blob)| *blob);
                 predicted.seconds = seconds + start.elapsed().as_secs_f64();
                 Ok(predicted)
@@ -243,19 +246,23 @@ fn begin(net: &UNet, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judgi
 }
 
 /// Writes a case's files and sums it up; the seconds are still to be filled in.
-fn finish(case: &Case, drawn: Drawn, classes: usize, folder: &Path) -> Result<Predicted, ModelError> {
-    let labels = folder.join(format!("{}.labels.nii.gz", case.id));
-    let margins = folder.join(format!("{}.margins.nii.gz", case.id));
+fn finish(
+    case: &CaseId,
+    mask: Option<&LabelMap>,
+    drawn: Drawn,
+    classes: usize,
+    folder: &Path,
+) -> Result<Predicted, ModelError> {
+    let labels = folder.join(format!("{case}.labels.nii.gz"));
+    let margins = folder.join(format!("{case}.margins.nii.gz"));
     write_private(&labels, &encode_labels(&drawn.labels, u16::from))?;
     write_private(&margins, &encode_bytes(&drawn.labels.grid, &drawn.margins))?;
     let class_voxels = drawn.labels.class_voxels(classes);
-    let dice = case
-        .mask
-        .as_ref()
+    let dice = mask
         .map(|mask| dice(&drawn.labels.voxels, &mask.voxels, classes))
         .unwrap_or_default();
     Ok(Predicted {
-        case: case.id.clone(),
+        case: case.clone(),
         labels,
         margins,
         slices: drawn.slices,

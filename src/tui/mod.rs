@@ -9,37 +9,24 @@
 //! The room imports `protocol`, `records`, `settings` and `imaging`, and must not know the engine, the store or
 //! the model: everything goes through an [`EngineHandle`](crate::protocol::EngineHandle).
 
-mod action;
 mod app;
-mod cases;
-mod help;
-mod help_view;
-mod key;
-mod keymap;
-mod keymap_error;
+mod keys;
 mod layout;
 mod list;
 mod picture;
 mod prompt;
-mod queue;
-mod queue_view;
-mod rounds;
-mod rounds_view;
-mod run;
-mod slices;
-mod slices_view;
+mod screens;
 mod terminal;
 mod text;
 mod theme;
 mod view;
 mod wish;
 
-pub use action::{ACTIONS, Action, Entry, Screen};
 pub use app::{App, Effect, Msg, Purpose, Setup};
-pub use key::Key;
-pub use keymap::{Keymap, Meaning, PRESETS, key_table};
-pub use keymap_error::{KeymapError, KeymapErrors};
+pub use keys::{
+    ACTIONS, Action, Entry, Key, Keymap, KeymapError, KeymapErrors, Meaning, PRESETS, Screen, key_table,
+};
 pub use picture::{Look, PaintJob, Picture, Turn, compose, paint};
-pub use run::{Options, PictureMode, TuiError, run};
+pub use terminal::{Options, PictureMode, TuiError, run};
 pub use theme::{Palette, Theme};
 pub use view::draw;

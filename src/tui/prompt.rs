@@ -1,6 +1,6 @@
 //! A question to the person before something is done: yes or no, or a line of text.
 
-use super::key::Key;
+use super::keys::Key;
 use crate::protocol::Command;
 use crate::records::{CaseId, HeldId};
 

@@ -6,12 +6,12 @@ use ratatui::layout::{Alignment, Rect, Size};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
-use super::action::Screen;
 use super::app::{App, Tone};
+use super::keys::Screen;
 use super::layout;
 use super::prompt::Prompt;
+use super::screens::{help_view, queue_view, rounds_view, slices_view};
 use super::text::{clean, is_unsafe, span};
-use super::{help_view, queue_view, rounds_view, slices_view};
 use crate::protocol::{Activity, Snapshot, Stage};
 use crate::records::Pool;
 

@@ -7,15 +7,15 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Row, Table, Wrap};
 
-use super::action::Action;
-use super::app::App;
-use super::layout;
-use super::text::{age, clean, dice, percent, span};
-use super::view::{activity_words, cut, seconds_left};
 use crate::protocol::{Snapshot, Stage};
 use crate::records::{ClassEffort, EpochReport, Round, RoundState, mean_of_known};
+use crate::tui::app::App;
+use crate::tui::keys::Action;
+use crate::tui::layout;
+use crate::tui::text::{age, clean, dice, percent, span};
+use crate::tui::view::{activity_words, cut, seconds_left};
 
-pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
+pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let [title, header, list, classes, activity, charts] = layout::rounds(body);
     draw_title(app, snapshot, frame, title);
     draw_table(app, snapshot, frame, header, list);

@@ -1,13 +1,13 @@
 //! The queue's state: the rows as of the last frame, and which case is selected.
 
-use super::action::Action;
-use super::list::Cursor;
 use crate::protocol::{QueueRow, Snapshot};
 use crate::records::CaseId;
+use crate::tui::keys::Action;
+use crate::tui::list::Cursor;
 
 /// The queue screen.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub struct Queue {
     pub rows: Vec<QueueRow>,
     pub cursor: Cursor,
     /// Characters in the longest name, for the width of its column.

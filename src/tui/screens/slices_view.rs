@@ -5,16 +5,16 @@ use ratatui::layout::{Alignment, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
-use super::action::Action;
-use super::app::App;
-use super::layout;
-use super::picture::Picture;
-use super::text::{clean, letters, percent};
-use super::theme::Palette;
 use crate::protocol::{SliceView, Snapshot};
 use crate::records::{ClassEffort, mean_of_known};
+use crate::tui::app::App;
+use crate::tui::keys::Action;
+use crate::tui::layout;
+use crate::tui::picture::Picture;
+use crate::tui::text::{clean, letters, percent};
+use crate::tui::theme::Palette;
 
-pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
+pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.setup.theme;
     let [title, picture, side] = layout::slices(body);
     let slices = &app.slices;
@@ -59,7 +59,7 @@ pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: 
 }
 
 /// Draws the picture, and the patient's directions around it.
-pub(super) fn draw_picture(app: &App, frame: &mut Frame<'_>, body: Rect) {
+pub fn draw_picture(app: &App, frame: &mut Frame<'_>, body: Rect) {
     let [_, room, _] = layout::slices(body);
     let (Some(_), Some((job, picture))) = (&app.slices.view, &app.slices.picture) else {
         return;

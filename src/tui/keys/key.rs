@@ -133,14 +133,14 @@ impl fmt::Display for Key {
 }
 
 /// A chord as a keymap writes it, `g g`; `Err` holds the word that is no key.
-pub(super) fn parse_chord(text: &str) -> Result<Vec<Key>, String> {
+pub fn parse_chord(text: &str) -> Result<Vec<Key>, String> {
     text.split_whitespace()
         .map(|word| Key::parse(word).ok_or_else(|| word.to_string()))
         .collect()
 }
 
 /// A chord as a keymap writes it.
-pub(super) fn chord_text(keys: &[Key]) -> String {
+pub fn chord_text(keys: &[Key]) -> String {
     let each: Vec<String> = keys.iter().map(Key::to_string).collect();
     each.join(" ")
 }

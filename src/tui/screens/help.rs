@@ -1,12 +1,12 @@
 //! The help's state, and its lines: made from the keys in force, so that they are never wrong.
 
-use super::action::{ACTIONS, Action, Screen};
-use super::keymap::Keymap;
-use super::list::Cursor;
+use crate::tui::keys::Keymap;
+use crate::tui::keys::{ACTIONS, Action, Screen};
+use crate::tui::list::Cursor;
 
 /// The help screen.
 #[derive(Debug)]
-pub(super) struct Help {
+pub struct Help {
     pub cursor: Cursor,
     /// The screen that help was asked on; its keys come first.
     pub from: Screen,
@@ -23,7 +23,7 @@ impl Default for Help {
 
 /// One line of help.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum HelpLine {
+pub enum HelpLine {
     /// A screen's name.
     Head(&'static str),
     /// Keys, action, words.

@@ -14,14 +14,14 @@ use ratatui_image::picker::{Picker, ProtocolType};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use super::app::{App, Effect, Msg, Setup};
-use super::key::Key;
-use super::keymap::Keymap;
-use super::keymap_error::KeymapErrors;
-use super::picture::{PaintJob, paint};
-use super::terminal::Takeover;
-use super::theme::Theme;
+use super::Takeover;
 use crate::protocol::{EngineGone, EngineHandle, EngineReceiver, EngineSender};
+use crate::tui::app::{App, Effect, Msg, Setup};
+use crate::tui::keys::Key;
+use crate::tui::keys::Keymap;
+use crate::tui::keys::KeymapErrors;
+use crate::tui::picture::{PaintJob, paint};
+use crate::tui::theme::Theme;
 
 /// Messages taken in before a frame is drawn, so that a flood of them cannot keep the screen still.
 const BATCH: usize = 256;

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::action::Action;
 use super::cases::Step;
-use super::list::Cursor;
-use super::prompt::{Prompt, Then};
-use super::text::{clean, dice};
 use crate::protocol::{Command, NextStep, Snapshot, Stage};
 use crate::records::{EpochReport, ModelId, Pool, Round, mean_of_known};
 use crate::settings::Query;
+use crate::tui::keys::Action;
+use crate::tui::list::Cursor;
+use crate::tui::prompt::{Prompt, Then};
+use crate::tui::text::{clean, dice};
 
 /// The rounds screen.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
+pub struct Rounds {
     pub cursor: Cursor,
     /// An older round was selected; otherwise the selection stays on the newest.
     looks_back: bool,
@@ -85,7 +85,7 @@ impl Rounds {
 ///
 /// # Errors
 /// Why it cannot be done now, in words.
-pub(super) fn act(action: Action, snapshot: &Snapshot) -> Result<Step, String> {
+pub fn act(action: Action, snapshot: &Snapshot) -> Result<Step, String> {
     let open = snapshot.open_round();
     let because = |title: &str, lines: Vec<String>, then| Ok(Step::Ask(Prompt::line(title, lines, "", then)));
     match action {

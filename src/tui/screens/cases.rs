@@ -1,14 +1,14 @@
 //! What keys do to one case, from the queue and from its slices alike.
 
-use super::action::Action;
-use super::prompt::{Prompt, Then};
-use super::text::{clean, percent};
 use crate::protocol::{Command, Snapshot};
 use crate::records::{Case, CaseId, HeldFile, Pool};
+use crate::tui::keys::Action;
+use crate::tui::prompt::{Prompt, Then};
+use crate::tui::text::{clean, percent};
 
 /// What a key leads to.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub enum Step {
     /// A question first.
     Ask(Prompt),
     /// A wish to the engine.
@@ -16,7 +16,7 @@ pub(super) enum Step {
 }
 
 /// The oldest file that waits for a decision on `case`.
-pub(super) fn held<'a>(snapshot: &'a Snapshot, case: &CaseId) -> Option<&'a HeldFile> {
+pub fn held<'a>(snapshot: &'a Snapshot, case: &CaseId) -> Option<&'a HeldFile> {
     snapshot.waiting().find(|held| held.case == *case)
 }
 
@@ -24,7 +24,7 @@ pub(super) fn held<'a>(snapshot: &'a Snapshot, case: &CaseId) -> Option<&'a Held
 ///
 /// # Errors
 /// Why it cannot be done now, in words.
-pub(super) fn act(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> Result<Step, String> {
+pub fn act(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> Result<Step, String> {
     let row: &Case = snapshot
         .cases
         .get(case)

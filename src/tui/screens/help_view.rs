@@ -5,10 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::app::App;
 use super::help::HelpLine;
+use crate::tui::app::App;
 
-pub(super) fn draw(app: &App, frame: &mut Frame<'_>, body: Rect) {
+pub fn draw(app: &App, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.setup.theme;
     let lines = app.help.lines(&app.setup.keymap);
     let widest = lines.iter().map(|line| match line {

@@ -3,6 +3,10 @@
 //! Given back on return and unwinding (drop), on a panic in any thread (hook), before the program stops for
 //! Ctrl-Z, and on SIGTERM and SIGHUP, which end the app in the ordinary way.
 
+mod run;
+
+pub use run::{Options, PictureMode, TuiError, run};
+
 use std::io::{self, Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +27,7 @@ use super::view::draw;
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is the app's; given back on drop.
-pub(super) struct Takeover {
+pub struct Takeover {
     terminal: Terminal<CrosstermBackend<Stdout>>,
 }
 

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use ratatui::layout::Size;
 
-use super::action::Action;
-use super::picture::{Look, PaintJob, Picture, Turn};
-use super::text::letters;
-use super::theme::Palette;
 use crate::imaging::Plane;
 use crate::protocol::{SliceRequest, SliceView, Snapshot};
 use crate::records::{CaseId, Row};
+use crate::tui::keys::Action;
+use crate::tui::picture::{Look, PaintJob, Picture, Turn};
+use crate::tui::text::letters;
+use crate::tui::theme::Palette;
 
 /// The slices screen.
 #[derive(Debug, Default)]
-pub(super) struct Slices {
+pub struct Slices {
     /// What the person wants to see.
     pub wanted: Option<SliceRequest>,
     /// What the engine was asked for and has not answered.

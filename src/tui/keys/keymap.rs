@@ -7,19 +7,19 @@
 use std::path::{Path, PathBuf};
 
 use super::action::{ACTIONS, Action, Screen};
+use super::error::{KeymapError, KeymapErrors};
 use super::key::{Key, chord_text, parse_chord};
-use super::keymap_error::{KeymapError, KeymapErrors};
 
 /// The keymaps compiled in, by name.
 pub const PRESETS: [(&str, &str); 2] = [
-    ("default", include_str!("../../keymaps/default.toml")),
-    ("vim", include_str!("../../keymaps/vim.toml")),
+    ("default", include_str!("../../../keymaps/default.toml")),
+    ("vim", include_str!("../../../keymaps/vim.toml")),
 ];
 
 /// The word that takes a key away.
 const NONE: &str = "none";
 
-pub(super) fn preset_names() -> String {
+pub fn preset_names() -> String {
     PRESETS.map(|(name, _)| name).join(", ")
 }
 

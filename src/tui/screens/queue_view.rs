@@ -5,14 +5,14 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Table, Wrap};
 
-use super::action::Action;
-use super::app::App;
 use super::cases;
-use super::layout;
-use super::text::{age, clean, dice, percent};
-use super::view::cut;
 use crate::protocol::{QueueRow, Snapshot, Status};
 use crate::settings::{Pixels, Strategy};
+use crate::tui::app::App;
+use crate::tui::keys::Action;
+use crate::tui::layout;
+use crate::tui::text::{age, clean, dice, percent};
+use crate::tui::view::cut;
 
 /// A column: its header, its width, how little it matters, and what it says of a row.
 struct Column<'a> {
@@ -23,7 +23,7 @@ struct Column<'a> {
     cell: Box<dyn Fn(&QueueRow) -> String + 'a>,
 }
 
-pub(super) fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
+pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.setup.theme;
     let [title, header, list, details] = layout::queue(body);
     frame.render_widget(title_line(app, snapshot), title);
