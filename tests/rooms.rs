@@ -24,7 +24,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["settings", "imaging", "records", "protocol"]),
-    ("tui", &["settings", "imaging", "records", "metrics", "protocol"]),
+    (
+        "tui",
+        &["settings", "imaging", "records", "metrics", "effort", "protocol"],
+    ),
 ];
 
 const LONGEST: usize = 600;

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use overtrace::imaging::encode_labels;
-use overtrace::protocol::{Answer, Command, NextStep, Outcome, SliceRequest, SliceView, Stage};
+use overtrace::protocol::{Answer, CaseView, Command, NextStep, Outcome, Stage};
 use overtrace::records::{Correction, Pool, Round, RoundState, What};
 use overtrace::settings::Settings;
 use support::{Bench, SMALL, boxes, id};
@@ -44,14 +44,13 @@ fn last_correction(bench: &Bench) -> Correction {
     bench.snapshot().corrections.values().next_back().unwrap().clone()
 }
 
-fn slice(bench: &Bench, case: &str) -> SliceView {
-    let request = SliceRequest {
+fn opened(bench: &Bench, case: &str) -> CaseView {
+    let open = Command::Open {
         case: id(case),
-        plane: None,
-        index: None,
+        beside: None,
     };
-    match bench.ask(Command::Slice(request)).unwrap() {
-        Answer::Slice(view) => *view,
+    match bench.ask(open).unwrap() {
+        Answer::Case(view) => *view,
         other => panic!("{other:?}"),
     }
 }
@@ -288,7 +287,7 @@ fn a_labelled_case_handed_out_again_gets_its_next_mask_version_and_trains_with_i
     bench.hand_out("asked");
     bench.drop_file("asked.nii.gz", &truth(2));
     bench.only_report();
-    assert!(!slice(&bench, "asked").effort.is_empty());
+    assert!(opened(&bench, "asked").is_measured);
     let first = bench.snapshot().cases[&id("asked")].mask.unwrap();
     let out = bench.hand_out("asked");
     assert_eq!(out.model, None);
@@ -298,7 +297,7 @@ fn a_labelled_case_handed_out_again_gets_its_next_mask_version_and_trains_with_i
     assert_eq!((first.version, second.version), (1, 2));
     assert_ne!(first.blob, second.blob);
     assert!(last_correction(&bench).effort.is_empty());
-    assert!(slice(&bench, "asked").effort.is_empty());
+    assert!(!opened(&bench, "asked").is_measured);
     bench.start_round();
     bench.done(Command::Train);
     let name = last_round(&bench).training_set.unwrap().to_string();

@@ -292,7 +292,7 @@ pub fn watch(session: &Session) -> Result<Exit> {
             match session.handle.wait()? {
                 Event::Changed(change) => super::print_json_line(&json!({ "changed": change }))?,
                 Event::Notice(words) => super::print_json_line(&json!({ "notice": words }))?,
-                Event::Settings(_) | Event::Activity(_) | Event::Answer { .. } => {}
+                Event::Settings(_) | Event::Activity(_) | Event::Refresh | Event::Answer { .. } => {}
             }
         }
     }
@@ -337,7 +337,7 @@ fn round(session: &Session, action: &RoundAction) -> Result<Exit> {
 
 fn history(session: &Session, journal: bool) -> Result<Exit> {
     if journal {
-        let Answer::Journal(entries) = session.ask(Command::Journal)? else {
+        let Answer::Journal(entries) = session.ask(Command::Journal { from: 0 })? else {
             bail!("the engine did not answer with its journal");
         };
         if session.json {

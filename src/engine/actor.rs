@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use super::inbox::{Sight, Watch};
 use super::project::Project;
-use super::slices::SliceCache;
 use super::worker::{Worker, WorkerMessage};
 use super::{EngineError, Options};
 use crate::protocol::{Activity, Answer, Command, Event, Request, Stage};
@@ -86,7 +85,6 @@ pub struct Actor {
     pub(super) worker: Worker,
     pub(super) project: Project,
     pub(super) job: Option<Job>,
-    pub(super) slices: SliceCache,
     pub(super) sight: Sight,
     watch: Option<Watch>,
     /// What was last told of as going wrong in the background.
@@ -101,6 +99,8 @@ pub enum Reply {
     Now(Answer),
     /// When the job just begun ends.
     Later,
+    /// By another thread.
+    Elsewhere,
 }
 
 impl From<Answer> for Reply {
@@ -125,7 +125,6 @@ impl Actor {
                 let _ = messages.send(Message::Worker(message));
             }),
             job: None,
-            slices: SliceCache::default(),
             sight: Sight::default(),
             watch,
             trouble: None,
@@ -214,8 +213,8 @@ impl Actor {
 
     fn serve(&mut self, request: Request) {
         let Request { id, who, command } = request;
-        let reply = self.obey(&who, command.shortened());
-        match reply {
+        match self.obey(id, &who, command.shortened()) {
+            Ok(Reply::Elsewhere) => {}
             Ok(Reply::Now(answer)) => self.answer(id, Ok(answer)),
             Ok(Reply::Later) => match &mut self.job {
                 Some(job) => job.waiting.push(id),
@@ -225,7 +224,7 @@ impl Actor {
         }
     }
 
-    fn obey(&mut self, who: &str, command: Command) -> Result<Reply, EngineError> {
+    fn obey(&mut self, id: u64, who: &str, command: Command) -> Result<Reply, EngineError> {
         let answer = match command {
             Command::Attach => Answer::Snapshot(Box::new(self.project.snapshot.clone())),
             Command::Import { items, pool } => self.import(who, items, pool)?,
@@ -259,11 +258,16 @@ impl Actor {
             Command::AbandonRound { why } => return self.abandon_round(who, why),
             Command::ImportModel { file } => self.import_model(who, &file)?,
             Command::ExportModel => self.export_model()?,
+            Command::UseModel { model, why } => self.use_model(who, model, why)?,
+            Command::Orders => self.orders()?,
             Command::DeclareSatisfactory { why } => self.declare_satisfactory(who, why)?,
             Command::Reopen { why } => self.reopen(who, why)?,
-            Command::Slice(request) => self.slice(&request)?,
+            Command::Open { case, beside } => {
+                self.open(id, &case, beside)?;
+                return Ok(Reply::Elsewhere);
+            }
             Command::Curve { model } => self.curve(model)?,
-            Command::Journal => Answer::Journal(self.project.store.entries()?),
+            Command::Journal { from } => Answer::Journal(self.project.store.entries(from)?),
             Command::Export { case } => self.export(&case)?,
         };
         Ok(answer.into())
@@ -287,7 +291,8 @@ impl Actor {
                             .into_iter()
                             .for_each(|id| self.answer(id, Ok(answer.clone())));
                     }
-                    Ok(Reply::Later) => {
+                    // Nothing that ends a job is answered elsewhere.
+                    Ok(Reply::Later | Reply::Elsewhere) => {
                         let next = self
                             .job
                             .as_mut()
@@ -409,6 +414,11 @@ impl Actor {
     pub(super) fn tell(&self, event: Event) {
         // A surface that let go hears nothing; the actor learns of it by `SurfaceGone`.
         let _ = self.surface.send(event);
+    }
+
+    /// Where events go.
+    pub(super) fn surface(&self) -> Sender<Event> {
+        self.surface.clone()
     }
 
     fn answer(&self, request: u64, result: Result<Answer, String>) {

@@ -15,8 +15,8 @@ mod masks;
 mod models;
 mod project;
 mod rounds;
-mod slices;
 mod training;
+mod view;
 mod worker;
 
 use std::fs::Permissions;

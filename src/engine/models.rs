@@ -1,5 +1,6 @@
 //! Models: drawing the pool, ranking it, weights from elsewhere.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
 use super::project::next;
 use crate::model;
-use crate::protocol::Answer;
+use crate::protocol::{Answer, Event};
 use crate::query;
 use crate::records::{
     Case, CaseId, Fixed, Model, ModelId, ModelOrigin, PredictCase, PredictTask, Predicted, Prediction,
@@ -253,6 +254,49 @@ impl Actor {
             "its classes are others, so the head is drawn anew in the first training and it cannot rank before"
         };
         Ok(Answer::Done(format!("{id} imported; {head}")))
+    }
+
+    /// Draws, ranks and goes on from another model of this project.
+    pub(super) fn use_model(&mut self, who: &str, id: ModelId, why: String) -> Result<Answer, EngineError> {
+        self.need_idle()?;
+        let snapshot = &self.project.snapshot;
+        if let Some(round) = snapshot.open_round() {
+            return EngineError::refused(format!(
+                "round {} is {}: it goes on from the model it began with; end it first",
+                round.id,
+                round.state.word()
+            ));
+        }
+        if !snapshot.models.contains_key(&id) {
+            return EngineError::refused(format!("there is no model {id}"));
+        }
+        if snapshot.project.model == Some(id) {
+            return Ok(Answer::Nothing(format!("{id} is the current model already")));
+        }
+        let mut project = snapshot.project.clone();
+        project.model = Some(id);
+        self.commit(who, What::ModelChosen, Some(why), vec![Row::Project(project)])?;
+        self.project.find_predictions()?;
+        self.tell(Event::Refresh);
+        Ok(Answer::Done(format!(
+            "{id} draws, ranks and is gone on from now; rank the pool to see it by {id}"
+        )))
+    }
+
+    /// The newest order that each model put the pool in.
+    pub(super) fn orders(&self) -> Result<Answer, EngineError> {
+        let mut newest = BTreeMap::new();
+        for ranking in self.project.snapshot.rankings.values() {
+            if let Some(model) = ranking.model.filter(|_| ranking.strategy != Strategy::Random) {
+                newest.insert(model, ranking.order);
+            }
+        }
+        let blobs = self.project.store.blobs();
+        let orders = newest
+            .into_iter()
+            .map(|(model, order)| Ok((model, blobs.get_json(order)?)))
+            .collect::<Result<_, EngineError>>()?;
+        Ok(Answer::Orders(orders))
     }
 
     /// The current model's checkpoint, for another project.

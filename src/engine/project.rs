@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use super::EngineError;
 use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Scan, decode_scan};
 use crate::protocol::{Change, Snapshot};
-use crate::records::{Architecture, Case, CaseId, Fixed, Hash, Model, Row, What};
+use crate::records::{Architecture, Case, CaseId, Fixed, Hash, Model, Row, RowKey, What};
 use crate::settings::{PlaneChoice, Settings};
-use crate::store::{Store, private_folder};
+use crate::store::{Blobs, Store, private_folder};
 
 /// A project and its rows.
 #[derive(Debug)]
@@ -49,9 +49,11 @@ impl Project {
             .map_err(EngineError::io("resolving", folder))?;
         let mut snapshot = Snapshot::empty(folder, settings);
         snapshot.seq = store.seq();
-        for row in store.rows()? {
-            snapshot.put(row);
-        }
+        let rows = store.rows()?;
+        // The project first: it says whose predictions count.
+        let (first, others): (Vec<Row>, Vec<Row>) =
+            rows.into_iter().partition(|row| matches!(row, Row::Project(_)));
+        first.into_iter().chain(others).for_each(|row| snapshot.put(row));
         if let Some(ranking) = snapshot.ranking() {
             snapshot.order = store.blobs().get_json(ranking.order)?;
         }
@@ -67,6 +69,20 @@ impl Project {
             _ => private_folder(&work)?,
         }
         Ok(project)
+    }
+
+    /// Puts the current model's predictions back that are kept, after another model became current.
+    pub fn find_predictions(&mut self) -> Result<(), EngineError> {
+        let Some(model) = self.snapshot.project.model else {
+            return Ok(());
+        };
+        let cases: Vec<CaseId> = self.snapshot.cases.keys().cloned().collect();
+        for case in cases {
+            if let Some(row) = self.store.row(&RowKey::Prediction(model, case))? {
+                self.snapshot.put(row);
+            }
+        }
+        Ok(())
     }
 
     /// Journals the first entry of a new project.
@@ -198,20 +214,25 @@ impl Project {
         self.snapshot.drawing_model()
     }
 
-    /// A volume out of a blob; `role` is for the words of an error.
-    pub fn scan(&self, blob: Hash, role: &str) -> Result<Scan, EngineError> {
-        decode_scan(&self.store.blobs().get(blob)?, MAX_VOLUME_BYTES).map_err(|source| EngineError::Volume {
-            file: role.to_string(),
-            source,
-        })
-    }
-
     /// A map of classes out of a blob that this engine wrote.
     pub fn label_map(&self, blob: Hash, role: &str) -> Result<LabelMap, EngineError> {
-        let volume = self.scan(blob, role)?.volume;
-        Ok(LabelMap {
-            grid: volume.grid,
-            voxels: volume.voxels.iter().map(|&v| v as u8).collect(),
-        })
+        label_map(self.store.blobs(), blob, role)
     }
+}
+
+/// A volume out of a blob; `role` is for the words of an error.
+pub fn scan(blobs: &Blobs, blob: Hash, role: &str) -> Result<Scan, EngineError> {
+    decode_scan(&blobs.get(blob)?, MAX_VOLUME_BYTES).map_err(|source| EngineError::Volume {
+        file: role.to_string(),
+        source,
+    })
+}
+
+/// A map of bytes out of a blob that this engine wrote.
+pub fn label_map(blobs: &Blobs, blob: Hash, role: &str) -> Result<LabelMap, EngineError> {
+    let volume = scan(blobs, blob, role)?.volume;
+    Ok(LabelMap {
+        grid: volume.grid,
+        voxels: volume.voxels.iter().map(|&v| v as u8).collect(),
+    })
 }

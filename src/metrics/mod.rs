@@ -4,6 +4,8 @@
 
 mod contour;
 mod dice;
+mod rank;
 
 pub use contour::{contour, near};
 pub use dice::dice;
+pub use rank::rank_correlation;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::imaging::Plane;
 use crate::records::{CaseId, HeldId, ModelId, Pool};
 use crate::settings::{Pixels, Strategy};
 
@@ -97,6 +96,15 @@ pub enum Command {
     },
     /// The current model's checkpoint as bytes. Answered by `Answer::File`.
     ExportModel,
+    /// Draw, rank and go on from this model; an older one rolls back.
+    UseModel {
+        /// Which.
+        model: ModelId,
+        /// Why.
+        why: String,
+    },
+    /// The newest order that each model put the pool in. Answered by `Answer::Orders`.
+    Orders,
     /// End the loop: the performance is satisfactory.
     DeclareSatisfactory {
         /// Why.
@@ -107,15 +115,23 @@ pub enum Command {
         /// Why.
         why: String,
     },
-    /// One slice of a case. Answered by `Answer::Slice`.
-    Slice(SliceRequest),
+    /// A case to look at. Answered by `Answer::Case`.
+    Open {
+        /// Which.
+        case: CaseId,
+        /// Another model whose drawing is wanted too.
+        beside: Option<ModelId>,
+    },
     /// The learning curve of a model. Answered by `Answer::Curve`.
     Curve {
         /// Which.
         model: ModelId,
     },
     /// The journal, oldest first. Answered by `Answer::Journal`.
-    Journal,
+    Journal {
+        /// Only the entries from this one on.
+        from: u64,
+    },
     /// A file of a case as bytes: its mask or the current model's label map, in the values of the labels.
     /// Answered by `Answer::File`.
     Export {
@@ -134,6 +150,7 @@ impl Command {
         | Command::Withdraw { why, .. }
         | Command::RefuseHeld { why, .. }
         | Command::AbandonRound { why }
+        | Command::UseModel { why, .. }
         | Command::DeclareSatisfactory { why }
         | Command::Reopen { why } = &mut self
         {
@@ -154,15 +171,4 @@ pub struct ImportItem {
     pub mask: Option<PathBuf>,
     /// Its pool, where a list names it.
     pub pool: Option<Pool>,
-}
-
-/// Which slice.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SliceRequest {
-    /// Of which case.
-    pub case: CaseId,
-    /// Of which cut; the project's own when `None`.
-    pub plane: Option<Plane>,
-    /// Which one; the most uncertain (without a prediction the middle) when `None`.
-    pub index: Option<usize>,
 }

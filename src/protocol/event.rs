@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Snapshot;
-use crate::imaging::{Plane, Slice};
+use super::{CaseView, Snapshot};
 use crate::records::{
     CaseId, ClassEffort, CorrectionId, Entry, EpochReport, HandoutId, HeldId, ModelId, Row, Scored, What,
 };
@@ -28,6 +27,8 @@ pub enum Event {
         /// What came of it.
         result: Result<Answer, String>,
     },
+    /// More changed than changes say: attach again.
+    Refresh,
     /// Something a person should read: a file refused, a disk that fills up.
     Notice(String),
 }
@@ -117,10 +118,12 @@ pub enum Answer {
     HandedOut(HandedOut),
     /// To `ScanInbox` and `AcceptHeld`.
     Intake(Vec<IntakeReport>),
-    /// To `Slice`.
-    Slice(Box<SliceView>),
+    /// To `Open`.
+    Case(Box<CaseView>),
     /// To `Curve`.
     Curve(Vec<EpochReport>),
+    /// To `Orders`: the scores that each model gave, first to ask first.
+    Orders(Vec<(ModelId, Vec<Scored>)>),
     /// To `Journal`.
     Journal(Vec<Entry>),
     /// To `Export` and `ExportModel`.
@@ -197,38 +200,4 @@ pub struct IntakeReport {
     pub held: Option<HeldId>,
     /// Its saved effort per class, where measured.
     pub effort: Vec<ClassEffort>,
-}
-
-/// One slice, ready to be drawn: planes of `width * height` bytes, row after row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SliceView {
-    /// Of which case.
-    pub case: CaseId,
-    /// Of which cut.
-    pub plane: Plane,
-    /// The cut's anatomical name.
-    pub plane_name: String,
-    /// Which one, from 0.
-    pub index: usize,
-    /// How many there are.
-    pub slices: usize,
-    /// Width and height of a pixel in mm.
-    pub pixel_mm: [f64; 2],
-    /// First channel, windowed to the volume's percentiles 0.2 to 99.8 of non-zero voxels.
-    pub image: Slice<u8>,
-    /// Classes as drawn by a model: the pre-annotation of the case's last correction, otherwise the
-    /// current model's prediction.
-    pub predicted: Option<Slice<u8>>,
-    /// The model that drew `predicted`.
-    pub model: Option<ModelId>,
-    /// The model whose margins and scores follow; after hand-in it may be another than drew `predicted`.
-    pub score_model: Option<ModelId>,
-    /// 255 x (p(best) - p(second best)).
-    pub margin: Option<Slice<u8>>,
-    /// Classes of the mask that counts (imported or corrected).
-    pub corrected: Option<Slice<u8>>,
-    /// Contours of this slice per class (background left out), where both maps are there.
-    pub effort: Vec<ClassEffort>,
-    /// Average BvSB of this slice, in the project's own cut.
-    pub average_bvsb: Option<f64>,
 }

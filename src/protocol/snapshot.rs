@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub corrections: BTreeMap<CorrectionId, Correction>,
     /// Every ranking, without its order.
     pub rankings: BTreeMap<RankingId, Ranking>,
-    /// The newest prediction of each case.
+    /// The current model's prediction of each case, where there is none the newest.
     pub predictions: BTreeMap<CaseId, Prediction>,
     /// Every held file.
     pub held: BTreeMap<HeldId, HeldFile>,
@@ -106,11 +106,10 @@ impl Snapshot {
             Row::Ranking(row) => drop(self.rankings.insert(row.id, row)),
             Row::Held(row) => drop(self.held.insert(row.id, row)),
             Row::Prediction(row) => {
-                let newer = self
-                    .predictions
-                    .get(&row.case)
-                    .is_none_or(|old| old.model <= row.model);
-                if newer {
+                // The current model's counts, even if it is an older one that was gone back to; otherwise the newest.
+                let worth = |model: ModelId| (Some(model) == self.project.model, model);
+                let old = self.predictions.get(&row.case).map(|old| worth(old.model));
+                if old.is_none_or(|old| old <= worth(row.model)) {
                     self.predictions.insert(row.case.clone(), row);
                 }
             }

@@ -106,6 +106,7 @@ pub enum What {
     TrainingStarted,
     ModelTrained,
     ModelImported,
+    ModelChosen,
     CasesPredicted,
     PoolRanked,
     RoundClosed,

@@ -123,6 +123,15 @@ impl Index {
         Ok(rows)
     }
 
+    /// The row of a key.
+    pub fn row(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        let value = self.0.get(key_bytes(key));
+        let value = value.map_err(|error| StoreError::Index(error.to_string()))?;
+        value
+            .map(|value| decode(&value).map_err(StoreError::Index))
+            .transpose()
+    }
+
     fn head(&self) -> Result<Head, String> {
         match self.0.get(HEAD).map_err(|error| error.to_string())? {
             Some(value) => decode(&value),

@@ -30,7 +30,7 @@ use index::Index;
 use journal::Journal;
 use lock::Lock;
 
-use crate::records::{Entry, Hash, Row, What};
+use crate::records::{Entry, Hash, Row, RowKey, What};
 
 /// The store's folder inside a project folder.
 pub const FOLDER: &str = "store";
@@ -211,12 +211,20 @@ impl Store {
         self.index.rows()
     }
 
-    /// Every entry, oldest first.
+    /// A row by its key, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`] when the index cannot be read.
+    pub fn row(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.index.row(key)
+    }
+
+    /// Every entry from number `from` on, oldest first.
     ///
     /// # Errors
     /// [`StoreError::Journal`] at the first line that does not hold.
-    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        self.journal.entries_after(0)
+    pub fn entries(&self, from: u64) -> Result<Vec<Entry>, StoreError> {
+        self.journal.entries_after(from.saturating_sub(1))
     }
 }
 
@@ -266,7 +274,7 @@ mod tests {
         assert_eq!((store.seq(), notices), (2, vec![]));
         assert_eq!(store.rows().unwrap(), [project("two")]);
         let whys: Vec<_> = store
-            .entries()
+            .entries(0)
             .unwrap()
             .into_iter()
             .map(|entry| entry.why.unwrap())

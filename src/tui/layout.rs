@@ -2,12 +2,14 @@
 
 use ratatui::layout::{Constraint, Layout, Rect, Size};
 
+use super::screens::slices::Arrangement;
+
 /// Below this there is only a notice.
-pub(super) const SMALLEST: Size = Size::new(60, 20);
+pub const SMALLEST: Size = Size::new(60, 20);
 
 /// The parts that every screen has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Areas {
+pub struct Areas {
     /// Project and tabs.
     pub tabs: Rect,
     /// The screen's own.
@@ -19,7 +21,7 @@ pub(super) struct Areas {
 }
 
 /// Splits the terminal.
-pub(super) fn areas(size: Size) -> Areas {
+pub fn areas(size: Size) -> Areas {
     let whole = Rect::new(0, 0, size.width, size.height);
     let rows = [
         Constraint::Length(1),
@@ -36,33 +38,152 @@ pub(super) fn areas(size: Size) -> Areas {
     }
 }
 
-/// Title, header and rows of the queue, and the details of the selected case.
-pub(super) fn queue(body: Rect) -> [Rect; 4] {
+/// A list with a line above its header and details below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct List {
+    pub title: Rect,
+    pub header: Rect,
+    pub list: Rect,
+    pub details: Rect,
+}
+
+pub fn list(body: Rect) -> List {
     let rows = [
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Min(0),
         Constraint::Length(4),
     ];
-    Layout::vertical(rows).areas(body)
+    let [title, header, list, details] = Layout::vertical(rows).areas(body);
+    List {
+        title,
+        header,
+        list,
+        details,
+    }
 }
 
-/// Title, picture with a margin of one cell for its letters, and what is written beside it.
-pub(super) fn slices(body: Rect) -> [Rect; 3] {
+/// The parts of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    pub title: Rect,
+    pub header: Rect,
+    pub list: Rect,
+    pub details: Rect,
+    /// The preview's picture, where there is room for one.
+    pub preview: Option<Rect>,
+}
+
+/// Least columns of the queue's table beside a preview.
+const TABLE: u16 = 66;
+
+/// The queue, with or without a preview.
+pub fn queue(body: Rect, has_preview: bool) -> Queue {
+    let [above, details] = Layout::vertical([Constraint::Min(0), Constraint::Length(4)]).areas(body);
+    let wide = body.width.saturating_sub(TABLE).min(2 * above.height);
+    let [left, right] = match has_preview && wide >= 24 {
+        true => Layout::horizontal([Constraint::Min(0), Constraint::Length(wide)]).areas(above),
+        false => [above, Rect::default()],
+    };
+    let rows = [Constraint::Length(1), Constraint::Length(1), Constraint::Min(0)];
+    let [title, header, list] = Layout::vertical(rows).areas(left);
+    let preview = (right.width > 0).then(|| Rect {
+        x: right.x + 1,
+        y: right.y + 1,
+        width: right.width - 1,
+        height: right.height - 1,
+    });
+    Queue {
+        title,
+        header,
+        list,
+        details,
+        preview,
+    }
+}
+
+/// The parts of the models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Models {
+    pub title: Rect,
+    pub header: Rect,
+    pub list: Rect,
+    pub details: Rect,
+    pub comparison: Rect,
+}
+
+pub fn models(body: Rect) -> Models {
+    let rows = [
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(3),
+        Constraint::Length(4),
+        Constraint::Percentage(40),
+    ];
+    let [title, header, list, details, comparison] = Layout::vertical(rows).areas(body);
+    Models {
+        title,
+        header,
+        list,
+        details,
+        comparison,
+    }
+}
+
+/// The parts of the slices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slices {
+    pub title: Rect,
+    /// A picture each, with a margin of one cell for its letters.
+    pub panes: Vec<Rect>,
+    /// What is known of every slice, from top to bottom.
+    pub strip: Rect,
+    /// What is written beside.
+    pub side: Rect,
+}
+
+pub fn slices(body: Rect, arrangement: Arrangement) -> Slices {
     let [title, rest] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(body);
     let beside = if body.width >= 110 { 38 } else { 29 };
-    let [framed, side] = Layout::horizontal([Constraint::Min(0), Constraint::Length(beside)]).areas(rest);
-    let picture = Rect {
-        x: framed.x + 1,
-        y: framed.y + 1,
-        width: framed.width.saturating_sub(3),
-        height: framed.height.saturating_sub(2),
+    let [framed, strip, side] = Layout::horizontal([
+        Constraint::Min(0),
+        Constraint::Length(3),
+        Constraint::Length(beside),
+    ])
+    .areas(rest);
+    let frames: Vec<Rect> = match arrangement {
+        Arrangement::One => vec![framed],
+        Arrangement::Beside => Layout::horizontal([Constraint::Fill(1); 2])
+            .split(framed)
+            .to_vec(),
+        // The cut that keys move through is the large one.
+        Arrangement::Three => {
+            let [large, small] =
+                Layout::horizontal([Constraint::Percentage(60), Constraint::Percentage(40)]).areas(framed);
+            let [above, below] = Layout::vertical([Constraint::Fill(1); 2]).areas(small);
+            vec![large, above, below]
+        }
     };
-    [title, picture, side]
+    let inside = |frame: Rect| Rect {
+        x: frame.x + 1,
+        y: frame.y + 1,
+        width: frame.width.saturating_sub(2),
+        height: frame.height.saturating_sub(2),
+    };
+    Slices {
+        title,
+        panes: frames.into_iter().map(inside).collect(),
+        strip: Rect {
+            y: strip.y + 1,
+            height: strip.height.saturating_sub(2),
+            ..strip
+        },
+        side,
+    }
 }
 
 /// Title, header and rows of the rounds, the selected one's classes, the activity, and the curves.
-pub(super) fn rounds(body: Rect) -> [Rect; 6] {
+pub fn rounds(body: Rect) -> [Rect; 6] {
     let table = (body.height / 3).max(3);
     let rows = [
         Constraint::Length(1),
@@ -76,7 +197,7 @@ pub(super) fn rounds(body: Rect) -> [Rect; 6] {
 }
 
 /// A box of `width` x `height` in the middle.
-pub(super) fn middle(whole: Rect, width: u16, height: u16) -> Rect {
+pub fn middle(whole: Rect, width: u16, height: u16) -> Rect {
     let (width, height) = (width.min(whole.width), height.min(whole.height));
     Rect {
         x: whole.x + (whole.width - width) / 2,

@@ -1,8 +1,10 @@
 //! Where a person is in a list that may be longer than the screen.
 
+use super::keys::Action;
+
 /// The selected line and the first that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Cursor {
+pub struct Cursor {
     /// The line that keys act on.
     pub selected: usize,
     /// The first line on the screen.
@@ -10,6 +12,23 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    /// Moves as the action of a list says; `page` is the height of the list of `len`.
+    pub fn act(&mut self, action: Action, count: Option<usize>, page: usize, len: usize) {
+        let times = count.unwrap_or(1) as isize;
+        match action {
+            Action::LineDown => self.step(times, len),
+            Action::LineUp => self.step(-times, len),
+            Action::PageDown => self.step(times.saturating_mul(page as isize), len),
+            Action::PageUp => self.step(times.saturating_mul(-(page as isize)), len),
+            Action::FirstLine => self.step(isize::MIN, len),
+            Action::LastLine => {
+                self.selected = 0;
+                self.step(count.map_or(isize::MAX, |line| line as isize - 1), len);
+            }
+            _ => {}
+        }
+    }
+
     /// Goes `steps` lines down (up when negative) in a list of `len`.
     pub fn step(&mut self, steps: isize, len: usize) {
         let last = len.saturating_sub(1) as isize;

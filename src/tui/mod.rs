@@ -12,6 +12,7 @@
 mod app;
 mod keys;
 mod layout;
+mod line;
 mod list;
 mod picture;
 mod prompt;
@@ -26,7 +27,7 @@ pub use app::{App, Effect, Msg, Purpose, Setup};
 pub use keys::{
     ACTIONS, Action, Entry, Key, Keymap, KeymapError, KeymapErrors, Meaning, PRESETS, Screen, key_table,
 };
-pub use picture::{Look, PaintJob, Picture, Turn, compose, paint};
+pub use picture::{Look, PaintJob, Picture, Profile, ProfileJob, Turn, Window, Zoom, compose, paint};
 pub use terminal::{Options, PictureMode, TuiError, run};
 pub use theme::{Palette, Theme};
 pub use view::draw;

@@ -2,11 +2,11 @@
 
 use super::keys::Key;
 use crate::protocol::Command;
-use crate::records::{CaseId, HeldId};
+use crate::records::{CaseId, HeldId, ModelId};
 
 /// What is done with the answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Then {
+pub enum Then {
     /// This.
     Send(Command),
     /// The program ends.
@@ -27,20 +27,22 @@ pub(super) enum Then {
     Satisfactory,
     /// The text is the reason.
     Reopen,
+    /// The text is the reason.
+    UseModel(ModelId),
 }
 
 /// What came of an answer.
 #[derive(Debug, PartialEq)]
-pub(super) enum Answered {
-    /// Send this.
-    Send(Command),
+pub enum Answered {
+    /// Send these.
+    Send(Vec<Command>),
     /// End.
     Quit,
 }
 
 /// A question on the screen; keys go to it until it is answered.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Prompt {
+pub struct Prompt {
     /// What is asked.
     pub title: String,
     /// What a person should know before answering.
@@ -49,12 +51,12 @@ pub(super) struct Prompt {
     pub text: Option<String>,
     /// Why the last answer was none.
     pub problem: Option<String>,
-    then: Then,
+    then: Vec<Then>,
 }
 
 /// What a key did to a question.
 #[derive(Debug, PartialEq)]
-pub(super) enum Pressed {
+pub enum Pressed {
     /// It is still open.
     Open,
     /// It was called off.
@@ -71,8 +73,20 @@ impl Prompt {
             lines,
             text: None,
             problem: None,
-            then,
+            then: vec![then],
         }
+    }
+
+    /// One question for several: asked as `title`, answered for each.
+    pub fn joined(title: String, lines: Vec<String>, prompts: Vec<Prompt>) -> Option<Prompt> {
+        let first = prompts.first()?;
+        Some(Prompt {
+            title,
+            lines,
+            text: first.text.clone(),
+            problem: None,
+            then: prompts.into_iter().flat_map(|prompt| prompt.then).collect(),
+        })
     }
 
     /// Asks for a line of text, beginning with `text`.
@@ -126,13 +140,21 @@ impl Prompt {
     }
 
     fn answer(&self) -> Result<Answered, String> {
+        if self.then.contains(&Then::Quit) {
+            return Ok(Answered::Quit);
+        }
+        let commands = self.then.iter().map(|then| self.command(then));
+        Ok(Answered::Send(commands.collect::<Result<_, _>>()?))
+    }
+
+    fn command(&self, then: &Then) -> Result<Command, String> {
         let text = self.text.as_deref().unwrap_or_default().trim();
         let why = || match text {
             "" => Err("a reason is needed; it goes into the journal".to_string()),
             text => Ok(text.to_string()),
         };
-        let command = match self.then.clone() {
-            Then::Quit => return Ok(Answered::Quit),
+        Ok(match then.clone() {
+            Then::Quit => return Err("leaving is no command".into()),
             Then::Send(command) => command,
             Then::HandOut(_) if text.is_empty() => return Err("a name is needed".into()),
             Then::HandOut(case) => Command::HandOut {
@@ -154,8 +176,8 @@ impl Prompt {
             Then::Abandon => Command::AbandonRound { why: why()? },
             Then::Satisfactory => Command::DeclareSatisfactory { why: why()? },
             Then::Reopen => Command::Reopen { why: why()? },
-        };
-        Ok(Answered::Send(command))
+            Then::UseModel(model) => Command::UseModel { model, why: why()? },
+        })
     }
 }
 
@@ -182,7 +204,7 @@ mod tests {
         let why = "to b".to_string();
         assert_eq!(
             press(&mut prompt, "t o space b a backspace enter"),
-            Pressed::Answered(Answered::Send(Command::AbandonRound { why }))
+            Pressed::Answered(Answered::Send(vec![Command::AbandonRound { why }]))
         );
     }
 
@@ -200,7 +222,7 @@ mod tests {
         }
         assert_eq!(
             press(&mut prompt, "ctrl-u 7 . 5 enter"),
-            Pressed::Answered(Answered::Send(Command::NoteMinutes { case, minutes: 7.5 }))
+            Pressed::Answered(Answered::Send(vec![Command::NoteMinutes { case, minutes: 7.5 }]))
         );
     }
 

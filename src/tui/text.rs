@@ -2,20 +2,29 @@
 
 use jiff::Timestamp;
 
-pub(super) use crate::records::{is_unsafe, printable as clean};
+pub use crate::records::{is_unsafe, printable as clean};
+
+/// A text as wide as `room`, its end cut off with an ellipsis.
+pub fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_string();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(1)).collect();
+    format!("{kept}\u{2026}")
+}
 
 /// A share as `87.3 %`; `n/a` without one.
-pub(super) fn percent(share: Option<f64>) -> String {
+pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "n/a".into(), |share| format!("{:.1} %", 100.0 * share))
 }
 
 /// A Dice as `0.873`; `n/a` without one.
-pub(super) fn dice(value: Option<f64>) -> String {
+pub fn dice(value: Option<f64>) -> String {
     value.map_or_else(|| "n/a".into(), |value| format!("{value:.3}"))
 }
 
 /// A stretch of time as `45 s`, `12 min`, `3 h 05`, `4 d`.
-pub(super) fn span(seconds: f64) -> String {
+pub fn span(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..60 => format!("{whole} s"),
@@ -26,12 +35,12 @@ pub(super) fn span(seconds: f64) -> String {
 }
 
 /// How long ago `since` was.
-pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
+pub fn age(since: Timestamp, now: Timestamp) -> String {
     span((now.as_millisecond() - since.as_millisecond()) as f64 / 1000.0)
 }
 
 /// One letter a class, so that colour is never the only sign: the name's first that is still free, or a digit.
-pub(super) fn letters<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<char> {
+pub fn letters<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<char> {
     let mut taken: Vec<char> = Vec::new();
     for name in names {
         let fallback = ('1'..='9').chain('a'..='z');

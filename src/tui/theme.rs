@@ -30,17 +30,17 @@ impl Theme {
     }
 
     /// Headers and names of panes.
-    pub(super) fn title(&self) -> Style {
+    pub fn title(&self) -> Style {
         self.of(Color::Cyan).add_modifier(Modifier::BOLD)
     }
 
     /// The row that keys act on.
-    pub(super) fn selected(&self) -> Style {
+    pub fn selected(&self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
     /// What is less important.
-    pub(super) fn dim(&self) -> Style {
+    pub fn dim(&self) -> Style {
         if self.colour {
             self.of(Color::Gray)
         } else {
@@ -49,22 +49,22 @@ impl Theme {
     }
 
     /// What went well.
-    pub(super) fn good(&self) -> Style {
+    pub fn good(&self) -> Style {
         self.of(Color::Green)
     }
 
     /// What a person should look at.
-    pub(super) fn warn(&self) -> Style {
+    pub fn warn(&self) -> Style {
         self.of(Color::Yellow).add_modifier(Modifier::BOLD)
     }
 
     /// What could not be done.
-    pub(super) fn error(&self) -> Style {
+    pub fn error(&self) -> Style {
         self.of(Color::LightRed).add_modifier(Modifier::BOLD)
     }
 
     /// A colour of the picture, for its legend.
-    pub(super) fn swatch(&self, [r, g, b]: [u8; 3]) -> Style {
+    pub fn swatch(&self, [r, g, b]: [u8; 3]) -> Style {
         self.of(Color::Rgb(r, g, b))
     }
 }
@@ -82,6 +82,8 @@ pub struct Palette {
     pub corrected: [u8; 3],
     /// Where the model is unsure.
     pub unsure: [u8; 3],
+    /// The lines of the crosshair.
+    pub crosshair: [u8; 3],
 }
 
 impl Palette {
@@ -97,6 +99,7 @@ impl Palette {
             predicted: [60, 110, 255],
             corrected: [255, 220, 40],
             unsure: [255, 60, 200],
+            crosshair: [60, 220, 160],
         }
     }
 }

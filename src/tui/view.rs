@@ -9,9 +9,12 @@ use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 use super::app::{App, Tone};
 use super::keys::Screen;
 use super::layout;
+use super::line::{Line as TypedLine, Purpose};
 use super::prompt::Prompt;
-use super::screens::{help_view, queue_view, rounds_view, slices_view};
-use super::text::{clean, is_unsafe, span};
+use super::screens::{
+    corrections_view, help_view, log_view, models_view, queue_view, rounds_view, slices_view,
+};
+use super::text::{clean, cut, is_unsafe, span};
 use crate::protocol::{Activity, Snapshot, Stage};
 use crate::records::Pool;
 
@@ -40,14 +43,33 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
         (Some(snapshot), Screen::Queue) => queue_view::draw(app, snapshot, frame, areas.body),
         (Some(snapshot), Screen::Slices) => slices_view::draw(app, snapshot, frame, areas.body),
         (Some(snapshot), Screen::Rounds) => rounds_view::draw(app, snapshot, frame, areas.body),
+        (Some(snapshot), Screen::Corrections) => corrections_view::draw(app, snapshot, frame, areas.body),
+        (Some(snapshot), Screen::Models) => models_view::draw(app, snapshot, frame, areas.body),
+        (Some(snapshot), Screen::Log) => log_view::draw(app, snapshot, frame, areas.body),
+    }
+    if let Some(line) = &app.line {
+        draw_line(app, line, frame, areas.body, areas.message);
     }
     if let Some(prompt) = &app.prompt {
         draw_prompt(app, prompt, frame, areas.body);
     }
     scrub(frame.buffer_mut());
     // A picture may be an escape sequence, so it comes after the scrubbing; a question would be under it.
-    if app.screen == Screen::Slices && app.prompt.is_none() {
-        slices_view::draw_picture(app, frame, areas.body);
+    if app.prompt.is_none() && !has_candidates(app) {
+        match app.screen {
+            Screen::Slices => {
+                let panes = layout::slices(areas.body, app.slices.arrangement).panes;
+                slices_view::draw_pictures(app, &app.slices, &panes, frame);
+            }
+            Screen::Queue => {
+                let preview = layout::queue(areas.body, app.queue.has_preview).preview;
+                let is_current = app.preview.case() == app.queue.selected().map(|row| &row.case);
+                if let Some(area) = preview.filter(|_| is_current) {
+                    slices_view::draw_pictures(app, &app.preview, &[area], frame);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -59,15 +81,6 @@ fn scrub(buffer: &mut Buffer) {
             cell.set_symbol(&safe);
         }
     }
-}
-
-/// A text as wide as `room`, its end cut off with an ellipsis.
-pub(super) fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_string();
-    }
-    let kept: String = text.chars().take(room.saturating_sub(1)).collect();
-    format!("{kept}\u{2026}")
 }
 
 fn draw_tabs(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -168,6 +181,55 @@ fn pools(snapshot: &Snapshot) -> String {
         count(Pool::Unlabelled),
         count(Pool::HeldOut)
     )
+}
+
+fn has_candidates(app: &App) -> bool {
+    app.line
+        .as_ref()
+        .is_some_and(|line| line.purpose == Purpose::Command)
+}
+
+/// Draws the line being typed, and what it may become.
+fn draw_line(app: &App, line: &TypedLine, frame: &mut Frame<'_>, body: Rect, message: Rect) {
+    let theme = &app.setup.theme;
+    let room = Rect { height: 1, ..message };
+    frame.render_widget(Clear, message);
+    let shown = Line::from(vec![
+        Span::styled(line.sign().to_string(), theme.title()),
+        Span::raw(clean(&line.text)),
+        Span::styled(" ", theme.selected()),
+    ]);
+    frame.render_widget(shown, room);
+    let (candidates, at) = line.candidates(app.screen);
+    if candidates.is_empty() {
+        return;
+    }
+    let height = (candidates.len() as u16)
+        .min(12)
+        .min(body.height.saturating_sub(2));
+    let area = Rect {
+        x: body.x,
+        y: body.bottom() - height - 2,
+        width: body.width.min(76),
+        height: height + 2,
+    };
+    let from = at.unwrap_or(0).saturating_sub(usize::from(height) - 1);
+    let rows = candidates.iter().enumerate().skip(from).take(height.into());
+    let lines: Vec<Line<'_>> = rows
+        .map(|(n, entry)| {
+            let style = if at == Some(n) {
+                theme.selected()
+            } else {
+                ratatui::style::Style::new()
+            };
+            Line::from(vec![
+                Span::styled(format!("{:<22}", entry.name), style),
+                Span::styled(entry.words, theme.dim()),
+            ])
+        })
+        .collect();
+    frame.render_widget(Clear, area);
+    frame.render_widget(Paragraph::new(lines).block(Block::bordered()), area);
 }
 
 fn draw_message(app: &App, frame: &mut Frame<'_>, area: Rect) {

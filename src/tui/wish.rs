@@ -6,7 +6,7 @@ use crate::protocol::{Answer, Command, IntakeReport, Outcome};
 use crate::records::{ClassEffort, mean_of_known};
 
 /// A command that a person wished for.
-pub(super) fn wish(command: Command) -> Effect {
+pub fn wish(command: Command) -> Effect {
     let words = match &command {
         Command::HandOut { case, .. } => format!("handing out {case}"),
         Command::Withdraw { case, .. } => format!("withdrawing {case}"),
@@ -31,7 +31,7 @@ pub(super) fn wish(command: Command) -> Effect {
 }
 
 /// What came of a wish, in words.
-pub(super) fn answer_words(wish: &str, answer: Answer) -> (Tone, String) {
+pub fn answer_words(wish: &str, answer: Answer) -> (Tone, String) {
     let text = match answer {
         Answer::Done(words) | Answer::Nothing(words) => words,
         Answer::HandedOut(out) => format!(

@@ -4,9 +4,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use jiff::Timestamp;
-use overtrace::imaging::{Grid, Plane, Slice};
+use overtrace::imaging::{Grid, Plane};
 use overtrace::protocol::{
-    Answer, Change, Command, EngineHandle, Event, Request, SliceRequest, SliceView, Snapshot,
+    Answer, CaseView, Change, Command, Drawing, EngineHandle, Event, Intensities, Request, Snapshot,
 };
 use overtrace::records::{
     Architecture, Case, CaseId, ClassEffort, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash,
@@ -225,49 +225,42 @@ pub fn with_correction(mut snapshot: Snapshot, case: &str) -> Snapshot {
     snapshot
 }
 
-/// A square of GM, 4 x 4, in a slice of 12 x 12, its left upper corner at (x, y).
-fn square(x: usize, y: usize) -> Slice<u8> {
-    let inside = |at: usize| (x..x + 4).contains(&(at % 12)) && (y..y + 4).contains(&(at / 12));
-    Slice {
-        width: 12,
-        height: 12,
-        pixels: (0..144).map(|at| if inside(at) { 2 } else { 0 }).collect(),
-    }
+/// A square of GM, 4 x 4, in each of nine coronal slices of 12 x 12, its left upper corner at (x, y).
+fn squares(x: usize, y: usize) -> Vec<u8> {
+    let inside = |i: usize, k: usize| (x..x + 4).contains(&i) && (y..y + 4).contains(&k);
+    let class = |at: usize| if inside(at % 12, at / (12 * 9)) { 2 } else { 0 };
+    (0..12 * 9 * 12).map(class).collect()
 }
 
-/// Slice `index` of a case that nobody has corrected: grey 100, GM predicted in the middle, the last row unsure.
-pub fn slice(case: &str, index: usize) -> SliceView {
-    slice_of(case, index, false)
+/// A case that nobody has corrected: grey 100, GM predicted in the middle, the uppermost row unsure; slice 5 of 9 most of all.
+pub fn view(case: &str) -> CaseView {
+    view_of(case, false)
 }
 
-/// Slice `index`; `corrected` moves the square of GM one pixel on.
-pub fn slice_of(case: &str, index: usize, corrected: bool) -> SliceView {
-    let flat = |value: u8| Slice {
-        width: 12,
-        height: 12,
-        pixels: vec![value; 144],
+/// The same; `corrected` moves the square of GM one pixel on.
+pub fn view_of(case: &str, corrected: bool) -> CaseView {
+    let grid = Grid::new([12, 9, 12], [1.0, 1.5, 1.0]);
+    let drawing = |voxels| Drawing {
+        model: ModelId(2),
+        voxels,
     };
-    let mut margin = flat(255);
-    margin.pixels[132..].fill(0);
-    SliceView {
+    let margins = (0..grid.len()).map(|at| if at / (12 * 9) == 11 { 0 } else { 255 });
+    CaseView {
         case: case_id(case),
+        grid,
         plane: Plane(1),
-        plane_name: "coronal".into(),
-        index,
-        slices: 9,
-        pixel_mm: [1.0, 1.0],
-        image: flat(100),
-        predicted: Some(square(4, 4)),
-        model: Some(ModelId(2)),
-        score_model: Some(ModelId(2)),
-        margin: Some(margin),
-        corrected: corrected.then(|| square(5, 4)),
-        effort: if corrected {
-            vec![effort(8, 8), effort(8, 6), effort(0, 0)]
-        } else {
-            Vec::new()
+        image: Intensities {
+            values: vec![100; grid.len()],
+            low: 0.0,
+            step: 1.0,
+            window: [0.0, 255.0],
         },
-        average_bvsb: Some(0.41),
+        predicted: Some(drawing(squares(4, 4))),
+        is_measured: corrected,
+        corrected: corrected.then(|| squares(5, 4)),
+        margins: Some(drawing(margins.collect())),
+        scores: (0..9).map(|n| if n == 4 { 0.41 } else { 0.9 }).collect(),
+        beside: None,
     }
 }
 
@@ -291,6 +284,14 @@ impl Bench {
     /// An app attached to `snapshot`, with the default keys.
     pub fn on(snapshot: Snapshot) -> Bench {
         Bench::with(snapshot, Keymap::preset("default").unwrap(), true)
+    }
+
+    /// The same, on the slices of `case`, which are here.
+    pub fn at(snapshot: Snapshot, view: CaseView) -> Bench {
+        let mut bench = Bench::on(snapshot);
+        bench.keys("enter");
+        bench.answer_case(view);
+        bench
     }
 
     pub fn with(snapshot: Snapshot, keymap: Keymap, colour: bool) -> Bench {
@@ -374,21 +375,22 @@ impl Bench {
         self.say(Event::Answer { request, result });
     }
 
-    fn newest_slice(&self) -> u64 {
-        let mut slices = self
+    fn newest_open(&self) -> u64 {
+        let mut opened = self
             .log
             .iter()
-            .filter(|request| matches!(request.command, Command::Slice(_)));
-        slices.next_back().expect("a slice was asked for").id
+            .filter(|request| matches!(request.command, Command::Open { .. }));
+        opened.next_back().expect("a case was asked for").id
     }
 
-    pub fn answer_slice(&mut self, view: SliceView) {
-        let (request, result) = (self.newest_slice(), Ok(Answer::Slice(Box::new(view))));
+    /// The engine answers the newest wish to open a case.
+    pub fn answer_case(&mut self, view: CaseView) {
+        let (request, result) = (self.newest_open(), Ok(Answer::Case(Box::new(view))));
         self.say(Event::Answer { request, result });
     }
 
-    pub fn refuse_slice(&mut self, why: &str) {
-        let (request, result) = (self.newest_slice(), Err(why.into()));
+    pub fn refuse_case(&mut self, why: &str) {
+        let (request, result) = (self.newest_open(), Err(why.into()));
         self.say(Event::Answer { request, result });
     }
 
@@ -402,7 +404,11 @@ impl Bench {
         let by_itself = |command: &Command| {
             matches!(
                 command,
-                Command::Attach | Command::Slice(_) | Command::Curve { .. }
+                Command::Attach
+                    | Command::Open { .. }
+                    | Command::Curve { .. }
+                    | Command::Journal { .. }
+                    | Command::Orders
             )
         };
         self.sent_all()
@@ -411,12 +417,13 @@ impl Bench {
             .collect()
     }
 
-    pub fn slice_requests(&self) -> Vec<SliceRequest> {
-        let slices = self.sent_all().into_iter().filter_map(|command| match command {
-            Command::Slice(request) => Some(request),
+    /// The cases that the engine was asked to open, and beside which model.
+    pub fn opened(&self) -> Vec<(String, Option<ModelId>)> {
+        let opened = self.sent_all().into_iter().filter_map(|command| match command {
+            Command::Open { case, beside } => Some((case.to_string(), beside)),
             _ => None,
         });
-        slices.collect()
+        opened.collect()
     }
 
     /// Runs until nothing is left to do, then draws.
@@ -447,6 +454,10 @@ impl Bench {
                 Effect::Paint(job) => {
                     let picture = paint(&job, &self.picker);
                     self.app.update(Msg::Painted(job, picture));
+                }
+                Effect::Profile(job) => {
+                    let profile = job.make();
+                    self.app.update(Msg::Profiled(job, profile));
                 }
                 Effect::Quit => self.quit = true,
                 Effect::Suspend | Effect::Redraw => {}

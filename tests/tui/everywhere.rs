@@ -9,7 +9,8 @@ use overtrace::tui::{Keymap, Screen};
 fn a_missed_change_attaches_anew_and_shows_what_it_brings() {
     let mut bench = Bench::on(project());
     bench.change_at(99, What::CaseImported, Vec::new());
-    assert_eq!(bench.sent_all(), [Command::Attach, Command::Attach]);
+    let attached = |command: &&Command| matches!(command, Command::Attach);
+    assert_eq!(bench.sent_all().iter().filter(attached).count(), 2);
     let mut fresh = project();
     fresh.project.model = Some(ModelId(7));
     fresh.seq = 99;

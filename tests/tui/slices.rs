@@ -1,125 +1,111 @@
-//! The slices: scrolling, layers, what was asked of the engine.
+//! The slices: moving through a case, layers, what was asked of the engine.
 
-use super::bench::{Bench, colour, project, slice, slice_of, with_correction};
-use overtrace::imaging::Plane;
+use super::bench::{Bench, colour, project, view, view_of, with_correction};
 use overtrace::records::{Row, What};
 use overtrace::tui::Keymap;
 use ratatui::style::Color;
 
 #[test]
-fn enter_opens_the_slices_and_keys_scroll_and_turn_the_volume() {
+fn enter_opens_the_case_at_its_most_uncertain_slice_and_keys_move_and_turn_it() {
     let mut bench = Bench::on(project());
     bench.keys("enter");
-    let asked = bench.slice_requests();
-    assert_eq!(
-        (asked.len(), asked[0].case.as_str(), asked[0].index),
-        (1, "unsure", None)
-    );
-    bench.answer_slice(slice("unsure", 4));
+    assert_eq!(bench.opened(), [("unsure".to_string(), None)]);
+    assert!(bench.screen().contains("opening the case"), "{}", bench.screen());
+    bench.answer_case(view("unsure"));
     let screen = bench.screen();
     assert!(screen.contains("unsure  coronal slice 5 of 9"), "{screen}");
     assert!(screen.contains("drawn by m2"), "{screen}");
     assert!(screen.contains("Avg BvSB 0.4100 by m2"), "{screen}");
-    bench.keys("j");
-    assert_eq!(bench.slice_requests().pop().unwrap().index, Some(5));
-    bench.answer_slice(slice("unsure", 5));
-    assert!(bench.screen().contains("slice 6 of 9"));
-    bench.keys("p");
-    let asked = bench.slice_requests().pop().unwrap();
-    assert_eq!((asked.plane, asked.index), (Some(Plane(2)), None));
+    for (keys, place) in [
+        ("j", "coronal slice 6 of 9"),
+        ("j j j j j", "coronal slice 9 of 9"),
+        ("k", "coronal slice 8 of 9"),
+        ("g g", "coronal slice 1 of 9"),
+        ("u", "coronal slice 5 of 9"),
+        ("p", "axial slice 7 of 12"),
+        ("p", "sagittal slice 7 of 12"),
+        ("p G", "coronal slice 9 of 9"),
+    ] {
+        bench.keys(keys);
+        assert!(
+            bench.screen().contains(place),
+            "{keys}: {place}\n{}",
+            bench.screen()
+        );
+    }
+    assert_eq!(bench.opened().len(), 1, "all of it was here");
 }
 
 #[test]
-fn while_a_slice_is_under_way_only_the_newest_wish_is_kept() {
+fn while_a_case_is_under_way_only_the_newest_wish_is_kept() {
     let mut bench = Bench::on(project());
-    bench.keys("enter");
-    bench.answer_slice(slice("unsure", 4));
     bench.keys("j");
     bench.keys("j");
-    bench.keys("j");
-    let asked: Vec<_> = bench
-        .slice_requests()
-        .iter()
-        .map(|request| request.index)
-        .collect();
-    assert_eq!(asked, [None, Some(5)], "6 and 7 wait");
-    bench.answer_slice(slice("unsure", 5));
-    let asked: Vec<_> = bench
-        .slice_requests()
-        .iter()
-        .map(|request| request.index)
-        .collect();
-    assert_eq!(asked, [None, Some(5), Some(7)], "6 is never asked for");
-    assert!(
-        bench.screen().contains("slice 6 of 9"),
-        "what came is shown under its own number"
+    assert_eq!(bench.opened(), [("unsure".to_string(), None)], "the preview's");
+    bench.answer_case(view("unsure"));
+    let opened = bench.opened();
+    assert_eq!(
+        opened[1..],
+        [("certain".to_string(), None)],
+        "middling is never asked for"
     );
+    bench.answer_case(view("certain"));
+    bench.keys("home enter");
+    assert_eq!(bench.opened().len(), 2, "the case before is still here");
+    assert!(bench.screen().contains("unsure  coronal slice 5 of 9"));
 }
 
 #[test]
-fn a_slice_of_a_case_that_was_left_is_dropped() {
+fn a_case_that_was_left_is_not_shown_under_another_name() {
     let mut bench = Bench::on(project());
-    bench.keys("enter");
-    bench.keys("n");
-    bench.answer_slice(slice("unsure", 4));
+    bench.keys("enter n");
+    bench.answer_case(view("unsure"));
     let screen = bench.screen();
     assert!(
-        screen.contains("middling") && screen.contains("reading the slice"),
+        screen.contains("middling") && screen.contains("opening the case"),
         "{screen}"
     );
-    assert_eq!(bench.slice_requests().pop().unwrap().case.as_str(), "middling");
-    bench.answer_slice(slice("middling", 2));
-    assert!(bench.screen().contains("middling  coronal slice 3 of 9"));
+    bench.answer_case(view("middling"));
+    assert!(bench.screen().contains("middling  coronal slice 5 of 9"));
 }
 
 #[test]
-fn a_slice_that_cannot_be_read_says_why_and_is_not_asked_for_again() {
+fn a_case_that_cannot_be_read_says_why_in_place_of_the_picture_and_is_not_asked_for_again() {
     let mut bench = Bench::on(project());
     bench.keys("enter");
-    bench.refuse_slice("reading the image of unsure: the gzip checksum is wrong");
+    bench.refuse_case("reading the image of unsure: the gzip checksum is wrong");
     assert!(bench.screen().contains("the gzip checksum is wrong"));
-    assert_eq!(bench.slice_requests().len(), 1);
+    bench.keys("j k");
+    assert_eq!(bench.opened().len(), 1);
     bench.keys("n");
-    assert_eq!(bench.slice_requests().len(), 2);
+    assert_eq!(bench.opened().len(), 2);
 }
 
 #[test]
-fn the_slice_is_still_there_after_a_look_at_the_queue() {
-    let mut bench = Bench::on(project());
-    bench.keys("enter");
-    bench.answer_slice(slice("unsure", 4));
-    bench.keys("1 2");
-    assert!(
-        bench.screen().contains("unsure  coronal slice 5 of 9"),
-        "{}",
-        bench.screen()
-    );
-    assert_eq!(bench.slice_requests().len(), 1);
-}
-
-#[test]
-fn the_overlay_goes_off_and_on_without_asking_the_engine() {
+fn layers_go_off_and_on_without_asking_the_engine() {
     let gm = colour(0x57, 0xc7, 0x85);
-    let mut bench = Bench::on(project());
-    bench.keys("enter");
-    bench.answer_slice(slice("unsure", 4));
+    let mut bench = Bench::at(project(), view("unsure"));
     assert!(bench.has_colour(gm), "contours of GM in GM's colour");
     bench.keys("o");
     assert!(!bench.has_colour(gm));
     assert!(bench.screen().contains("o overlay: off"), "{}", bench.screen());
     bench.keys("o c");
-    // 100 x 0.6 + GM's colour x 0.4
-    assert!(bench.has_colour(colour(95, 140, 113)), "filled");
-    bench.keys("c l");
-    assert!(!bench.has_colour(gm), "CSF alone");
-    assert_eq!(bench.slice_requests().len(), 1);
+    // Half of 100, half of GM's colour.
+    assert!(bench.has_colour(colour(94, 150, 117)), "filled");
+    bench.keys("c l l y");
+    assert!(bench.screen().contains(">G GM (hidden)"), "{}", bench.screen());
+    assert!(!bench.has_colour(gm));
+    bench.keys("y - - -");
+    assert!(bench.screen().contains(">G GM 70 %"), "{}", bench.screen());
+    assert!(!bench.has_colour(gm));
+    bench.keys("+ + +");
+    assert!(bench.has_colour(gm));
+    assert_eq!(bench.opened().len(), 1);
 }
 
 #[test]
 fn the_margin_map_shows_where_the_model_is_unsure() {
-    let mut bench = Bench::on(project());
-    bench.keys("enter");
-    bench.answer_slice(slice("unsure", 4));
+    let mut bench = Bench::at(project(), view("unsure"));
     // Margin 0 on grey 100: 0.15 x 100 + 0.85 x (255, 60, 200).
     let hot = colour(232, 66, 185);
     assert!(!bench.has_colour(hot));
@@ -129,11 +115,9 @@ fn the_margin_map_shows_where_the_model_is_unsure() {
 }
 
 #[test]
-fn after_hand_in_the_difference_is_dull_red_blue_and_yellow() {
+fn after_hand_in_the_difference_is_dull_red_blue_and_yellow_with_c_and_l() {
     let (common, predicted, corrected) = (colour(140, 60, 60), colour(60, 110, 255), colour(255, 220, 40));
-    let mut bench = Bench::on(with_correction(project(), "unsure"));
-    bench.keys("enter");
-    bench.answer_slice(slice_of("unsure", 4, true));
+    let mut bench = Bench::at(with_correction(project(), "unsure"), view_of("unsure", true));
     bench.keys("d");
     for (name, colour) in [
         ("common", common),
@@ -144,12 +128,10 @@ fn after_hand_in_the_difference_is_dull_red_blue_and_yellow() {
     }
     let screen = bench.screen();
     assert!(screen.contains("saved effort of m2"), "{screen}");
+    // The squares' rims are 12 pixels; moved by one, 6 of them lie on the other's rim.
+    assert!(screen.contains("GM        6   12  50 %  50 %"), "{screen}");
     assert!(
-        screen.contains("GM          75.0 %   50.0 %"),
-        "this slice 6 of 8, the case 4 of 8: {screen}"
-    );
-    assert!(
-        screen.contains("WM             n/a      n/a"),
+        screen.contains("WM        0    0   n/a   n/a"),
         "nothing to draw: {screen}"
     );
     bench.keys("d");
@@ -157,35 +139,132 @@ fn after_hand_in_the_difference_is_dull_red_blue_and_yellow() {
 }
 
 #[test]
-fn the_difference_of_a_case_without_a_mask_says_why_there_is_none() {
-    let mut bench = Bench::on(project());
-    bench.keys("enter");
-    bench.answer_slice(slice("unsure", 4));
+fn disagreements_are_gone_through_and_nothing_to_compare_says_so() {
+    let mut bench = Bench::at(project(), view("unsure"));
     bench.keys("d");
     assert!(
         bench
             .screen()
             .contains("once the case has a prediction and a mask")
     );
+    bench.keys("e");
+    assert!(
+        bench.screen().contains("nothing to disagree with"),
+        "{}",
+        bench.screen()
+    );
+    let mut other = view_of("unsure", true);
+    let (predicted, mut mask) = (other.predicted.clone().unwrap().voxels, vec![0; 0]);
+    mask.extend(&predicted);
+    // Voxel (0, 7, 0) alone: coronal slice 8.
+    mask[12 * 7] = 3;
+    other.corrected = Some(mask);
+    let mut bench = Bench::at(with_correction(project(), "unsure"), other);
+    for (keys, place) in [
+        ("e", "slice 8 of 9"),
+        ("g g E", "slice 8 of 9"),
+        ("e", "slice 8 of 9"),
+    ] {
+        bench.keys(keys);
+        assert!(bench.screen().contains(place), "{keys}\n{}", bench.screen());
+    }
 }
 
 #[test]
-fn a_hand_in_while_its_slice_is_open_fetches_the_slice_anew() {
-    let mut bench = Bench::on(project());
-    bench.keys("enter");
-    bench.answer_slice(slice("unsure", 4));
+fn three_cuts_share_a_crosshair_that_says_what_lies_under_it() {
+    let mut bench = Bench::at(project(), view("unsure"));
+    let line = colour(60, 220, 160);
+    assert!(!bench.has_colour(line));
+    bench.keys("v");
+    assert!(bench.has_colour(line));
+    let screen = bench.screen();
+    assert!(screen.contains("voxel 6 4 6, value 100"), "{screen}");
+    assert!(screen.contains("6.0 6.0 6.0 mm (RAS)"), "{screen}");
+    assert!(screen.contains("GM, margin 1.00"), "{screen}");
+    // The patient's right is on the left: i grows to the left.
+    bench.keys("H H K");
+    assert!(bench.screen().contains("voxel 8 4 7"), "{}", bench.screen());
+    assert!(
+        bench.screen().contains("background, margin 1.00"),
+        "{}",
+        bench.screen()
+    );
+}
+
+#[test]
+fn side_by_side_are_the_drawing_and_what_it_is_held_against() {
+    let mut snapshot = project();
+    let mut older = snapshot.models.values().next().unwrap().clone();
+    older.id = overtrace::records::ModelId(1);
+    snapshot.put(Row::Model(older));
+    let mut bench = Bench::at(snapshot, view("unsure"));
+    bench.keys("v v");
+    assert!(
+        bench.screen().contains("right: nothing; b shows another"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("b");
+    let beside = Some(overtrace::records::ModelId(1));
+    assert_eq!(bench.opened().pop(), Some(("unsure".to_string(), beside)));
+    let mut both = view("unsure");
+    both.beside = Some(overtrace::protocol::Drawing {
+        model: overtrace::records::ModelId(1),
+        voxels: vec![3; both.grid.len()],
+    });
+    bench.answer_case(both);
+    assert!(bench.screen().contains("right: m1"), "{}", bench.screen());
+    assert!(
+        bench.screen().contains("m1 WM"),
+        "under the crosshair: {}",
+        bench.screen()
+    );
+    bench.keys("b");
+    assert_eq!(bench.opened().len(), 2, "the case alone is still here");
+}
+
+#[test]
+fn contrast_zoom_and_colours_are_named_while_they_are_not_as_at_first() {
+    let mut bench = Bench::at(project(), view("unsure"));
+    let words =
+        |bench: &Bench, what: &str| assert!(bench.line(1).contains(what), "{what}\n{}", bench.screen());
+    bench.keys("o");
+    assert!(bench.has_colour(colour(100, 100, 100)));
+    bench.keys("]");
+    words(&bench, "window 13 to 242");
+    assert!(bench.has_colour(colour(97, 97, 97)), "(100 - 12.75) / 229.5");
+    bench.keys("W W");
+    words(&bench, "CT brain 0 to 80");
+    assert!(bench.has_colour(colour(255, 255, 255)));
+    bench.keys("C");
+    words(&bench, "inverted");
+    bench.keys("z z");
+    words(&bench, "zoom 2.2");
+    bench.keys("=");
+    assert!(!bench.line(1).contains("zoom"));
+}
+
+#[test]
+fn a_hand_in_while_its_case_is_open_opens_it_anew() {
+    let mut bench = Bench::at(project(), view("unsure"));
+    bench.keys("j");
     let after = with_correction(project(), "unsure");
     let correction = after.corrections.values().next().unwrap().clone();
     bench.change(What::CorrectionAccepted, vec![Row::Correction(correction)], None);
-    assert_eq!(bench.slice_requests().len(), 2);
-    assert_eq!(bench.slice_requests()[1].index, Some(4));
+    assert_eq!(bench.opened().len(), 2);
+    bench.answer_case(view_of("unsure", true));
+    assert!(
+        bench.screen().contains("slice 6 of 9"),
+        "where it was: {}",
+        bench.screen()
+    );
 }
 
 #[test]
 fn without_colour_letters_carry_the_classes() {
     let mut bench = Bench::with(project(), Keymap::preset("default").unwrap(), false);
     bench.keys("enter");
-    bench.answer_slice(slice("unsure", 4));
+    bench.answer_case(view("unsure"));
     let screen = bench.screen();
     assert!(screen.lines().any(|line| line.contains("GGG")), "{screen}");
     assert!(

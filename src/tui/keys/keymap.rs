@@ -447,7 +447,7 @@ mod tests {
     #[test]
     fn the_readme_table_has_a_line_for_each_action_of_each_screen() {
         let table = key_table("default").unwrap();
-        assert!(table.contains("| all | `q` `ctrl-c` | `quit` | leave overtrace |\n"));
+        assert!(table.contains("| all | `Q` `ctrl-c` | `quit` | leave overtrace |\n"));
         assert!(table.contains("| queue | `g g` `home` | `first_case` |"));
         assert!(table.contains("| slices | `h` | `hand_out` |"));
     }

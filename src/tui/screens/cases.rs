@@ -11,8 +11,8 @@ use crate::tui::text::{clean, percent};
 pub enum Step {
     /// A question first.
     Ask(Prompt),
-    /// A wish to the engine.
-    Send(Command),
+    /// Wishes to the engine.
+    Send(Vec<Command>),
 }
 
 /// The oldest file that waits for a decision on `case`.
@@ -20,11 +20,54 @@ pub fn held<'a>(snapshot: &'a Snapshot, case: &CaseId) -> Option<&'a HeldFile> {
     snapshot.waiting().find(|held| held.case == *case)
 }
 
-/// What `action` leads to for `case`; `who` is the account of the person at the keys.
+/// What `action` leads to for `cases`; `who` is the account of the person at the keys. Of several, those that it can be
+/// done to, in one question.
 ///
 /// # Errors
 /// Why it cannot be done now, in words.
-pub fn act(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> Result<Step, String> {
+pub fn act(action: Action, snapshot: &Snapshot, cases: &[CaseId], who: &str) -> Result<Step, String> {
+    let [case] = cases else {
+        return act_on_all(action, snapshot, cases, who);
+    };
+    act_on_one(action, snapshot, case, who)
+}
+
+fn act_on_all(action: Action, snapshot: &Snapshot, cases: &[CaseId], who: &str) -> Result<Step, String> {
+    let (mut prompts, mut commands, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    for case in cases {
+        match act_on_one(action, snapshot, case, who) {
+            Ok(Step::Ask(prompt)) => prompts.push(prompt),
+            Ok(Step::Send(more)) => commands.extend(more),
+            Err(why) => left_out.push(why),
+        }
+    }
+    let done = prompts.len() + commands.len();
+    if done == 0 {
+        return Err(match left_out.as_slice() {
+            [] => "no case is selected".into(),
+            [first, ..] => format!("none of the {} marked cases: {first}", cases.len()),
+        });
+    }
+    let mut lines = Vec::new();
+    if let Some(first) = left_out.first() {
+        lines.push(format!("{} are left out: {first}", left_out.len()));
+    }
+    let words = match action {
+        Action::HandOut => "hand out to",
+        Action::Withdraw => "withdraw, because",
+        Action::AcceptHeld => "accept what is held",
+        Action::RefuseHeld => "refuse what is held, because",
+        Action::NoteMinutes => "minutes at work on each",
+        Action::ExcludeCase => "exclude, because",
+        _ => "include",
+    };
+    match Prompt::joined(format!("{done} cases: {words}"), lines, prompts) {
+        Some(prompt) => Ok(Step::Ask(prompt)),
+        None => Ok(Step::Send(commands)),
+    }
+}
+
+fn act_on_one(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> Result<Step, String> {
     let row: &Case = snapshot
         .cases
         .get(case)
@@ -120,7 +163,7 @@ pub fn act(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> Res
             )
         }
         Action::IncludeCase => match row.excluded {
-            Some(_) => Ok(Step::Send(Command::Include { case: case.clone() })),
+            Some(_) => Ok(Step::Send(vec![Command::Include { case: case.clone() }])),
             None => Err(format!("{case} is not excluded")),
         },
         other => Err(format!("{} does nothing to a case", other.entry().name)),

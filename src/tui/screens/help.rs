@@ -10,6 +10,8 @@ pub struct Help {
     pub cursor: Cursor,
     /// The screen that help was asked on; its keys come first.
     pub from: Screen,
+    /// What its lines are narrowed by.
+    pub search: String,
 }
 
 impl Default for Help {
@@ -17,6 +19,7 @@ impl Default for Help {
         Help {
             cursor: Cursor::default(),
             from: Screen::Queue,
+            search: String::new(),
         }
     }
 }
@@ -33,6 +36,27 @@ pub enum HelpLine {
 }
 
 impl Help {
+    /// Opens it for a screen.
+    pub fn open(&mut self, from: Screen) {
+        *self = Help {
+            from,
+            ..Help::default()
+        };
+    }
+
+    /// Shows only the lines with `text`.
+    pub fn search(&mut self, text: &str) {
+        self.search = text.to_string();
+        self.cursor = Cursor::default();
+    }
+
+    /// Shows all lines again; whether some were not.
+    pub fn widen(&mut self) -> bool {
+        let had = !self.search.is_empty();
+        self.search("");
+        had
+    }
+
     /// Moves the window; `page` is its height, `len` the number of lines.
     pub fn act(&mut self, action: Action, count: Option<usize>, page: usize, len: usize) {
         let times = count.unwrap_or(1) as isize;
@@ -60,6 +84,8 @@ impl Help {
                 } else {
                     !entry.action.is_global() && entry.action.is_on(screen)
                 };
+                let search = self.search.to_lowercase();
+                let is_like = |text: &str| text.to_lowercase().contains(&search);
                 if here {
                     let keys = keymap.keys_of(screen, entry.action);
                     let keys = if keys.is_empty() {
@@ -67,7 +93,9 @@ impl Help {
                     } else {
                         keys.join("  ")
                     };
-                    lines.push(HelpLine::Key(keys, entry.name, entry.words));
+                    if is_like(&keys) || is_like(entry.name) || is_like(entry.words) {
+                        lines.push(HelpLine::Key(keys, entry.name, entry.words));
+                    }
                 }
             }
             lines.push(HelpLine::Gap);

@@ -1,47 +1,204 @@
-//! The queue's state: the rows as of the last frame, and which case is selected.
+//! The queue's state: its rows, which of them are shown and in which order, and which one is selected.
+//!
+//! Rows are made once and then kept up case by case, so that a change costs no more than putting the order right.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+
+use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
+use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 use crate::protocol::{QueueRow, Snapshot};
 use crate::records::CaseId;
 use crate::tui::keys::Action;
 use crate::tui::list::Cursor;
 
+/// What the queue can be sorted by; the columns of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Column {
+    /// Place in the ranking.
+    #[default]
+    Rank,
+    /// Name.
+    Case,
+    /// Score.
+    Score,
+    /// Where it is.
+    Status,
+    /// What its correction would save.
+    Expected,
+    /// Volume of a class, counted from 0 without background.
+    Volume(usize),
+    /// The model that predicted the volumes.
+    VolumeModel,
+    /// Mean saved effort.
+    Saved,
+    /// Saved effort of a class.
+    ClassSaved(usize),
+    /// How long it has been here.
+    Age,
+}
+
 /// The queue screen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
-    pub rows: Vec<QueueRow>,
+    rows: Vec<QueueRow>,
+    /// Where each case's row is.
+    places: HashMap<CaseId, u32>,
+    /// Rows that are shown, in their order.
+    shown: Vec<u32>,
+    /// What the rows are sorted by, and whether the other way round.
+    pub sort: (Column, bool),
+    /// What the rows are narrowed by.
+    pub filter: String,
+    marked: HashSet<CaseId>,
     pub cursor: Cursor,
+    /// The preview is wanted.
+    pub has_preview: bool,
     /// Characters in the longest name, for the width of its column.
     pub longest_name: usize,
     /// The largest score, for the length of the bars.
     pub largest_score: f64,
+    /// Number of classes, background left out.
+    classes: usize,
     /// The selected case by name: the order may change under it.
     case: Option<CaseId>,
 }
 
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            rows: Vec::new(),
+            places: HashMap::new(),
+            shown: Vec::new(),
+            sort: (Column::Rank, false),
+            filter: String::new(),
+            marked: HashSet::new(),
+            cursor: Cursor::default(),
+            has_preview: true,
+            longest_name: 0,
+            largest_score: 0.0,
+            classes: 0,
+            case: None,
+        }
+    }
+}
+
 impl Queue {
-    /// Makes the rows anew and finds the selected case among them.
+    /// Makes the rows anew.
     pub fn refresh(&mut self, snapshot: &Snapshot) {
-        self.rows = snapshot.queue();
+        self.rows = snapshot.queue_rows();
+        self.places = (0..)
+            .zip(&self.rows)
+            .map(|(at, row)| (row.case.clone(), at))
+            .collect();
+        self.marked.retain(|case| snapshot.cases.contains_key(case));
+        self.classes = snapshot.settings.labels.0.len();
+        self.measure();
+        self.arrange();
+    }
+
+    /// Makes the rows of some cases anew.
+    pub fn patch(&mut self, snapshot: &Snapshot, cases: &HashSet<CaseId>) {
+        for case in cases {
+            let Some(row) = snapshot.queue_row(case) else {
+                continue;
+            };
+            match self.places.get(case) {
+                Some(&at) => self.rows[at as usize] = row,
+                None => {
+                    self.places.insert(case.clone(), self.rows.len() as u32);
+                    self.rows.push(row);
+                }
+            }
+        }
+        // A case that has gone moves everybody behind it up.
+        self.rows.iter_mut().for_each(|row| row.rank = None);
+        for (rank, scored) in (1..).zip(snapshot.ranked()) {
+            if let Some(&at) = self.places.get(&scored.case) {
+                self.rows[at as usize].rank = Some(rank);
+            }
+        }
+        self.measure();
+        self.arrange();
+    }
+
+    fn measure(&mut self) {
         let names = self.rows.iter().map(|row| row.case.as_str().len());
         self.longest_name = names.max().unwrap_or(0);
         self.largest_score = self.rows.iter().filter_map(|row| row.score).fold(0.0, f64::max);
-        if let Some(at) = self
-            .case
-            .as_ref()
-            .and_then(|case| self.rows.iter().position(|row| row.case == *case))
-        {
+    }
+
+    /// Finds out which rows are shown, and their order.
+    fn arrange(&mut self) {
+        let mut matcher = Matcher::new(Config::DEFAULT);
+        let pattern = Pattern::new(
+            &self.filter,
+            CaseMatching::Smart,
+            Normalization::Smart,
+            AtomKind::Fuzzy,
+        );
+        let mut text = String::new();
+        let mut letters = Vec::new();
+        let rows = &self.rows;
+        self.shown = (0..rows.len() as u32)
+            .filter(|&at| {
+                if self.filter.is_empty() {
+                    return true;
+                }
+                let row = &rows[at as usize];
+                text.clear();
+                text.extend([row.case.as_str(), " ", row.status.word(), " ", row.status.note()]);
+                pattern
+                    .score(Utf32Str::new(&text, &mut letters), &mut matcher)
+                    .is_some()
+            })
+            .collect();
+        let (column, reverse) = self.sort;
+        let by = |a: &u32, b: &u32| {
+            let (a, b) = (&rows[*a as usize], &rows[*b as usize]);
+            // Whichever way round, what is not known comes last, and equals stay by rank and name.
+            compare(column, reverse, a, b)
+                .then_with(|| known_first(a.rank, b.rank, false, Ord::cmp))
+                .then_with(|| a.case.cmp(&b.case))
+        };
+        self.shown.sort_by(by);
+        self.find();
+    }
+
+    /// Finds the selected case among the rows shown; another one takes its place where it is not.
+    fn find(&mut self) {
+        let at = self.case.as_ref().and_then(|case| {
+            let place = self.places.get(case)?;
+            self.shown.iter().position(|at| at == place)
+        });
+        if let Some(at) = at {
             self.cursor.selected = at;
         }
         self.step(0);
     }
 
+    /// Brings the selected row into the window.
+    pub fn settle(&mut self, page: usize) {
+        self.cursor.settle(self.shown.len(), page);
+    }
+
     /// Moves the selection by `steps`.
-    pub fn step(&mut self, steps: isize) {
-        self.cursor.step(steps, self.rows.len());
+    fn step(&mut self, steps: isize) {
+        self.cursor.step(steps, self.shown.len());
         self.case = self.selected().map(|row| row.case.clone());
     }
 
-    /// Moves the selection; `page` is the height of the list.
+    /// Moves around the end.
+    fn turn(&mut self, steps: isize) {
+        let len = self.shown.len() as isize;
+        if len > 0 {
+            self.cursor.selected = (self.cursor.selected as isize + steps).rem_euclid(len) as usize;
+            self.step(0);
+        }
+    }
+
+    /// Moves the selection, or changes what is shown; `page` is the height of the list.
     pub fn act(&mut self, action: Action, count: Option<usize>, page: usize) {
         let times = count.unwrap_or(1) as isize;
         match action {
@@ -55,12 +212,166 @@ impl Queue {
                 self.cursor.selected = 0;
                 self.step(count.map_or(isize::MAX, |line| line as isize - 1));
             }
+            Action::NextMatch => self.turn(times),
+            Action::PreviousMatch => self.turn(-times),
+            Action::SortNext => self.sort_by(times),
+            Action::SortPrevious => self.sort_by(-times),
+            Action::SortReverse => {
+                self.sort.1 = !self.sort.1;
+                self.arrange();
+            }
+            Action::ToggleMark => {
+                if let Some(case) = self.selected().map(|row| row.case.clone()) {
+                    if !self.marked.remove(&case) {
+                        self.marked.insert(case);
+                    }
+                    self.step(1);
+                }
+            }
+            Action::MarkAll => {
+                let shown: Vec<CaseId> = self
+                    .window(0..self.shown.len())
+                    .map(|(_, row)| row.case.clone())
+                    .collect();
+                if shown.iter().all(|case| self.marked.contains(case)) {
+                    self.marked.retain(|case| !shown.contains(case));
+                } else {
+                    self.marked.extend(shown);
+                }
+            }
+            Action::TogglePreview => self.has_preview = !self.has_preview,
             _ => {}
         }
     }
 
-    /// The row that keys act on.
+    /// Every column, in the order of the table.
+    pub fn columns(&self) -> Vec<Column> {
+        let mut columns = vec![
+            Column::Rank,
+            Column::Case,
+            Column::Score,
+            Column::Status,
+            Column::Expected,
+        ];
+        columns.extend((0..self.classes).map(Column::Volume));
+        columns.extend([Column::VolumeModel, Column::Saved]);
+        columns.extend((0..self.classes).map(Column::ClassSaved));
+        columns.push(Column::Age);
+        columns
+    }
+
+    fn sort_by(&mut self, steps: isize) {
+        let columns = self.columns();
+        let at = columns
+            .iter()
+            .position(|column| *column == self.sort.0)
+            .unwrap_or(0);
+        let next = (at as isize + steps).rem_euclid(columns.len() as isize) as usize;
+        self.sort = (columns[next], false);
+        self.arrange();
+    }
+
+    /// Shows only the rows that are like `text`.
+    pub fn filter(&mut self, text: &str) {
+        if self.filter != text {
+            self.filter = text.to_string();
+            self.arrange();
+        }
+    }
+
+    /// Shows one kind of narrowing less: the filter, then the marks; whether there was one.
+    pub fn widen(&mut self) -> bool {
+        if !self.filter.is_empty() {
+            self.filter("");
+            return true;
+        }
+        self.unmark()
+    }
+
+    /// Takes every mark away; whether there was one.
+    pub fn unmark(&mut self) -> bool {
+        let had = !self.marked.is_empty();
+        self.marked.clear();
+        had
+    }
+
+    /// Rows shown.
+    pub fn len(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// Rows in all.
+    pub fn all(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Cases marked.
+    pub fn marked(&self) -> usize {
+        self.marked.len()
+    }
+
+    /// Whether a case is marked.
+    pub fn is_marked(&self, case: &CaseId) -> bool {
+        self.marked.contains(case)
+    }
+
+    /// Some of the rows shown, each with its place.
+    pub fn window(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, &QueueRow)> {
+        range.map(|at| (at, &self.rows[self.shown[at] as usize]))
+    }
+
+    /// The row that keys act on where none is marked.
     pub fn selected(&self) -> Option<&QueueRow> {
-        self.rows.get(self.cursor.selected)
+        self.shown
+            .get(self.cursor.selected)
+            .map(|&at| &self.rows[at as usize])
+    }
+
+    /// The cases that keys act on: the marked ones in the order shown, otherwise the selected one.
+    pub fn chosen(&self) -> Vec<CaseId> {
+        if self.marked.is_empty() {
+            return self.selected().map(|row| row.case.clone()).into_iter().collect();
+        }
+        let mut chosen: Vec<CaseId> = self.marked.iter().cloned().collect();
+        chosen.sort_by_key(|case| {
+            self.places
+                .get(case)
+                .map(|&at| (self.rows[at as usize].rank.is_none(), self.rows[at as usize].rank))
+        });
+        chosen
+    }
+}
+
+fn known_first<T>(a: Option<T>, b: Option<T>, reverse: bool, by: impl Fn(&T, &T) -> Ordering) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) if reverse => by(&b, &a),
+        (Some(a), Some(b)) => by(&a, &b),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    }
+}
+
+fn compare(column: Column, reverse: bool, a: &QueueRow, b: &QueueRow) -> Ordering {
+    let number = |of: fn(&QueueRow, usize) -> Option<f64>, at: usize| {
+        known_first(of(a, at), of(b, at), reverse, f64::total_cmp)
+    };
+    match column {
+        Column::Rank => {
+            // Ranked cases, the other unlabelled ones, the rest.
+            let place = |row: &QueueRow| (row.rank.is_none(), row.pool != crate::records::Pool::Unlabelled);
+            place(a)
+                .cmp(&place(b))
+                .then_with(|| known_first(a.rank, b.rank, reverse, Ord::cmp))
+        }
+        Column::Case => known_first(Some(&a.case), Some(&b.case), reverse, Ord::cmp),
+        Column::Score => number(|row, _| row.score, 0),
+        Column::Status => known_first(Some(a.status.word()), Some(b.status.word()), reverse, Ord::cmp),
+        Column::Expected => number(|row, _| row.expected_effort, 0),
+        Column::Volume(class) => number(|row, class| row.class_ml.get(class).copied(), class),
+        Column::VolumeModel => known_first(a.volume_model, b.volume_model, reverse, Ord::cmp),
+        Column::Saved => number(|row, _| row.mean_saved_effort(), 0),
+        Column::ClassSaved(class) => {
+            number(|row, class| row.saved_effort.get(class).copied().flatten(), class)
+        }
+        Column::Age => known_first(Some(a.added_at), Some(b.added_at), reverse, Ord::cmp),
     }
 }

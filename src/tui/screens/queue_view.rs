@@ -6,16 +6,17 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Table, Wrap};
 
 use super::cases;
+use super::queue::Column;
 use crate::protocol::{QueueRow, Snapshot, Status};
 use crate::settings::{Pixels, Strategy};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout;
-use crate::tui::text::{age, clean, dice, percent};
-use crate::tui::view::cut;
+use crate::tui::text::{age, clean, cut, dice, percent};
 
-/// A column: its header, its width, how little it matters, and what it says of a row.
-struct Column<'a> {
+/// How a column is shown: its header, its width, how little it matters, and what it says of a row.
+struct Shown<'a> {
+    column: Column,
     head: String,
     width: u16,
     /// Columns with the highest number go first when there is no room.
@@ -25,38 +26,93 @@ struct Column<'a> {
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.setup.theme;
-    let [title, header, list, details] = layout::queue(body);
-    frame.render_widget(title_line(app, snapshot), title);
-    let columns = columns(app, snapshot, body.width);
-    let widths = || columns.iter().map(|column| Constraint::Length(column.width));
-    let heads = Row::new(columns.iter().map(|column| column.head.clone())).style(theme.title());
-    frame.render_widget(Table::new([heads], widths()), header);
     let queue = &app.queue;
-    let window = queue.cursor.window(queue.rows.len(), list.height.into());
-    let rows = queue.rows[window.clone()].iter().zip(window).map(|(row, at)| {
+    let areas = layout::queue(body, queue.has_preview);
+    frame.render_widget(title_line(app, snapshot), areas.title);
+    let columns = columns(app, snapshot, areas.list.width.saturating_sub(2));
+    let widths = || {
+        let sign = std::iter::once(Constraint::Length(1));
+        sign.chain(columns.iter().map(|column| Constraint::Length(column.width)))
+    };
+    let heads = columns.iter().map(|column| {
+        let sign = match queue.sort {
+            (sorted, false) if sorted == column.column => "^",
+            (sorted, true) if sorted == column.column => "v",
+            _ => "",
+        };
+        format!("{}{sign}", column.head)
+    });
+    let heads = Row::new(std::iter::once(String::new()).chain(heads)).style(theme.title());
+    frame.render_widget(Table::new([heads], widths()), areas.header);
+    let window = queue.cursor.window(queue.len(), areas.list.height.into());
+    let rows = queue.window(window).map(|(at, row)| {
+        let is_marked = queue.is_marked(&row.case);
+        let sign = if is_marked { "*".to_string() } else { String::new() };
         let cells = columns
             .iter()
             .map(|column| cut(&(column.cell)(row), column.width.into()));
         let style = match row.status {
             _ if at == queue.cursor.selected => theme.selected(),
+            _ if is_marked => theme.title(),
             Status::Held { .. } => theme.warn(),
             Status::Excluded { .. } => theme.dim(),
             _ => ratatui::style::Style::new(),
         };
-        Row::new(cells.collect::<Vec<_>>()).style(style)
+        Row::new(std::iter::once(sign).chain(cells).collect::<Vec<_>>()).style(style)
     });
-    frame.render_widget(Table::new(rows, widths()), list);
-    if queue.rows.is_empty() {
-        let words = "no case yet; `overtrace import` takes images in";
-        frame.render_widget(Line::raw(words).centered(), list);
+    frame.render_widget(Table::new(rows, widths()), areas.list);
+    if queue.len() == 0 {
+        let words = match queue.all() {
+            0 => "no case yet; `overtrace import` takes images in".to_string(),
+            all => format!("none of {all} cases is like {:?}", clean(&queue.filter)),
+        };
+        frame.render_widget(Line::raw(words).centered(), areas.list);
     }
     if let Some(row) = queue.selected() {
-        draw_details(app, snapshot, row, frame, details);
+        draw_details(app, snapshot, row, frame, areas.details);
+    }
+    if let Some(area) = areas.preview {
+        draw_preview_words(app, frame, area);
     }
 }
 
-/// What the order is: made how and by which model, whether that is the current one, and over which pixels.
+/// What the preview shows, above its picture; or why it shows nothing.
+fn draw_preview_words(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let theme = &app.setup.theme;
+    let preview = &app.preview;
+    if let Some(why) = preview.wanted().and_then(|wanted| app.views.problem(wanted)) {
+        let words = Paragraph::new(why.to_string())
+            .style(theme.error())
+            .wrap(Wrap { trim: true });
+        frame.render_widget(words, area);
+    }
+}
+
+/// What the list shows: how many of how many, how many marked, and what the order is.
 fn title_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
+    let theme = &app.setup.theme;
+    let queue = &app.queue;
+    let mut line = order_line(app, snapshot);
+    if !queue.filter.is_empty() {
+        let words = format!(
+            " {} of {} like {:?} ",
+            queue.len(),
+            queue.all(),
+            clean(&queue.filter)
+        );
+        line.spans.insert(0, Span::styled(words, theme.warn()));
+    }
+    if queue.marked() > 0 {
+        line.spans.insert(
+            0,
+            Span::styled(format!(" {} marked ", queue.marked()), theme.title()),
+        );
+    }
+    line
+}
+
+/// What the order is: made how and by which model, whether that is the current one, and over which pixels.
+fn order_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
     let theme = &app.setup.theme;
     let Some(ranking) = snapshot.ranking() else {
         return Line::styled(" not ranked yet", theme.dim());
@@ -125,81 +181,105 @@ fn status_words(app: &App, status: &Status) -> String {
     }
 }
 
-fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Column<'a>> {
+fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Shown<'a>> {
     let labels = &snapshot.settings.labels.0;
-    let column = |head: String, width: u16, spare, cell: Box<dyn Fn(&QueueRow) -> String + 'a>| Column {
-        width: width.max(head.chars().count() as u16),
-        head,
-        spare,
-        cell,
-    };
-    let case_width = app.queue.longest_name.clamp(6, 24) as u16;
     let largest = app.queue.largest_score;
-    let mut columns = vec![
-        column(
-            "#".into(),
-            5,
-            0,
-            Box::new(|row| row.rank.map_or_else(|| "-".into(), |rank| rank.to_string())),
-        ),
-        column("case".into(), case_width, 0, Box::new(|row| row.case.to_string())),
-        column(
-            score_head(snapshot),
-            14,
-            0,
-            Box::new(move |row| {
-                known_score(row)
-                    .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, largest)))
-            }),
-        ),
-    ];
-    columns.push(column(
-        "status".into(),
-        19,
-        0,
-        Box::new(|row| status_words(app, &row.status)),
-    ));
-    for (at, label) in labels.iter().enumerate() {
-        let ml = move |row: &QueueRow| {
-            row.class_ml
-                .get(at)
-                .map_or_else(String::new, |ml| format!("{ml:.1}"))
-        };
-        columns.push(column(
-            cut(&format!("{} ml", clean(&label.name)), 10),
-            7,
-            2,
-            Box::new(ml),
-        ));
-    }
-    let by = |row: &QueueRow| {
-        row.volume_model
-            .map_or_else(String::new, |model| model.to_string())
-    };
-    columns.push(column("by".into(), 4, 2, Box::new(by)));
-    let mean = |row: &QueueRow| {
-        if row.saved_effort.is_empty() {
-            String::new()
-        } else {
-            percent(row.mean_saved_effort())
+    let label =
+        move |at: usize, word: &str, room: usize| cut(&format!("{} {word}", clean(&labels[at].name)), room);
+    let one = |column: Column| -> Shown<'a> {
+        let (head, width, spare, cell): (String, usize, u8, Box<dyn Fn(&QueueRow) -> String + 'a>) =
+            match column {
+                Column::Rank => (
+                    "#".into(),
+                    5,
+                    0,
+                    Box::new(|row| row.rank.map_or_else(|| "-".into(), |rank| rank.to_string())),
+                ),
+                Column::Case => (
+                    "case".into(),
+                    app.queue.longest_name.clamp(6, 24),
+                    0,
+                    Box::new(|row| row.case.to_string()),
+                ),
+                Column::Score => (
+                    score_head(snapshot),
+                    14,
+                    0,
+                    Box::new(move |row| {
+                        known_score(row)
+                            .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, largest)))
+                    }),
+                ),
+                Column::Status => (
+                    "status".into(),
+                    19,
+                    0,
+                    Box::new(|row| status_words(app, &row.status)),
+                ),
+                Column::Expected => (
+                    "expect".into(),
+                    7,
+                    1,
+                    Box::new(|row| {
+                        row.expected_effort
+                            .map_or_else(String::new, |saved| format!("~{:.0} %", 100.0 * saved))
+                    }),
+                ),
+                Column::Volume(at) => (
+                    label(at, "ml", 10),
+                    7,
+                    3,
+                    Box::new(move |row| {
+                        row.class_ml
+                            .get(at)
+                            .map_or_else(String::new, |ml| format!("{ml:.1}"))
+                    }),
+                ),
+                Column::VolumeModel => (
+                    "by".into(),
+                    4,
+                    3,
+                    Box::new(|row| {
+                        row.volume_model
+                            .map_or_else(String::new, |model| model.to_string())
+                    }),
+                ),
+                Column::Saved => (
+                    "saved".into(),
+                    7,
+                    2,
+                    Box::new(|row| {
+                        if row.saved_effort.is_empty() {
+                            String::new()
+                        } else {
+                            percent(row.mean_saved_effort())
+                        }
+                    }),
+                ),
+                Column::ClassSaved(at) => (
+                    label(at, "saved", 12),
+                    7,
+                    4,
+                    Box::new(move |row| {
+                        row.saved_effort
+                            .get(at)
+                            .map_or_else(String::new, |share| percent(*share))
+                    }),
+                ),
+                Column::Age => ("age".into(), 8, 1, Box::new(|row| age(row.added_at, app.now))),
+            };
+        Shown {
+            column,
+            // Room for the sign of the order.
+            width: width.max(head.chars().count() + 1) as u16,
+            head,
+            spare,
+            cell,
         }
     };
-    columns.push(column("saved".into(), 7, 1, Box::new(mean)));
-    for (at, label) in labels.iter().enumerate() {
-        let saved = move |row: &QueueRow| {
-            row.saved_effort
-                .get(at)
-                .map_or_else(String::new, |share| percent(*share))
-        };
-        columns.push(column(
-            cut(&format!("{} saved", clean(&label.name)), 12),
-            7,
-            3,
-            Box::new(saved),
-        ));
-    }
+    let mut columns: Vec<Shown<'a>> = app.queue.columns().into_iter().map(one).collect();
     // One column of a kind alone would mislead: the kind goes as a whole.
-    let width = |columns: &[Column<'_>]| columns.iter().map(|column| column.width + 1).sum::<u16>();
+    let width = |columns: &[Shown<'_>]| columns.iter().map(|column| column.width + 1).sum::<u16>();
     while width(&columns) > room + 1 {
         let Some(spare) = columns
             .iter()

@@ -46,6 +46,12 @@ impl Rounds {
         self.looks_back = self.cursor.selected + 1 < len;
     }
 
+    /// Selects the round at a place.
+    pub fn select(&mut self, at: usize, len: usize) {
+        self.cursor.selected = at;
+        self.looks_back = at + 1 < len;
+    }
+
     /// The selected round.
     pub fn selected<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Round> {
         snapshot.rounds.values().nth(self.cursor.selected)

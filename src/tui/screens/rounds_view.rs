@@ -12,8 +12,8 @@ use crate::records::{ClassEffort, EpochReport, Round, RoundState, mean_of_known}
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout;
-use crate::tui::text::{age, clean, dice, percent, span};
-use crate::tui::view::{activity_words, cut, seconds_left};
+use crate::tui::text::{age, clean, cut, dice, percent, span};
+use crate::tui::view::{activity_words, seconds_left};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let [title, header, list, classes, activity, charts] = layout::rounds(body);

@@ -1,53 +1,90 @@
-//! The slices' state: which slice is wanted, which one is here, which layers are on.
+//! The slices' state: which case is looked at, where the crosshair stands, which layers are on.
 //!
-//! Requests follow the wish: at most one is under way, and when its answer comes and another slice is wanted by
-//! then, that one is asked for next; those in between never are.
+//! The case is here as a whole, so moving through it asks nobody. Pictures and the profile are made elsewhere, one at a
+//! time each; what was wanted in between is never made.
 
 use std::sync::Arc;
 
 use ratatui::layout::Size;
 
+use super::views::{Views, Wanted};
 use crate::imaging::Plane;
-use crate::protocol::{SliceRequest, SliceView, Snapshot};
-use crate::records::{CaseId, Row};
+use crate::protocol::{CaseView, Snapshot};
+use crate::records::{CaseId, ModelId};
 use crate::tui::keys::Action;
-use crate::tui::picture::{Look, PaintJob, Picture, Turn};
+use crate::tui::picture::{Look, PRESETS, PaintJob, Picture, Profile, ProfileJob, Seen, Source, Turn, Zoom};
 use crate::tui::text::letters;
 use crate::tui::theme::Palette;
+
+/// How slices share the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Arrangement {
+    /// One cut.
+    #[default]
+    One,
+    /// All three.
+    Three,
+    /// One cut twice: as drawn, and what it is held against.
+    Beside,
+}
+
+impl Arrangement {
+    /// The next one.
+    fn next(self) -> Arrangement {
+        match self {
+            Arrangement::One => Arrangement::Three,
+            Arrangement::Three => Arrangement::Beside,
+            Arrangement::Beside => Arrangement::One,
+        }
+    }
+}
+
+/// A picture's place among those on the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pane {
+    /// Its cut.
+    pub plane: Plane,
+    /// Whose label map.
+    pub source: Source,
+}
+
+/// Most pictures on the screen at a time.
+const PANES: usize = 3;
 
 /// The slices screen.
 #[derive(Debug, Default)]
 pub struct Slices {
-    /// What the person wants to see.
-    pub wanted: Option<SliceRequest>,
-    /// What the engine was asked for and has not answered.
-    asked: Option<SliceRequest>,
-    /// The slice that is here does not show what is stored by now.
-    outdated: bool,
-    /// The slice that is here; always one of the wanted case.
-    pub view: Option<Arc<SliceView>>,
-    /// Why there is none.
-    pub problem: Option<String>,
+    wanted: Option<Wanted>,
+    /// The case that is here; always the wanted one.
+    pub view: Option<Arc<CaseView>>,
+    /// The crosshair's voxel.
+    pub at: [usize; 3],
+    /// The cut that keys move through; the project's own at first.
+    pub plane: Option<Plane>,
+    /// How slices share the screen.
+    pub arrangement: Arrangement,
     /// Which layers are on.
     pub look: Look,
-    /// The picture that is here, and what it was made from.
-    pub picture: Option<(Arc<PaintJob>, Picture)>,
-    /// The picture that is being made.
+    /// The class that keys act on; all when `None`.
+    pub class: Option<u8>,
+    /// How far in.
+    pub zoom: Zoom,
+    /// The profile that is here, and what it was made from.
+    pub profile: Option<(ProfileJob, Profile)>,
+    profiling: Option<ProfileJob>,
+    pictures: [Option<(Arc<PaintJob>, Picture)>; PANES],
     painting: Option<Arc<PaintJob>>,
 }
 
 impl Slices {
-    /// Shows `case`, at the slice the model is least sure of; the plane stays.
+    /// Shows `case`, at the slice the model is least sure of; the cut stays.
     pub fn open(&mut self, case: &CaseId) {
-        if self.case() == Some(case) {
-            return;
+        if self.case() != Some(case) {
+            self.want(Wanted {
+                case: case.clone(),
+                beside: None,
+            });
         }
-        let plane = self.wanted.as_ref().and_then(|wanted| wanted.plane);
-        self.want(SliceRequest {
-            case: case.clone(),
-            plane,
-            index: None,
-        });
     }
 
     /// The case that is shown or on its way.
@@ -55,174 +92,381 @@ impl Slices {
         self.wanted.as_ref().map(|wanted| &wanted.case)
     }
 
-    fn want(&mut self, wanted: SliceRequest) {
-        if self.view.as_ref().is_some_and(|view| view.case != wanted.case) {
+    /// What has to be here.
+    pub fn wanted(&self) -> Option<&Wanted> {
+        self.wanted.as_ref()
+    }
+
+    fn want(&mut self, wanted: Wanted) {
+        if self.case() != Some(&wanted.case) {
             self.view = None;
-            self.picture = None;
+            self.pictures = Default::default();
+            self.zoom = Zoom::default();
         }
-        self.problem = None;
         self.wanted = Some(wanted);
     }
 
-    /// Moves through the slices, or changes the layers.
+    /// Takes the wanted case from those that are here.
+    pub fn find(&mut self, views: &Views) {
+        let Some(view) = self.wanted.as_ref().and_then(|wanted| views.get(wanted)) else {
+            return;
+        };
+        if self.view.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, view)) {
+            return;
+        }
+        let is_new = self.view.replace(view.clone()).is_none();
+        if is_new {
+            self.at = view.grid.shape.map(|n| n / 2);
+            if let Some(index) = unsure(&view.scores) {
+                self.at[view.plane.0] = index;
+            }
+        }
+    }
+
+    /// The cut that keys move through.
+    pub fn plane(&self) -> Option<Plane> {
+        self.view.as_ref().map(|view| self.plane.unwrap_or(view.plane))
+    }
+
+    /// The slice that keys move from.
+    pub fn index(&self) -> Option<usize> {
+        self.plane().map(|plane| self.at[plane.0])
+    }
+
+    /// The profile of the cut, if it is here.
+    pub fn profile(&self) -> Option<&Profile> {
+        let (job, profile) = self.profile.as_ref()?;
+        let is_this = Some(job.plane) == self.plane()
+            && self
+                .view
+                .as_ref()
+                .is_some_and(|view| Arc::ptr_eq(view, &job.view.0));
+        is_this.then_some(profile)
+    }
+
+    /// Moves through the case, or changes how it is looked at.
     ///
     /// # Errors
-    /// Why a layer cannot be shown, in words.
+    /// Why something cannot be shown, in words.
     pub fn act(&mut self, action: Action, count: Option<usize>, snapshot: &Snapshot) -> Result<(), String> {
-        let times = count.unwrap_or(1) as isize;
+        let times = count.unwrap_or(1).min(100_000) as isize;
+        let labels = snapshot.settings.labels.0.len();
+        let look = &mut self.look;
         match action {
             Action::NextSlice => self.step(times),
             Action::PreviousSlice => self.step(-times),
             Action::PageDown => self.step(10 * times),
             Action::PageUp => self.step(-10 * times),
-            Action::FirstSlice => self.go(0),
-            Action::LastSlice => self.go(count.map_or(usize::MAX, |n| n.saturating_sub(1))),
-            Action::UnsureSlice => self.place(|wanted, _| wanted.index = None),
-            Action::NextPlane => self.place(|wanted, view| {
-                wanted.plane = Some(Plane((view.plane.0 + 1) % Plane::ALL.len()));
-                wanted.index = None;
-            }),
-            Action::ToggleOverlay => self.look.overlay = !self.look.overlay,
-            Action::ToggleContours => self.look.contours = !self.look.contours,
+            Action::FirstSlice => self.step(isize::MIN),
+            Action::LastSlice => match count {
+                Some(n) => self.go(n.saturating_sub(1)),
+                None => self.step(isize::MAX),
+            },
+            Action::UnsureSlice => {
+                let scores = self.profile().map(|profile| unsure(&profile.scores));
+                match scores.flatten() {
+                    Some(index) => self.go(index),
+                    None => return Err("no model has drawn this case, so none is unsure of it".into()),
+                }
+            }
+            Action::NextDisagreement | Action::PreviousDisagreement => {
+                return self.disagreement(action == Action::PreviousDisagreement);
+            }
+            Action::NextPlane => {
+                self.plane = self.plane().map(|plane| Plane((plane.0 + 1) % Plane::ALL.len()));
+            }
+            Action::NextArrangement => {
+                self.arrangement = self.arrangement.next();
+                look.crosshair = self.arrangement == Arrangement::Three;
+            }
+            Action::NextBeside => return self.next_beside(snapshot),
+            Action::CrosshairLeft => self.cross(0, -times),
+            Action::CrosshairRight => self.cross(0, times),
+            Action::CrosshairUp => self.cross(1, -times),
+            Action::CrosshairDown => self.cross(1, times),
+            Action::ZoomIn => self.zoom.step(times),
+            Action::ZoomOut => self.zoom.step(-times),
+            Action::ZoomReset => self.zoom = Zoom::default(),
+            Action::PanLeft => self.pan(0, -1.0),
+            Action::PanRight => self.pan(0, 1.0),
+            Action::PanUp => self.pan(1, -1.0),
+            Action::PanDown => self.pan(1, 1.0),
+            Action::WindowNarrower => self.window(|[low, high]| spread(low, high, 0.9, 0.0)),
+            Action::WindowWider => self.window(|[low, high]| spread(low, high, 1.0 / 0.9, 0.0)),
+            Action::LevelDown => self.window(|[low, high]| spread(low, high, 1.0, -0.05)),
+            Action::LevelUp => self.window(|[low, high]| spread(low, high, 1.0, 0.05)),
+            Action::NextWindow => {
+                let known = PRESETS.iter().position(|preset| preset.window == look.window);
+                look.window = PRESETS[known.map_or(0, |at| (at + 1) % PRESETS.len())].window;
+            }
+            Action::NextColours => look.colours = look.colours.next(),
+            Action::ToggleOverlay => look.overlay = !look.overlay,
+            Action::ToggleContours => look.contours = !look.contours,
+            Action::ToggleCrosshair => look.crosshair = !look.crosshair,
             Action::ToggleMargin => {
-                self.look.margin = !self.look.margin;
-                if self.look.margin && self.view.as_ref().is_some_and(|view| view.margin.is_none()) {
+                look.margin = !look.margin;
+                if look.margin && self.view.as_ref().is_some_and(|view| view.margins.is_none()) {
                     return Err("the current model has not predicted this case: there is no margin".into());
                 }
             }
             Action::ToggleDifference => {
-                self.look.difference = !self.look.difference;
-                let both = |view: &Arc<SliceView>| view.predicted.is_some() && view.corrected.is_some();
-                if self.look.difference && !self.view.as_ref().is_some_and(both) {
-                    self.look.difference = false;
+                let is_on = !look.difference;
+                if is_on && !self.view.as_ref().is_some_and(|view| has_two(view)) {
                     return Err("contours can be compared once the case has a prediction and a mask".into());
                 }
+                look.difference = is_on;
             }
             Action::NextClass => {
-                let classes = snapshot.settings.labels.0.len() as u8;
-                self.look.class = match self.look.class {
-                    None => Some(1),
-                    Some(class) => Some(class + 1).filter(|class| *class <= classes),
+                self.class = match (count, self.class) {
+                    (Some(n), _) => Some(n as u8).filter(|_| (1..=labels).contains(&n)),
+                    (None, None) => Some(1),
+                    (None, Some(class)) => Some(class + 1).filter(|class| usize::from(*class) <= labels),
                 };
             }
-            Action::MoreOpacity => self.look.opacity = (self.look.opacity + 10).min(100),
-            Action::LessOpacity => self.look.opacity = self.look.opacity.saturating_sub(10),
+            Action::ToggleClass => {
+                let class = count.map(|n| n.min(255) as u8).or(self.class);
+                // All at once become the same.
+                let is_on = match class {
+                    Some(k @ 1..) => !look.class(k).is_on,
+                    _ => !(1..=labels as u8).any(|k| look.class(k).is_on),
+                };
+                look.change(class, labels, |class| class.is_on = is_on);
+            }
+            Action::MoreOpacity => look.change(self.class, labels, |class| {
+                class.opacity = (class.opacity + 10).min(100);
+            }),
+            Action::LessOpacity => look.change(self.class, labels, |class| {
+                class.opacity = class.opacity.saturating_sub(10);
+            }),
             _ => {}
         }
         Ok(())
     }
 
-    /// Changes the wish, once it is known what it starts from.
-    fn place(&mut self, change: impl FnOnce(&mut SliceRequest, &SliceView)) {
-        if let (Some(wanted), Some(view)) = (&self.wanted, self.view.clone()) {
-            let mut wanted = wanted.clone();
-            change(&mut wanted, &view);
-            self.want(wanted);
-        }
-    }
-
     fn step(&mut self, steps: isize) {
-        self.place(|wanted, view| {
-            let from = wanted.index.unwrap_or(view.index) as isize;
-            let last = view.slices.saturating_sub(1) as isize;
-            wanted.index = Some(from.saturating_add(steps).clamp(0, last) as usize);
-        });
+        if let Some(index) = self.index() {
+            self.go((index as isize).saturating_add(steps).max(0) as usize);
+        }
     }
 
     fn go(&mut self, index: usize) {
-        self.place(|wanted, view| wanted.index = Some(index.min(view.slices.saturating_sub(1))));
-    }
-
-    /// Notes that some rows changed: a slice that shows them has to be fetched anew.
-    pub fn rows_changed(&mut self, rows: &[Row]) {
-        let case = self.case();
-        let touched = rows.iter().any(|row| match row {
-            Row::Case(row) => Some(&row.id) == case,
-            Row::Correction(row) => Some(&row.case) == case,
-            Row::Prediction(row) => Some(&row.case) == case,
-            _ => false,
-        });
-        if touched {
-            self.refetch();
+        if let (Some(view), Some(plane)) = (&self.view, self.plane()) {
+            self.at[plane.0] = index.min(plane.slices(&view.grid).saturating_sub(1));
         }
     }
 
-    /// Has the slice fetched anew.
-    pub fn refetch(&mut self) {
-        self.outdated = true;
-        self.problem = None;
+    fn disagreement(&mut self, back: bool) -> Result<(), String> {
+        let (Some(index), Some(profile)) = (self.index(), self.profile()) else {
+            return Err("the slices are still being compared".into());
+        };
+        if profile.differing.is_empty() {
+            return Err(
+                "there is nothing to disagree with: no mask has come back and no other model is shown".into(),
+            );
+        }
+        match profile.disagreement(index, back) {
+            Some(index) => self.go(index),
+            None => return Err("both agree in every slice".into()),
+        }
+        Ok(())
     }
 
-    /// The slice to ask for now, if any.
-    pub fn request(&mut self) -> Option<SliceRequest> {
-        if self.asked.is_some() || self.problem.is_some() {
-            return None;
+    /// Lays the next model's drawing beside, then none.
+    fn next_beside(&mut self, snapshot: &Snapshot) -> Result<(), String> {
+        let (Some(wanted), Some(view)) = (&self.wanted, &self.view) else {
+            return Ok(());
+        };
+        let drawn = view.predicted.as_ref().map(|drawing| drawing.model);
+        let others: Vec<ModelId> = snapshot
+            .models
+            .keys()
+            .rev()
+            .copied()
+            .filter(|model| Some(*model) != drawn)
+            .collect();
+        let next = match wanted.beside {
+            None => others.first(),
+            Some(known) => others.iter().find(|model| **model < known),
+        };
+        if next.is_none() && wanted.beside.is_none() {
+            return Err("there is no other model".into());
         }
-        let wanted = self.wanted.as_ref()?;
-        let here = self.view.as_ref().is_some_and(|view| {
-            wanted.plane.is_none_or(|plane| plane == view.plane) && wanted.index == Some(view.index)
-        });
-        if here && !self.outdated {
-            return None;
-        }
-        self.outdated = false;
-        self.asked = Some(wanted.clone());
-        self.asked.clone()
+        let next = Wanted {
+            beside: next.copied(),
+            ..wanted.clone()
+        };
+        self.want(next);
+        Ok(())
     }
 
-    /// Takes the answer to the request under way. One that came too late is shown only if it is of the same
-    /// case and plane, so that a held key scrolls; another case's is dropped.
-    pub fn answered(&mut self, result: Result<Box<SliceView>, String>) {
-        let asked = self.asked.take();
-        let (Some(asked), Some(wanted)) = (asked, &mut self.wanted) else {
+    /// Moves the crosshair in the picture: along axis 0 to the right, along axis 1 down.
+    fn cross(&mut self, axis: usize, steps: isize) {
+        let (Some(view), Some(plane)) = (self.view.clone(), self.plane()) else {
             return;
         };
-        let current = asked == *wanted;
-        match result {
-            Ok(view) if view.case == wanted.case && (current || wanted.plane == Some(view.plane)) => {
-                if current {
-                    wanted.plane = Some(view.plane);
-                    wanted.index = Some(view.index);
-                }
-                self.view = Some(Arc::new(*view));
-            }
-            Err(problem) if current => {
-                self.problem = Some(problem);
-                self.view = None;
-                self.picture = None;
-            }
-            _ => {}
+        let turn = Turn::of(&view.grid, plane);
+        let size = turn.sides(plane.size(&view.grid));
+        let mut target = turn.target(self.pixel(plane), size);
+        let last = size[axis].saturating_sub(1) as isize;
+        target[axis] = (target[axis] as isize).saturating_add(steps).clamp(0, last) as usize;
+        self.point(plane, turn.source(target, size));
+    }
+
+    /// The crosshair's pixel in a cut.
+    fn pixel(&self, plane: Plane) -> [usize; 2] {
+        plane.in_plane().map(|axis| self.at[axis])
+    }
+
+    /// Puts the crosshair on a pixel of a cut.
+    fn point(&mut self, plane: Plane, pixel: [usize; 2]) {
+        for (axis, at) in plane.in_plane().into_iter().zip(pixel) {
+            self.at[axis] = at;
         }
     }
 
-    /// The picture to make now, if any.
-    pub fn paint(&mut self, snapshot: &Snapshot, cells: Size, spelled: bool) -> Option<Arc<PaintJob>> {
-        let view = self.view.clone()?;
-        let case = snapshot.cases.get(&view.case)?;
-        let labels = &snapshot.settings.labels;
-        let job = PaintJob {
-            turn: Turn::of(&case.grid, view.plane),
-            view,
-            look: self.look,
-            palette: Arc::new(Palette::of(labels)),
-            letters: letters(labels.names()).into(),
-            cells,
-            spelled,
+    /// Puts the crosshair where a cell of a pane's picture is, counted from the picture's corner.
+    pub fn point_at(&mut self, pane: usize, cell: [u16; 2]) {
+        let Some(Some((job, _))) = self.pictures.get(pane) else {
+            return;
         };
-        let made = self.picture.as_ref().is_some_and(|(of, _)| **of == job);
-        if made || self.painting.is_some() || cells.width == 0 || cells.height == 0 {
+        if let Some(pixel) = job.pixel_at(cell) {
+            let plane = job.plane;
+            self.point(plane, pixel);
+            self.look.crosshair = true;
+        }
+    }
+
+    /// Moves what is seen of a picture zoomed in by an eighth of it.
+    fn pan(&mut self, axis: usize, way: f64) {
+        let (Some(view), Some(plane)) = (&self.view, self.plane()) else {
+            return;
+        };
+        if self.zoom.factor > 1.0 {
+            let size = Turn::of(&view.grid, plane).sides(plane.size(&view.grid));
+            let most = size[axis] as f64;
+            let pan = self.zoom.pan[axis] + way * most / self.zoom.factor / 8.0;
+            self.zoom.pan[axis] = pan.clamp(-most, most);
+        }
+    }
+
+    /// Changes what is black and what is white.
+    pub fn window(&mut self, change: impl FnOnce([f64; 2]) -> [f64; 2]) {
+        if let Some(view) = &self.view {
+            self.look.window = Some(change(self.look.window.unwrap_or(view.image.window)));
+        }
+    }
+
+    /// The pictures that share the screen.
+    pub fn panes(&self) -> Vec<Pane> {
+        let Some(plane) = self.plane() else {
+            return Vec::new();
+        };
+        let pane = |plane, source| Pane { plane, source };
+        match self.arrangement {
+            Arrangement::One => vec![pane(plane, Source::Drawn)],
+            Arrangement::Three => (0..3)
+                .map(|n| pane(Plane((plane.0 + n) % 3), Source::Drawn))
+                .collect(),
+            Arrangement::Beside => [Source::Drawn, Source::Other]
+                .map(|source| pane(plane, source))
+                .into(),
+        }
+    }
+
+    /// The profile to make now, if any.
+    pub fn profile_job(&mut self, snapshot: &Snapshot) -> Option<ProfileJob> {
+        let job = ProfileJob {
+            view: Seen(self.view.clone()?),
+            plane: self.plane()?,
+            classes: snapshot.settings.classes(),
+            tolerance_mm: snapshot.settings.effort.tolerance_mm,
+        };
+        let is_made = self.profile.as_ref().is_some_and(|(of, _)| *of == job);
+        if is_made || self.profiling.is_some() {
             return None;
         }
-        let job = Arc::new(job);
-        self.painting = Some(job.clone());
+        self.profiling = Some(job.clone());
         Some(job)
     }
 
-    /// Takes a picture that was made; one of another case is dropped.
-    pub fn painted(&mut self, job: Arc<PaintJob>, picture: Picture) {
+    /// Takes a profile that was made.
+    pub fn profiled(&mut self, job: ProfileJob, profile: Profile) {
+        self.profiling = None;
+        self.profile = Some((job, profile));
+    }
+
+    /// The picture to make now, if any, in frames of these many cells.
+    pub fn paint(&mut self, snapshot: &Snapshot, cells: &[Size], spelled: bool) -> Option<Arc<PaintJob>> {
+        let view = self.view.clone()?;
+        if self.painting.is_some() {
+            return None;
+        }
+        let labels = &snapshot.settings.labels;
+        let palette = Arc::new(Palette::of(labels));
+        let letters: Arc<[char]> = letters(labels.names()).into();
+        for (pane, (Pane { plane, source }, cells)) in self.panes().into_iter().zip(cells).enumerate() {
+            let pixel = self.pixel(plane);
+            let job = PaintJob {
+                pane,
+                view: Seen(view.clone()),
+                plane,
+                index: self.at[plane.0],
+                source,
+                look: self.look.clone(),
+                zoom: self.zoom,
+                // Where it is shown as a whole, the crosshair is of no matter to it.
+                focus: if self.zoom.factor > 1.0 { pixel } else { [0, 0] },
+                cross: self.look.crosshair.then_some(pixel),
+                palette: palette.clone(),
+                letters: letters.clone(),
+                turn: Turn::of(&view.grid, plane),
+                cells: *cells,
+                spelled,
+            };
+            let is_made = self.pictures[pane].as_ref().is_some_and(|(of, _)| **of == job);
+            if !is_made && cells.width > 0 && cells.height > 0 {
+                let job = Arc::new(job);
+                self.painting = Some(job.clone());
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// Takes a picture that was made, if it was asked for here; one of another case is dropped.
+    pub fn painted(&mut self, job: &Arc<PaintJob>, picture: &Picture) {
+        if !self
+            .painting
+            .as_ref()
+            .is_some_and(|asked| Arc::ptr_eq(asked, job))
+        {
+            return;
+        }
         self.painting = None;
-        if Some(&job.view.case) == self.case() {
-            self.picture = Some((job, picture));
+        if Some(&job.view.0.case) == self.case() {
+            self.pictures[job.pane] = Some((job.clone(), picture.clone()));
         }
     }
+
+    /// The picture of a pane, if it is here: the newest that was made.
+    pub fn picture(&self, pane: usize) -> Option<&(Arc<PaintJob>, Picture)> {
+        self.pictures[pane].as_ref()
+    }
+}
+
+/// The least sure slice.
+fn unsure(scores: &[f64]) -> Option<usize> {
+    (0..scores.len()).min_by(|&a, &b| scores[a].total_cmp(&scores[b]))
+}
+
+/// Whether there are two label maps to compare.
+pub fn has_two(view: &CaseView) -> bool {
+    view.predicted.is_some() && (view.corrected.is_some() || view.beside.is_some())
+}
+
+/// A window `times` as wide, moved by a share of its width.
+fn spread(low: f64, high: f64, times: f64, shift: f64) -> [f64; 2] {
+    let (middle, width) = ((low + high) / 2.0, high - low);
+    let (middle, half) = (middle + shift * width, (width * times / 2.0).max(1e-6));
+    [middle - half, middle + half]
 }

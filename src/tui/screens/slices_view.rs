@@ -1,168 +1,250 @@
-//! Draws the slices: the picture, and beside it what its colours and numbers mean.
+//! Draws the slices: the pictures, the strip of all slices, and beside them what colours and numbers mean.
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
-use crate::protocol::{SliceView, Snapshot};
+use super::slices::{Arrangement, Slices, has_two};
+use crate::imaging::Plane;
+use crate::protocol::{CaseView, Snapshot};
 use crate::records::{ClassEffort, mean_of_known};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout;
-use crate::tui::picture::Picture;
-use crate::tui::text::{clean, letters, percent};
+use crate::tui::picture::{PRESETS, Picture};
+use crate::tui::text::{clean, cut, letters, percent};
 use crate::tui::theme::Palette;
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.setup.theme;
-    let [title, picture, side] = layout::slices(body);
     let slices = &app.slices;
+    let areas = layout::slices(body, slices.arrangement);
     let Some(case) = slices.case() else {
         let words = "no case is selected; choose one in the queue";
-        frame.render_widget(Paragraph::new(words).alignment(Alignment::Center), picture);
+        frame.render_widget(Paragraph::new(words).alignment(Alignment::Center), areas.panes[0]);
         return;
     };
-    let Some(view) = &slices.view else {
-        frame.render_widget(Line::styled(format!(" {case}"), theme.title()), title);
-        match &slices.problem {
-            Some(why) => {
-                let words = Paragraph::new(why.as_str())
-                    .style(theme.error())
-                    .wrap(Wrap { trim: true });
-                frame.render_widget(words, picture);
-            }
-            None => frame.render_widget(Line::raw("reading the slice").centered(), picture),
+    let problem = slices.wanted().and_then(|wanted| app.views.problem(wanted));
+    if let Some(why) = problem {
+        let words = Paragraph::new(why).style(theme.error()).wrap(Wrap { trim: true });
+        frame.render_widget(words, areas.panes[0]);
+    }
+    let (Some(view), Some(plane), Some(index)) = (&slices.view, slices.plane(), slices.index()) else {
+        frame.render_widget(Line::styled(format!(" {case}"), theme.title()), areas.title);
+        if problem.is_none() {
+            frame.render_widget(Line::raw("opening the case").centered(), areas.panes[0]);
         }
         return;
     };
-    let head = Line::from(vec![
+    let mut head = vec![
         Span::styled(format!(" {case}"), theme.title()),
         Span::raw(format!(
             "  {} slice {} of {}",
-            clean(&view.plane_name),
-            view.index + 1,
-            view.slices
+            plane.name(&view.grid),
+            index + 1,
+            plane.slices(&view.grid)
         )),
-    ]);
-    frame.render_widget(head, title);
-    let lines = side_lines(app, snapshot, view);
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), side);
-    if let Some((_, Picture::Failed(why))) = &slices.picture {
-        frame.render_widget(
-            Paragraph::new(why.as_str())
-                .style(theme.error())
-                .wrap(Wrap { trim: true }),
-            picture,
-        );
-    }
-}
-
-/// Draws the picture, and the patient's directions around it.
-pub fn draw_picture(app: &App, frame: &mut Frame<'_>, body: Rect) {
-    let [_, room, _] = layout::slices(body);
-    let (Some(_), Some((job, picture))) = (&app.slices.view, &app.slices.picture) else {
-        return;
-    };
-    let size = match picture {
-        Picture::Encoded(protocol) => protocol.size(),
-        Picture::Spelled(rows) => {
-            let width = rows.first().map_or(0, |row| row.chars().count() as u16);
-            ratatui::layout::Size::new(width, rows.len() as u16)
-        }
-        Picture::Failed(_) => return,
-    };
-    if size.width > room.width || size.height > room.height {
-        // Made for a larger terminal; the one for this size is on its way.
-        return;
-    }
-    let area = layout::middle(room, size.width, size.height);
-    match picture {
-        Picture::Encoded(protocol) => frame.render_widget(ratatui_image::Image::new(protocol), area),
-        Picture::Spelled(rows) => {
-            let lines: Vec<Line<'_>> = rows.iter().map(|row| Line::raw(row.as_str())).collect();
-            frame.render_widget(Paragraph::new(lines), area);
-        }
-        Picture::Failed(_) => {}
-    }
-    let [left, right, top, bottom] = job.turn.letters;
-    let (mid_x, mid_y) = (area.x + area.width / 2, area.y + area.height / 2);
-    let places = [
-        (left, area.x.saturating_sub(1), mid_y),
-        (right, area.right(), mid_y),
-        (top, mid_x, area.y.saturating_sub(1)),
-        (bottom, mid_x, area.bottom()),
     ];
-    for (letter, x, y) in places {
-        if let Some(cell) = frame.buffer_mut().cell_mut((x, y)) {
-            cell.set_char(letter).set_style(app.setup.theme.dim());
+    head.extend(layer_words(app, view).map(|words| Span::styled(format!("  {words}"), theme.warn())));
+    frame.render_widget(Line::from(head), areas.title);
+    draw_strip(app, plane, index, frame, areas.strip);
+    let lines = side_lines(app, snapshot, view);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), areas.side);
+    for (pane, area) in areas.panes.iter().enumerate() {
+        if let Some((_, Picture::Failed(why))) = slices.picture(pane) {
+            let words = Paragraph::new(why.as_str())
+                .style(theme.error())
+                .wrap(Wrap { trim: true });
+            frame.render_widget(words, *area);
         }
     }
 }
 
-fn side_lines(app: &App, snapshot: &Snapshot, view: &SliceView) -> Vec<Line<'static>> {
+/// What is not as it is at first.
+fn layer_words(app: &App, view: &CaseView) -> impl Iterator<Item = String> {
+    let slices = &app.slices;
+    let look = &slices.look;
+    let zoom = (slices.zoom.factor > 1.0).then(|| format!("zoom {:.1}", slices.zoom.factor));
+    let window = look.window.map(|[low, high]| {
+        let known = PRESETS.iter().find(|preset| preset.window == look.window);
+        known.map_or_else(
+            || format!("window {low:.0} to {high:.0}"),
+            |preset| format!("{} {low:.0} to {high:.0}", preset.name),
+        )
+    });
+    let colours = (look.colours != crate::tui::picture::Look::default().colours)
+        .then(|| look.colours.word().to_string());
+    let beside = view
+        .beside
+        .as_ref()
+        .map(|drawing| format!("beside {}", drawing.model));
+    [zoom, window, colours, beside].into_iter().flatten()
+}
+
+/// Draws the pictures of some slices, and the patient's directions around each.
+pub fn draw_pictures(app: &App, slices: &Slices, panes: &[Rect], frame: &mut Frame<'_>) {
+    if slices.view.is_none() {
+        return;
+    }
+    for (pane, room) in panes.iter().enumerate() {
+        let Some((job, picture)) = slices.picture(pane) else {
+            continue;
+        };
+        let size = picture.size();
+        let has_room = size.width <= room.width && size.height <= room.height;
+        // Made for another arrangement or a larger terminal; the one for this is on its way.
+        if size.width == 0 || !has_room || slices.panes().get(pane).map(|pane| pane.plane) != Some(job.plane)
+        {
+            continue;
+        }
+        let area = layout::middle(*room, size.width, size.height);
+        match picture {
+            Picture::Encoded(protocol) => frame.render_widget(ratatui_image::Image::new(protocol), area),
+            Picture::Spelled(rows) => {
+                let lines: Vec<Line<'_>> = rows.iter().map(|row| Line::raw(row.as_str())).collect();
+                frame.render_widget(Paragraph::new(lines), area);
+            }
+            Picture::Failed(_) => {}
+        }
+        let [left, right, top, bottom] = job.turn.letters;
+        let (mid_x, mid_y) = (area.x + area.width / 2, area.y + area.height / 2);
+        let places = [
+            (left, area.x.saturating_sub(1), mid_y),
+            (right, area.right(), mid_y),
+            (top, mid_x, area.y.saturating_sub(1)),
+            (bottom, mid_x, area.bottom()),
+        ];
+        for (letter, x, y) in places {
+            if let Some(cell) = frame.buffer_mut().cell_mut((x, y)) {
+                cell.set_char(letter).set_style(app.setup.theme.dim());
+            }
+        }
+    }
+}
+
+/// The place of a picture's corner on the screen, and which picture it is, for a cell of the screen that lies in it.
+pub fn pane_at(slices: &Slices, panes: &[Rect], cell: [u16; 2]) -> Option<(usize, [u16; 2])> {
+    panes.iter().enumerate().find_map(|(pane, room)| {
+        let size = slices.picture(pane)?.1.size();
+        let area = layout::middle(*room, size.width, size.height);
+        let inside = area.contains(ratatui::layout::Position::new(cell[0], cell[1]));
+        inside.then(|| (pane, [cell[0] - area.x, cell[1] - area.y]))
+    })
+}
+
+/// Every slice's Average BvSB, or after hand-in its saved effort, from the first slice at the top: the fuller a cell, the
+/// more there is to look at.
+fn draw_strip(app: &App, plane: Plane, index: usize, frame: &mut Frame<'_>, area: Rect) {
+    const SHADES: [char; 5] = [' ', '\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'];
     let theme = &app.setup.theme;
-    let look = &app.slices.look;
+    let (Some(profile), Some(view)) = (app.slices.profile(), &app.slices.view) else {
+        return;
+    };
+    let (slices, rows) = (plane.slices(&view.grid), usize::from(area.height));
+    if rows == 0 || slices == 0 {
+        return;
+    }
+    let is_effort = !profile.efforts.is_empty();
+    // What is lacking of 1: certainty, or effort saved.
+    let lack = |slice: usize| {
+        if is_effort {
+            profile.saved(slice).map(|saved| 1.0 - saved)
+        } else {
+            profile.scores.get(slice).map(|score| 1.0 - score)
+        }
+    };
+    let most = if is_effort {
+        1.0
+    } else {
+        (0..slices).filter_map(lack).fold(0.0, f64::max)
+    };
+    for row in 0..rows {
+        let from = row * slices / rows;
+        let to = ((row + 1) * slices / rows).max(from + 1).min(slices);
+        let worst = (from..to).filter_map(lack).reduce(f64::max);
+        let share = worst.map_or(0.0, |lack| if most > 0.0 { lack / most } else { 0.0 });
+        let level = ((share * (SHADES.len() - 1) as f64).ceil() as usize).min(SHADES.len() - 1);
+        let here = (from..to).contains(&index);
+        let y = area.y + row as u16;
+        if let Some(cell) = frame.buffer_mut().cell_mut((area.x + 1, y)) {
+            cell.set_char(SHADES[level]).set_style(theme.warn());
+        }
+        if let Some(cell) = frame.buffer_mut().cell_mut((area.x, y)).filter(|_| here) {
+            cell.set_char('>').set_style(theme.title());
+        }
+    }
+}
+
+fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'static>> {
+    let theme = &app.setup.theme;
+    let slices = &app.slices;
+    let look = &slices.look;
     let labels = &snapshot.settings.labels;
     let palette = Palette::of(labels);
-    let key = |action| app.setup.keymap.first_key_of(app.screen, action);
     let switch = |action, words: &str, on: bool| {
         Line::from(vec![
-            Span::styled(format!("{} ", key(action)), theme.dim()),
+            Span::styled(format!("{} ", app.key_of(action)), theme.dim()),
             Span::raw(format!("{words}: {}", if on { "on" } else { "off" })),
         ])
     };
     let mut lines = Vec::new();
-    let drawn = match (view.model, &view.predicted) {
-        (Some(model), Some(_)) => format!("drawn by {model}"),
-        _ => "nothing drawn beforehand".into(),
+    let drawn = match &view.predicted {
+        Some(drawing) => format!("drawn by {}", drawing.model),
+        None => "nothing drawn beforehand".into(),
     };
     lines.push(Line::raw(drawn));
-    // The sums are the current model's; without one there is no score to show.
-    if let (Some(score), Some(model)) = (view.average_bvsb, view.score_model) {
-        lines.push(Line::raw(format!("Avg BvSB {score:.4} by {model}")));
-    }
-    lines.push(Line::raw(""));
-    if look.difference {
-        let swatch = |rgb, words: &'static str| {
-            Line::from(vec![
-                Span::styled("\u{2588}\u{2588} ", theme.swatch(rgb)),
-                Span::raw(words),
-            ])
+    if slices.arrangement == Arrangement::Beside {
+        let other = match (&view.corrected, &view.beside) {
+            (Some(_), _) => "right: the mask".into(),
+            (None, Some(drawing)) => format!("right: {}", drawing.model),
+            (None, None) => format!(
+                "right: nothing; {} shows another model's",
+                app.key_of(Action::NextBeside)
+            ),
         };
-        lines.push(swatch(palette.common, "= in common"));
-        lines.push(swatch(palette.predicted, "p predicted alone"));
-        lines.push(swatch(palette.corrected, "c corrected: drawn by hand"));
+        lines.push(Line::raw(other));
+    }
+    lines.extend(score_line(slices, view));
+    lines.extend(crosshair_lines(app, snapshot, view));
+    lines.push(Line::raw(""));
+    let swatch = |rgb, words: String| {
+        Line::from(vec![
+            Span::styled("\u{2588}\u{2588} ", theme.swatch(rgb)),
+            Span::raw(words),
+        ])
+    };
+    if look.difference && has_two(view) {
+        let other = if view.corrected.is_some() {
+            "corrected: drawn by hand"
+        } else {
+            "the other model alone"
+        };
+        lines.push(swatch(palette.common, "= in common".into()));
+        lines.push(swatch(palette.predicted, "p predicted alone".into()));
+        lines.push(swatch(palette.corrected, format!("c {other}")));
         if snapshot.settings.effort.tolerance_mm > 0.0 {
             lines.push(Line::raw("(pixel by pixel, no tolerance)"));
         }
     } else {
-        let names = labels
-            .names()
-            .zip(letters(labels.names()))
-            .zip(&palette.classes)
-            .enumerate();
-        for (at, ((name, letter), rgb)) in names {
-            let shown = look.overlay && look.class.is_none_or(|only| usize::from(only) == at + 1);
-            lines.push(Line::from(vec![
-                Span::styled("\u{2588}\u{2588} ", theme.swatch(*rgb)),
-                Span::raw(format!(
-                    "{letter} {}{}",
-                    clean(name),
-                    if shown { "" } else { " (hidden)" }
-                )),
-            ]));
+        let names = labels.names().zip(letters(labels.names())).zip(&palette.classes);
+        for (k, ((name, letter), rgb)) in (1..).zip(names) {
+            let class = look.class(k);
+            let sign = if slices.class == Some(k) { ">" } else { " " };
+            let shown = match (look.overlay && class.is_on, class.opacity) {
+                (false, _) => " (hidden)".into(),
+                (true, 100) => String::new(),
+                (true, opacity) => format!(" {opacity} %"),
+            };
+            lines.push(swatch(*rgb, format!("{sign}{letter} {}{shown}", clean(name))));
         }
     }
     if look.margin {
-        let words = match (&view.margin, view.score_model) {
-            (Some(_), Some(model)) => format!("unsure, by {model}"),
-            _ => "no margin here".into(),
+        let words = match &view.margins {
+            Some(margins) => format!("unsure, by {}", margins.model),
+            None => "no margin here".into(),
         };
-        lines.push(Line::from(vec![
-            Span::styled("\u{2588}\u{2588} ", theme.swatch(palette.unsure)),
-            Span::raw(words),
-        ]));
+        lines.push(swatch(palette.unsure, words));
     }
     lines.push(Line::raw(""));
     lines.extend(effort_lines(app, snapshot, view));
@@ -170,18 +252,61 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &SliceView) -> Vec<Line<'sta
     lines.push(switch(Action::ToggleContours, "contours", look.contours));
     lines.push(switch(Action::ToggleMargin, "margin map", look.margin));
     lines.push(switch(Action::ToggleDifference, "difference", look.difference));
-    if let Some(class) = look.class {
-        lines.push(Line::raw(format!(
-            "{} class: {}",
-            key(Action::NextClass),
-            clean(labels.name_of(class.into()))
-        )));
+    lines
+}
+
+fn score_line(slices: &Slices, view: &CaseView) -> Option<Line<'static>> {
+    let score = slices.profile()?.scores.get(slices.index()?)?;
+    // A score is never shown without the model that gave it.
+    let model = view.margins.as_ref()?.model;
+    Some(Line::raw(format!("Avg BvSB {score:.4} by {model}")))
+}
+
+/// Where the crosshair stands, and what lies there.
+fn crosshair_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'static>> {
+    let [i, j, k] = app.slices.at;
+    let [x, y, z] = view.grid.affine.world_mm([i, j, k].map(|n| n as f64));
+    let shape = view.grid.shape;
+    let voxel = i + shape[0] * (j + shape[1] * k);
+    let value = view.image.at(voxel);
+    let labels = &snapshot.settings.labels;
+    let name = |class: u8| match class {
+        0 => "background".into(),
+        class => clean(labels.name_of(class.into())),
+    };
+    let mut lines = vec![
+        Line::raw(format!(
+            "voxel {i} {j} {k}, value {}",
+            (value * 1000.0).round() / 1000.0
+        )),
+        Line::raw(format!("{x:.1} {y:.1} {z:.1} mm (RAS)")),
+    ];
+    let drawn = view.predicted.as_ref().map(|drawing| name(drawing.voxels[voxel]));
+    let margin = view
+        .margins
+        .as_ref()
+        .map(|margins| f64::from(margins.voxels[voxel]) / 255.0);
+    let mut words = Vec::new();
+    words.extend(drawn);
+    words.extend(
+        view.corrected
+            .as_ref()
+            .map(|mask| format!("mask {}", name(mask[voxel]))),
+    );
+    words.extend(
+        view.beside
+            .as_ref()
+            .map(|drawing| format!("{} {}", drawing.model, name(drawing.voxels[voxel]))),
+    );
+    words.extend(margin.map(|margin| format!("margin {margin:.2}")));
+    if !words.is_empty() {
+        lines.push(Line::raw(words.join(", ")));
     }
     lines
 }
 
-/// Saved effort per class of this slice and of the whole case, once a person has corrected it.
-fn effort_lines(app: &App, snapshot: &Snapshot, view: &SliceView) -> Vec<Line<'static>> {
+/// C, L and saved effort per class of this slice, and of the whole case, once a person has corrected it.
+fn effort_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'static>> {
     let theme = &app.setup.theme;
     let Some(correction) = snapshot.correction_of(&view.case) else {
         return Vec::new();
@@ -192,19 +317,40 @@ fn effort_lines(app: &App, snapshot: &Snapshot, view: &SliceView) -> Vec<Line<'s
     };
     let mut lines = vec![
         Line::styled(head, theme.title()),
-        Line::styled(format!("{:<10}{:>8} {:>8}", "", "slice", "case"), theme.dim()),
+        Line::styled(
+            format!("{:<6}{:>5}{:>5}{:>6}{:>6}", "slice", "C", "L", "saved", "case"),
+            theme.dim(),
+        ),
     ];
-    let saved = |effort: &[ClassEffort], at: usize| percent(effort.get(at).and_then(ClassEffort::saved));
+    let here: &[ClassEffort] = app
+        .slices
+        .profile()
+        .zip(app.slices.index())
+        .and_then(|(profile, index)| profile.efforts.get(index))
+        .map_or(&[], Vec::as_slice);
+    let short =
+        |share: Option<f64>| share.map_or_else(|| "n/a".into(), |share| format!("{:.0} %", 100.0 * share));
     for (at, name) in snapshot.settings.labels.names().enumerate() {
-        let name: String = clean(name).chars().take(9).collect();
-        let (slice, case) = (saved(&view.effort, at), saved(&correction.effort, at));
-        lines.push(Line::raw(format!("{name:<10}{slice:>8} {case:>8}")));
+        let count = |of: fn(&ClassEffort) -> u64| {
+            here.get(at)
+                .map_or_else(|| "-".into(), |effort| of(effort).to_string())
+        };
+        let (c, l) = (
+            count(|effort| effort.shared_px),
+            count(|effort| effort.corrected_px),
+        );
+        let saved = |effort: &[ClassEffort]| short(effort.get(at).and_then(ClassEffort::saved));
+        lines.push(Line::raw(format!(
+            "{:<6}{c:>5}{l:>5}{:>6}{:>6}",
+            cut(&clean(name), 6),
+            saved(here),
+            saved(&correction.effort)
+        )));
     }
     let mean = |effort: &[ClassEffort]| percent(mean_of_known(effort.iter().map(ClassEffort::saved)));
     lines.push(Line::raw(format!(
-        "{:<10}{:>8} {:>8}",
-        "mean",
-        mean(&view.effort),
+        "mean {:>9} of {:>9}",
+        mean(here),
         mean(&correction.effort)
     )));
     lines.push(Line::raw(""));

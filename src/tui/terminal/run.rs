@@ -20,7 +20,7 @@ use crate::tui::app::{App, Effect, Msg, Setup};
 use crate::tui::keys::Key;
 use crate::tui::keys::Keymap;
 use crate::tui::keys::KeymapErrors;
-use crate::tui::picture::{PaintJob, paint};
+use crate::tui::picture::{PaintJob, ProfileJob, paint};
 use crate::tui::theme::Theme;
 
 /// Messages taken in before a frame is drawn, so that a flood of them cannot keep the screen still.
@@ -138,7 +138,7 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
 /// What the loop does things with.
 struct Hands {
     sender: EngineSender,
-    painter: Sender<Arc<PaintJob>>,
+    painter: Sender<Work>,
 }
 
 fn follow(
@@ -190,7 +190,8 @@ fn perform(
                 app.update(Msg::Sent { request, purpose });
             }
             // The painter lives as long as its sender, unless it panicked, and then there are no pictures.
-            Effect::Paint(job) => drop(hands.painter.send(job)),
+            Effect::Paint(job) => drop(hands.painter.send(Work::Paint(job))),
+            Effect::Profile(job) => drop(hands.painter.send(Work::Profile(job))),
             Effect::Suspend => takeover.suspend(),
             Effect::Redraw => takeover.clear()?,
             Effect::Quit => return Ok(true),
@@ -221,12 +222,27 @@ fn protocol_word(protocol: ProtocolType) -> &'static str {
     }
 }
 
-fn start_painter(picker: Picker, inbox: Sender<Incoming>) -> Sender<Arc<PaintJob>> {
-    let (jobs, todo) = channel::<Arc<PaintJob>>();
+/// What takes too long for the loop.
+enum Work {
+    Paint(Arc<PaintJob>),
+    Profile(ProfileJob),
+}
+
+fn start_painter(picker: Picker, inbox: Sender<Incoming>) -> Sender<Work> {
+    let (jobs, todo) = channel::<Work>();
     thread::spawn(move || {
         for job in todo {
-            let picture = paint(&job, &picker);
-            if inbox.send(Incoming::Msg(Msg::Painted(job, picture))).is_err() {
+            let done = match job {
+                Work::Paint(job) => {
+                    let picture = paint(&job, &picker);
+                    Msg::Painted(job, picture)
+                }
+                Work::Profile(job) => {
+                    let profile = job.make();
+                    Msg::Profiled(job, profile)
+                }
+            };
+            if inbox.send(Incoming::Msg(done)).is_err() {
                 return;
             }
         }

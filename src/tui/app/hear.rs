@@ -1,0 +1,113 @@
+//! What the engine says.
+
+use std::collections::HashSet;
+
+use super::{App, Changed, Purpose, Tone};
+use crate::protocol::{Answer, Event};
+use crate::records::{CaseId, Row};
+use crate::tui::text::clean;
+use crate::tui::wish::answer_words;
+
+impl App {
+    pub(super) fn hear(&mut self, event: Event) {
+        match event {
+            Event::Changed(change) => {
+                let Some(snapshot) = self.snapshot.as_mut().filter(|_| self.attached) else {
+                    return;
+                };
+                self.views.rows_changed(&change.rows);
+                match change.order {
+                    Some(_) => self.changed = Changed::All,
+                    None => change.rows.iter().for_each(|row| self.changed.add(row)),
+                }
+                // After a gap the next frame attaches again.
+                self.attached = snapshot.apply(*change).is_ok();
+            }
+            Event::Settings(settings) => {
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.settings = *settings;
+                    self.changed = Changed::All;
+                }
+            }
+            Event::Activity(activity) => {
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.activity = activity;
+                }
+            }
+            Event::Refresh => self.attached = false,
+            Event::Notice(text) => self.notice(text),
+            Event::Answer { request, result } => {
+                // An answer to nobody is one from before an attach; there is nothing to do with it.
+                if let Some(purpose) = self.purposes.remove(&request) {
+                    self.answered(purpose, result);
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, purpose: Purpose, result: Result<Answer, String>) {
+        let other = || "the engine sent something else".to_string();
+        match (purpose, result) {
+            (Purpose::Attach, Ok(Answer::Snapshot(snapshot))) => {
+                self.snapshot = Some(*snapshot);
+                (self.attached, self.attaching, self.changed) = (true, false, Changed::All);
+                self.views.refetch_all();
+            }
+            (Purpose::Attach, result) => {
+                let why = result.err().unwrap_or_else(other);
+                self.say(Tone::Error, format!("attaching: {why}"));
+            }
+            (Purpose::View, Ok(Answer::Case(view))) => self.views.answered(Ok(view)),
+            (Purpose::View, result) => {
+                let why = result.err().unwrap_or_else(other);
+                self.views.answered(Err(clean(&why)));
+            }
+            (Purpose::Curve, Ok(Answer::Curve(curve))) => self.rounds.answered(Ok(curve)),
+            (Purpose::Curve, result) => {
+                let why = result.err().unwrap_or_else(other);
+                self.rounds.answered(Err(clean(&why)));
+            }
+            (Purpose::Journal, Ok(Answer::Journal(entries))) => self.log.answered(Ok(entries)),
+            (Purpose::Journal, result) => {
+                let why = result.err().unwrap_or_else(other);
+                self.log.answered(Err(clean(&why)));
+            }
+            (Purpose::Orders, Ok(Answer::Orders(orders))) => self.models.answered(Ok(orders)),
+            (Purpose::Orders, result) => {
+                let why = result.err().unwrap_or_else(other);
+                self.models.answered(Err(clean(&why)));
+            }
+            (Purpose::Wish(words), Err(why)) => {
+                self.log.notice(self.now, clean(&format!("{words}: {why}")));
+                self.say(Tone::Error, format!("{words}: {why}"));
+            }
+            (Purpose::Wish(words), Ok(answer)) => {
+                let (tone, text) = answer_words(&words, answer);
+                self.say(tone, text);
+            }
+        }
+    }
+}
+
+impl Changed {
+    /// Notes what a row that is new changes in the queue.
+    fn add(&mut self, row: &Row) {
+        let case: &CaseId = match row {
+            Row::Case(row) => &row.id,
+            Row::Prediction(row) => &row.case,
+            Row::Handout(row) => &row.case,
+            Row::Held(row) => &row.case,
+            // What was saved says what will be; a ranking, the project's model and its labels are everybody's.
+            Row::Correction(_) | Row::Ranking(_) | Row::Project(_) => {
+                *self = Changed::All;
+                return;
+            }
+            Row::Model(_) | Row::Round(_) => return,
+        };
+        match self {
+            Changed::All => {}
+            Changed::Cases(cases) => drop(cases.insert(case.clone())),
+            Changed::Nothing => *self = Changed::Cases(HashSet::from([case.clone()])),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The app: all that the screens know, and what a message does to it. No file, clock, thread or terminal here:
+//! [`App::update`] returns what is to be done as [`Effect`]s, and drawing changes nothing.
+//!
+//! What the screens want from the engine (the snapshot, a case, a curve) and from the painter is found out once
+//! before each frame, by comparing what is wanted with what is here; so a burst of keys or changes costs one
+//! request and one sorting of the queue, not one each.
+
+mod act;
+mod frame;
+mod hear;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use ratatui::layout::Size;
+
+use super::keys::{Action, Key, Keymap, Screen, chord_text};
+use super::line::Line;
+use super::picture::{PaintJob, Picture, Profile, ProfileJob};
+use super::prompt::Prompt;
+use super::screens::corrections::Corrections;
+use super::screens::help::Help;
+use super::screens::log::Log;
+use super::screens::models::Models;
+use super::screens::queue::Queue;
+use super::screens::rounds::Rounds;
+use super::screens::slices::Slices;
+use super::screens::views::Views;
+use super::text::clean;
+use super::theme::Theme;
+use crate::protocol::{Command, Event, Snapshot};
+use crate::records::CaseId;
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Msg {
+    /// A key was pressed.
+    Key(Key),
+    /// Text was pasted.
+    Paste(String),
+    /// The terminal has this size now.
+    Resize(Size),
+    /// The engine said something.
+    Event(Event),
+    /// A command went out under this number.
+    Sent {
+        /// The number of its answer.
+        request: u64,
+        /// What the answer is for.
+        purpose: Purpose,
+    },
+    /// A picture is ready.
+    Painted(Arc<PaintJob>, Picture),
+    /// A case is known slice by slice.
+    Profiled(ProfileJob, Profile),
+    /// Something a person should read.
+    Notice(String),
+    /// The system asks the program to stop (Ctrl-Z from elsewhere).
+    Suspend,
+    /// The system asks the program to end.
+    Terminate,
+    /// A frame will be drawn; the time is for ages.
+    Frame(Timestamp),
+}
+
+/// Something is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send this, and say [`Msg::Sent`] before anything else.
+    Send {
+        /// The wish.
+        command: Command,
+        /// What its answer is for.
+        purpose: Purpose,
+    },
+    /// Make this picture, and say [`Msg::Painted`].
+    Paint(Arc<PaintJob>),
+    /// Make this profile, and say [`Msg::Profiled`].
+    Profile(ProfileJob),
+    /// Hand the terminal back and stop until the shell goes on with the program.
+    Suspend,
+    /// Draw every cell anew.
+    Redraw,
+    /// End.
+    Quit,
+}
+
+/// What an answer is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// The snapshot.
+    Attach,
+    /// The case on the screen.
+    View,
+    /// The curve on the screen.
+    Curve,
+    /// The journal's last entries.
+    Journal,
+    /// The orders that models put the pool in.
+    Orders,
+    /// What a person wished, in words: `handing out IBSR_01`.
+    Wish(String),
+}
+
+/// How serious a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// For information.
+    Plain,
+    /// To look at.
+    Warn,
+    /// Something could not be done.
+    Error,
+}
+
+/// What an app starts with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The keys.
+    pub keymap: Keymap,
+    /// The looks.
+    pub theme: Theme,
+    /// The account that commands are journalled under.
+    pub who: String,
+    /// How pictures reach the terminal, in a word: `half-blocks`.
+    pub picture: &'static str,
+    /// Pictures are spelled in characters.
+    pub spelled: bool,
+    /// The engine ends with the app, so that leaving stops a round.
+    pub engine_ends: bool,
+}
+
+/// What of the queue has to be made anew.
+#[derive(Debug, Default)]
+enum Changed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The rows of these cases.
+    Cases(HashSet<CaseId>),
+    /// Everything.
+    All,
+}
+
+/// All that the screens know.
+#[derive(Debug)]
+pub struct App {
+    pub(super) setup: Setup,
+    pub(super) size: Size,
+    pub(super) now: Timestamp,
+    pub(super) screen: Screen,
+    /// Where the screen was come to from, the last last.
+    before: Vec<Screen>,
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) queue: Queue,
+    pub(super) preview: Slices,
+    pub(super) slices: Slices,
+    pub(super) views: Views,
+    pub(super) rounds: Rounds,
+    pub(super) corrections: Corrections,
+    pub(super) models: Models,
+    pub(super) log: Log,
+    pub(super) help: Help,
+    pub(super) prompt: Option<Prompt>,
+    pub(super) line: Option<Line>,
+    pub(super) message: Option<(Tone, String)>,
+    /// Keys of a chord that is not complete.
+    keys: Vec<Key>,
+    /// The number typed before a key.
+    count: Option<usize>,
+    purposes: HashMap<u64, Purpose>,
+    /// Whether the snapshot is followed without a gap.
+    attached: bool,
+    attaching: bool,
+    changed: Changed,
+}
+
+impl App {
+    /// An app on the queue, without anything to show yet.
+    pub fn new(setup: Setup) -> App {
+        let notes = setup.keymap.notes().join("; ");
+        App {
+            setup,
+            size: Size::new(80, 24),
+            now: Timestamp::UNIX_EPOCH,
+            screen: Screen::Queue,
+            before: Vec::new(),
+            snapshot: None,
+            queue: Queue::default(),
+            preview: Slices::default(),
+            slices: Slices::default(),
+            views: Views::default(),
+            rounds: Rounds::default(),
+            corrections: Corrections::default(),
+            models: Models::default(),
+            log: Log::default(),
+            help: Help::default(),
+            prompt: None,
+            line: None,
+            message: (!notes.is_empty()).then_some((Tone::Warn, notes)),
+            keys: Vec::new(),
+            count: None,
+            purposes: HashMap::new(),
+            attached: false,
+            attaching: false,
+            changed: Changed::Nothing,
+        }
+    }
+
+    /// The screen that is shown.
+    pub fn screen(&self) -> Screen {
+        self.screen
+    }
+
+    /// The keys of a chord that is not complete.
+    pub(super) fn chord(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The count and the keys that wait for more, as typed.
+    pub(super) fn pending(&self) -> String {
+        let count = self.count.map_or_else(String::new, |count| count.to_string());
+        format!("{count}{}", chord_text(&self.keys))
+    }
+
+    /// Takes one message; returns what is to be done about it.
+    pub fn update(&mut self, msg: Msg) -> Vec<Effect> {
+        match msg {
+            Msg::Key(key) => return self.press(key),
+            Msg::Paste(text) => self.paste(&text),
+            Msg::Resize(size) => self.size = size,
+            Msg::Event(event) => self.hear(event),
+            Msg::Sent { request, purpose } => drop(self.purposes.insert(request, purpose)),
+            Msg::Painted(job, picture) => {
+                // One of them has asked for it.
+                self.preview.painted(&job, &picture);
+                self.slices.painted(&job, &picture);
+            }
+            Msg::Profiled(job, profile) => self.slices.profiled(job, profile),
+            Msg::Notice(text) => self.notice(text),
+            Msg::Suspend => return vec![Effect::Suspend],
+            Msg::Terminate => return vec![Effect::Quit],
+            Msg::Frame(now) => {
+                self.now = now;
+                return self.before_frame();
+            }
+        }
+        Vec::new()
+    }
+
+    fn say(&mut self, tone: Tone, text: impl AsRef<str>) {
+        // The message has no lines of its own: what came with some is one sentence after the other.
+        self.message = Some((tone, clean(&text.as_ref().replace('\n', " "))));
+    }
+
+    /// Says something that was not asked for, and keeps it.
+    fn notice(&mut self, text: impl AsRef<str>) {
+        self.log
+            .notice(self.now, clean(&text.as_ref().replace('\n', " ")));
+        self.say(Tone::Warn, text);
+    }
+
+    /// The action's key here, for words on the screen.
+    pub(super) fn key_of(&self, action: Action) -> String {
+        self.setup.keymap.first_key_of(self.screen, action)
+    }
+}

@@ -1,0 +1,177 @@
+//! Pictures by hand.
+
+use super::*;
+use crate::imaging::Grid;
+use crate::protocol::{Drawing, Intensities};
+use crate::records::{CaseId, ModelId};
+use crate::settings::Labels;
+
+/// A case of one intensity, without any map.
+pub(super) fn view(shape: [usize; 3], grey: u16) -> CaseView {
+    let grid = Grid::new(shape, [1.0; 3]);
+    CaseView {
+        case: CaseId::new("a").unwrap(),
+        grid,
+        plane: Plane(2),
+        image: Intensities {
+            values: vec![grey; grid.len()],
+            low: 0.0,
+            step: 1.0,
+            window: [0.0, 255.0],
+        },
+        predicted: None,
+        is_measured: false,
+        corrected: None,
+        margins: None,
+        scores: Vec::new(),
+        beside: None,
+    }
+}
+
+/// One slice, `width` pixels a row.
+fn flat(width: usize, values: &[u16]) -> CaseView {
+    let mut view = view([width, values.len() / width, 1], 0);
+    view.image.values = values.to_vec();
+    view
+}
+
+fn drawn(voxels: &[u8]) -> Option<Drawing> {
+    Some(Drawing {
+        model: ModelId(1),
+        voxels: voxels.to_vec(),
+    })
+}
+
+const UPRIGHT: Turn = Turn {
+    transpose: false,
+    mirror: false,
+    flip: false,
+    letters: ['R', 'L', 'A', 'P'],
+};
+
+fn job(view: CaseView, cells: [u16; 2]) -> PaintJob {
+    PaintJob {
+        pane: 0,
+        view: Seen(view.into()),
+        plane: Plane(2),
+        index: 0,
+        source: Source::Drawn,
+        look: Look::default(),
+        zoom: Zoom::default(),
+        focus: [0, 0],
+        cross: None,
+        palette: Arc::new(Palette::of(&Labels::default())),
+        letters: Arc::new(['C', 'G', 'W']),
+        turn: UPRIGHT,
+        cells: Size::new(cells[0], cells[1]),
+        spelled: false,
+    }
+}
+
+/// Its colours at `target` pixels.
+fn colours(job: &PaintJob, target: [u32; 2]) -> Vec<[u8; 3]> {
+    let mut window = job.window(target.map(f64::from), 1.0);
+    window.target = target;
+    compose(job, &window).pixels().map(|pixel| pixel.0).collect()
+}
+
+/// One column of GM in eight survives being drawn on a single pixel; the grey under it would be a mean.
+#[test]
+fn a_thin_contour_survives_a_small_picture() {
+    let mut view = flat(8, &[0, 0, 0, 80, 0, 0, 0, 80]);
+    assert_eq!(
+        colours(&job(view.clone(), [1, 1]), [1, 1]),
+        [[20; 3]],
+        "(80 + 80) / 8"
+    );
+    view.predicted = drawn(&[0, 0, 0, 2, 0, 0, 0, 0]);
+    let job = job(view, [1, 1]);
+    assert_eq!(colours(&job, [1, 1]), [job.palette.classes[1]]);
+}
+
+#[test]
+fn a_class_of_both_maps_is_common_only_where_both_have_the_same_class() {
+    let mut view = flat(4, &[0; 4]);
+    view.predicted = drawn(&[1, 1, 1, 0]);
+    view.corrected = Some(vec![1, 2, 0, 2]);
+    let mut job = job(view, [4, 1]);
+    job.look.difference = true;
+    let palette = job.palette.clone();
+    let expected = [
+        palette.common,
+        palette.corrected,
+        palette.predicted,
+        palette.corrected,
+    ];
+    assert_eq!(colours(&job, [4, 1]), expected);
+    job.look.change(Some(2), 3, |class| class.is_on = false);
+    assert_eq!(
+        colours(&job, [4, 1])[1..],
+        [palette.predicted, palette.predicted, [0; 3]],
+        "GM is left out"
+    );
+}
+
+#[test]
+fn fills_and_contours_are_as_dense_as_they_are_set() {
+    let mut view = flat(1, &[100]);
+    view.predicted = drawn(&[1]);
+    let mut job = job(view, [1, 1]);
+    let class = job.palette.classes[0];
+    assert_eq!(colours(&job, [1, 1]), [class]);
+    job.look.change(None, 3, |class| class.opacity = 50);
+    let mixed = |share: f32| layers::blend([100; 3], class, share);
+    assert_eq!(colours(&job, [1, 1]), [mixed(0.5)]);
+    job.look.contours = false;
+    assert_eq!(colours(&job, [1, 1]), [mixed(0.25)]);
+    job.look.overlay = false;
+    assert_eq!(colours(&job, [1, 1]), [[100; 3]]);
+}
+
+#[test]
+fn the_other_map_is_the_mask_or_another_model_s() {
+    let mut view = flat(1, &[0]);
+    view.predicted = drawn(&[1]);
+    view.beside = drawn(&[2]);
+    let mut both = job(view.clone(), [1, 1]);
+    both.source = Source::Other;
+    assert_eq!(colours(&both, [1, 1]), [both.palette.classes[1]]);
+    view.corrected = Some(vec![3]);
+    both.view = Seen(view.into());
+    assert_eq!(colours(&both, [1, 1]), [both.palette.classes[2]]);
+}
+
+#[test]
+fn a_window_of_intensities_spreads_what_lies_in_it() {
+    let mut job = job(flat(4, &[0, 40, 60, 200]), [4, 1]);
+    job.look.window = Some([20.0, 60.0]);
+    assert_eq!(colours(&job, [4, 1]), [[0; 3], [128; 3], [255; 3], [255; 3]]);
+    job.look.colours = job.look.colours.next();
+    assert_eq!(colours(&job, [4, 1])[1], [127; 3]);
+}
+
+#[test]
+fn the_crosshair_crosses_where_it_should_and_leaves_the_crossing_open() {
+    let mut job = job(flat(5, &[9; 25]), [5, 3]);
+    job.cross = Some([3, 1]);
+    let colours = colours(&job, [5, 5]);
+    let at = |x: usize, y: usize| colours[y * 5 + x];
+    let line = job.palette.crosshair;
+    assert_eq!([at(0, 1), at(3, 4), at(1, 1)], [line; 3]);
+    assert_eq!([at(3, 1), at(2, 1), at(3, 2), at(0, 0)], [[9; 3]; 4]);
+    assert_eq!(job.pixel_at([3, 0]), Some([3, 0]));
+    assert_eq!(job.pixel_at([4, 2]), Some([4, 4]));
+    assert_eq!(job.pixel_at([5, 0]), None);
+}
+
+#[test]
+fn without_colours_contours_are_letters_and_greys_are_shades() {
+    let mut view = flat(4, &[0, 255, 100, 0]);
+    view.predicted = drawn(&[0, 0, 2, 3]);
+    let mut job = job(view, [4, 1]);
+    job.spelled = true;
+    let Picture::Spelled(rows) = paint(&job, &Picker::halfblocks()) else {
+        panic!("it is spelled");
+    };
+    assert_eq!(rows.concat(), " @GW");
+}

@@ -1,0 +1,60 @@
+//! The corrections' state: what waits for a decision, then what came back, newest first.
+
+use crate::protocol::Snapshot;
+use crate::records::{CaseId, Correction, HeldFile};
+use crate::tui::keys::Action;
+use crate::tui::list::Cursor;
+
+/// The corrections screen.
+#[derive(Debug, Default)]
+pub struct Corrections {
+    pub cursor: Cursor,
+}
+
+/// A line of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Item<'a> {
+    /// A file that waits for a decision.
+    Held(&'a HeldFile),
+    /// A correction.
+    Done(&'a Correction),
+}
+
+impl Item<'_> {
+    /// Whose it is.
+    pub fn case(&self) -> &CaseId {
+        match self {
+            Item::Held(file) => &file.case,
+            Item::Done(correction) => &correction.case,
+        }
+    }
+}
+
+/// Lines there are.
+pub fn len(snapshot: &Snapshot) -> usize {
+    snapshot.waiting().count() + snapshot.corrections.len()
+}
+
+/// All lines in their order.
+pub fn items(snapshot: &Snapshot) -> impl Iterator<Item = Item<'_>> {
+    let held: Vec<&HeldFile> = snapshot.waiting().collect();
+    let held = held.into_iter().rev().map(Item::Held);
+    held.chain(snapshot.corrections.values().rev().map(Item::Done))
+}
+
+impl Corrections {
+    /// The selected line.
+    pub fn selected<'a>(&self, snapshot: &'a Snapshot) -> Option<Item<'a>> {
+        items(snapshot).nth(self.cursor.selected.min(len(snapshot).saturating_sub(1)))
+    }
+
+    /// The case of the selected line.
+    pub fn case(&self, snapshot: &Snapshot) -> Option<CaseId> {
+        self.selected(snapshot).map(|item| item.case().clone())
+    }
+
+    /// Moves the selection; `page` is the height of the list.
+    pub fn act(&mut self, action: Action, count: Option<usize>, page: usize, snapshot: &Snapshot) {
+        self.cursor.act(action, count, page, len(snapshot));
+    }
+}

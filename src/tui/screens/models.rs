@@ -1,0 +1,185 @@
+//! The models' state: which one is selected, and how its ranking is held against the current model's.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::cases::Step;
+use crate::metrics::rank_correlation;
+use crate::protocol::Snapshot;
+use crate::records::{CaseId, Model, ModelId, ModelOrigin, RankingId, Scored};
+use crate::tui::keys::Action;
+use crate::tui::list::Cursor;
+use crate::tui::prompt::{Prompt, Then};
+
+/// The models screen.
+#[derive(Debug, Default)]
+pub struct Models {
+    pub cursor: Cursor,
+    /// The model whose ranking is held against the current model's.
+    pub compared: Option<ModelId>,
+    orders: BTreeMap<ModelId, Vec<Scored>>,
+    /// The last ranking when the orders were asked for.
+    asked_at: Option<Option<RankingId>>,
+    /// Why there are none.
+    pub problem: Option<String>,
+}
+
+/// How far two models' rankings agree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Cases in both.
+    pub cases: usize,
+    /// Spearman's.
+    pub correlation: Option<f64>,
+    /// Cases and their places with either, from 1; those that they disagree on most first.
+    pub places: Vec<(CaseId, [usize; 2])>,
+}
+
+/// All models, newest first.
+pub fn newest_first(snapshot: &Snapshot) -> impl Iterator<Item = &Model> {
+    snapshot.models.values().rev()
+}
+
+impl Models {
+    /// The selected model.
+    pub fn selected<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Model> {
+        newest_first(snapshot).nth(self.cursor.selected)
+    }
+
+    /// The place of the round that made the selected model.
+    pub fn round_of_selected(&self, snapshot: &Snapshot) -> Option<usize> {
+        let ModelOrigin::Round(round) = self.selected(snapshot)?.origin else {
+            return None;
+        };
+        snapshot.rounds.keys().position(|id| *id == round)
+    }
+
+    /// Moves the selection, or compares; `page` is the height of the list.
+    ///
+    /// # Errors
+    /// Why two models cannot be compared, in words.
+    pub fn act(
+        &mut self,
+        action: Action,
+        count: Option<usize>,
+        page: usize,
+        snapshot: &Snapshot,
+    ) -> Result<(), String> {
+        if action != Action::CompareRankings {
+            self.cursor.act(action, count, page, snapshot.models.len());
+            return Ok(());
+        }
+        let model = self.selected(snapshot).ok_or("there is no model yet")?.id;
+        if self.compared == Some(model) {
+            self.compared = None;
+            return Ok(());
+        }
+        if snapshot.project.model == Some(model) {
+            return Err(format!("{model} is the current model: select another one"));
+        }
+        self.compared = Some(model);
+        Ok(())
+    }
+
+    /// Whether the orders have to be asked for.
+    pub fn wants_orders(&mut self, snapshot: &Snapshot) -> bool {
+        let last = snapshot.rankings.keys().next_back().copied();
+        let is_news = self.compared.is_some() && self.asked_at != Some(last);
+        if is_news {
+            self.asked_at = Some(last);
+        }
+        is_news
+    }
+
+    /// Takes the orders.
+    pub fn answered(&mut self, result: Result<Vec<(ModelId, Vec<Scored>)>, String>) {
+        match result {
+            Ok(orders) => (self.orders, self.problem) = (orders.into_iter().collect(), None),
+            Err(why) => self.problem = Some(why),
+        }
+    }
+
+    /// The chosen model's ranking against the current model's; or why there is none.
+    pub fn comparison(&self, snapshot: &Snapshot) -> Option<Result<Comparison, String>> {
+        let compared = self.compared?;
+        if let Some(why) = &self.problem {
+            return Some(Err(why.clone()));
+        }
+        let current = snapshot.project.model?;
+        let order = |model: ModelId| {
+            let missing = || format!("{model} has ranked nothing that was kept");
+            self.orders.get(&model).ok_or_else(missing)
+        };
+        let orders = order(compared).and_then(|other| Ok((other, order(current)?)));
+        Some(orders.map(|(other, current)| compare(other, current)))
+    }
+}
+
+/// Two orders, case by case.
+fn compare(first: &[Scored], second: &[Scored]) -> Comparison {
+    let places: HashMap<&CaseId, usize> = second.iter().map(|scored| &scored.case).zip(1..).collect();
+    let mut both: Vec<(CaseId, [usize; 2])> = first
+        .iter()
+        .zip(1..)
+        .filter_map(|(scored, at)| Some((scored.case.clone(), [at, *places.get(&scored.case)?])))
+        .collect();
+    let ranks: Vec<[f64; 2]> = both.iter().map(|(_, places)| places.map(|n| n as f64)).collect();
+    both.sort_by_key(|(case, [a, b])| (std::cmp::Reverse(a.abs_diff(*b)), case.clone()));
+    Comparison {
+        cases: both.len(),
+        correlation: rank_correlation(&ranks),
+        places: both,
+    }
+}
+
+/// What making a model the current one leads to.
+///
+/// # Errors
+/// Why it cannot be done now, in words.
+pub fn make_current(snapshot: &Snapshot, model: Option<&Model>) -> Result<Step, String> {
+    let model = model.ok_or("there is no model yet")?.id;
+    let current = snapshot.project.model;
+    if current == Some(model) {
+        return Err(format!("{model} is the current model already"));
+    }
+    if let Some(round) = snapshot.open_round() {
+        return Err(format!(
+            "round {} is {}: it goes on from the model it began with; end it first",
+            round.id,
+            round.state.word()
+        ));
+    }
+    let mut lines = vec![format!(
+        "{model} draws and ranks from then on, and the next round goes on from its weights"
+    )];
+    if let Some(current) = current.filter(|current| *current > model) {
+        lines.push(format!("that rolls {current} back; nothing of it is lost"));
+    }
+    let title = format!("make {model} the current model, because");
+    Ok(Step::Ask(Prompt::line(title, lines, "", Then::UseModel(model))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_orders_are_compared_over_the_cases_in_both_and_the_furthest_apart_come_first() {
+        let order = |names: &[&str]| -> Vec<Scored> {
+            names
+                .iter()
+                .map(|name| Scored {
+                    case: CaseId::new(name).unwrap(),
+                    score: None,
+                })
+                .collect()
+        };
+        let found = compare(&order(&["a", "b", "c", "gone"]), &order(&["new", "c", "b", "a"]));
+        assert_eq!((found.cases, found.correlation), (3, Some(-1.0)));
+        let names: Vec<(&str, [usize; 2])> = found
+            .places
+            .iter()
+            .map(|(case, places)| (case.as_str(), *places))
+            .collect();
+        assert_eq!(names, [("a", [1, 4]), ("b", [2, 3]), ("c", [3, 2])]);
+    }
+}
