@@ -1,6 +1,7 @@
 //! A bench for the screens: a project made by hand, an engine's end that answers when it is told to, keys in,
 //! cells out.
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use overtrace::records::{
     RoundState, Row, Scored, SliceSums, What,
 };
 use overtrace::settings::{Pixels, Settings, Strategy};
-use overtrace::tui::{App, Effect, Key, Keymap, Msg, Setup, Theme, draw, paint};
+use overtrace::tui::{App, Effect, Key, Keymap, Msg, Screen, Setup, Theme, draw, paint};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::layout::Size;
@@ -268,12 +269,17 @@ pub fn view_of(case: &str, corrected: bool) -> CaseView {
 pub struct Bench {
     pub app: App,
     pub quit: bool,
+    /// How often the screen was to be drawn anew, and the program to be stopped.
+    pub redrawn: usize,
+    pub suspended: usize,
     terminal: Terminal<TestBackend>,
     handle: EngineHandle,
     requests: Receiver<Request>,
     events: Sender<Event>,
     /// What the engine was sent, oldest first.
     log: Vec<Request>,
+    /// Requests that were answered, as far as that is kept.
+    answered: HashSet<u64>,
     /// The number of the last change.
     seq: u64,
     snapshot: Snapshot,
@@ -309,11 +315,14 @@ impl Bench {
         let mut bench = Bench {
             app,
             quit: false,
+            redrawn: 0,
+            suspended: 0,
             terminal: Terminal::new(TestBackend::new(120, 30)).unwrap(),
             handle,
             requests,
             events,
             log: Vec::new(),
+            answered: HashSet::new(),
             seq: snapshot.seq,
             snapshot: snapshot.clone(),
             picker: Picker::halfblocks(),
@@ -341,6 +350,27 @@ impl Bench {
             self.perform(effects);
             self.settle();
         }
+    }
+
+    /// Types a command.
+    pub fn run(&mut self, command: &str) {
+        self.keys(":");
+        for c in command.chars() {
+            let key = if c == ' ' { "space".into() } else { c.to_string() };
+            self.keys(&key);
+        }
+        self.keys("enter");
+    }
+
+    /// The picture on the slices, cell by cell.
+    pub fn picture(&self) -> Vec<(Color, Color)> {
+        let buffer = self.terminal.backend().buffer();
+        let width = usize::from(buffer.area.width);
+        let cells = buffer.content.iter().enumerate();
+        cells
+            .filter(|(at, _)| at % width < width - 41)
+            .map(|(_, cell)| (cell.fg, cell.bg))
+            .collect()
     }
 
     /// The engine says something.
@@ -426,8 +456,56 @@ impl Bench {
         opened.collect()
     }
 
+    /// The last thing the engine was sent and has not answered.
+    pub fn sent_last(&self) -> Option<Command> {
+        let open = |request: &&Request| !self.answered.contains(&request.id);
+        self.log.iter().rfind(open).map(|request| request.command.clone())
+    }
+
+    /// The engine answers that.
+    pub fn answer_if_open(&mut self, result: Result<Answer, String>) {
+        let open = |request: &&Request| !self.answered.contains(&request.id);
+        if let Some(request) = self.log.iter().rfind(open).map(|request| request.id) {
+            self.answered.insert(request);
+            if let Ok(Answer::Snapshot(snapshot)) = &result {
+                self.seq = snapshot.seq;
+            }
+            self.say(Event::Answer { request, result });
+        }
+    }
+
+    /// Presses a key without drawing.
+    pub fn press(&mut self, key: &str) {
+        let effects = self.app.update(Msg::Key(Key::parse(key).expect("a key")));
+        self.perform(effects);
+        self.rest();
+    }
+
+    /// Whether a list that has lines has one that is selected, and nothing on the screen is obeyed.
+    pub fn is_sound(&self) -> bool {
+        let buffer = self.terminal.backend().buffer();
+        let is_large = buffer.area.width >= 60 && buffer.area.height >= 20;
+        let screen = self.screen();
+        let obeyed = screen.chars().any(|c| c != '\n' && c.is_control());
+        let is_list = self.app.screen() == Screen::Queue && is_large;
+        let lacks = is_list
+            && screen.contains("unlabelled, ")
+            && !screen.contains("no case yet")
+            && !screen.contains("none of ")
+            && !buffer
+                .content
+                .iter()
+                .any(|cell| cell.modifier.contains(Modifier::REVERSED));
+        !obeyed && !lacks
+    }
+
     /// Runs until nothing is left to do, then draws.
     fn settle(&mut self) {
+        self.rest();
+        self.draw();
+    }
+
+    fn rest(&mut self) {
         for turn in 0.. {
             assert!(turn < 20, "the app never comes to rest");
             while let Ok(Some(event)) = self.handle.receive(std::time::Duration::ZERO) {
@@ -440,6 +518,9 @@ impl Bench {
             }
             self.perform(effects);
         }
+    }
+
+    pub fn draw(&mut self) {
         self.terminal.draw(|frame| draw(&self.app, frame)).unwrap();
     }
 
@@ -460,7 +541,8 @@ impl Bench {
                     self.app.update(Msg::Profiled(job, profile));
                 }
                 Effect::Quit => self.quit = true,
-                Effect::Suspend | Effect::Redraw => {}
+                Effect::Redraw => self.redrawn += 1,
+                Effect::Suspend => self.suspended += 1,
             }
         }
     }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails its test")]
 
+mod actions;
 mod bench;
 mod everywhere;
+mod fuzz;
 mod queue;
 mod rounds;
 mod slices;
