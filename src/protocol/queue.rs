@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Snapshot;
-use crate::records::{Case, CaseId, ClassEffort, ModelId, Pool, Scored, mean_of_known};
+use crate::records::{Case, CaseId, ClassEffort, ModelId, Pool, Prediction, Scored, mean_of_known};
 
 /// Where a case is, in the words of the queue.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -79,6 +79,8 @@ pub struct QueueRow {
     pub pool: Pool,
     /// Where it is.
     pub status: Status,
+    /// Left out, whatever else is the matter with it.
+    pub is_excluded: bool,
     /// Its score in the ranking.
     pub score: Option<f64>,
     /// The model that gave the score.
@@ -91,6 +93,8 @@ pub struct QueueRow {
     pub saved_effort: Vec<Option<f64>>,
     /// Dice against the case's mask per class by `volume_model`, where measured.
     pub dice: Vec<Option<f64>>,
+    /// Average BvSB over all pixels of what `volume_model` drew.
+    pub drawn_bvsb: Option<f64>,
     /// What its correction would save, as the corrections so far say; `None` for a case that is not asked for any more, or
     /// while nothing was measured.
     pub expected_effort: Option<f64>,
@@ -106,13 +110,9 @@ impl QueueRow {
 }
 
 /// What is looked up for every row of a queue.
-#[derive(Debug)]
 struct Lookup<'a> {
-    model: Option<ModelId>,
-    scores: HashMap<&'a CaseId, Option<f64>>,
     efforts: HashMap<&'a CaseId, &'a [ClassEffort]>,
     held: HashMap<&'a CaseId, &'a str>,
-    forecast: Option<Forecast>,
 }
 
 /// How saved effort went with Average BvSB so far.
@@ -181,18 +181,11 @@ impl Snapshot {
         Forecast::through(&points)
     }
 
-    /// The ranked cases that are still to be asked for, in their order.
-    pub fn ranked(&self) -> impl Iterator<Item = &Scored> {
-        self.order.iter().filter(|scored| {
-            self.cases
-                .get(&scored.case)
-                .is_some_and(|case| case.pool == Pool::Unlabelled && case.excluded.is_none())
-        })
-    }
-
     /// The queue: ranked cases in their order, then the other unlabelled ones, then the rest by name.
     pub fn queue(&self) -> Vec<QueueRow> {
         let mut rows = self.queue_rows();
+        let places: HashMap<CaseId, u32> = rows.iter().map(|row| row.case.clone()).zip(0..).collect();
+        self.rank(&mut rows, &self.order_of(&places));
         rows.sort_by_key(|row| {
             (
                 Reverse(row.rank.is_some()),
@@ -204,46 +197,35 @@ impl Snapshot {
         rows
     }
 
-    /// The queue's rows, by name.
+    /// The queue's rows, by name, without what [`Snapshot::rank`] says.
     pub fn queue_rows(&self) -> Vec<QueueRow> {
         let mut lookup = Lookup {
-            model: self.ranking().and_then(|ranking| ranking.model),
-            scores: self
-                .order
-                .iter()
-                .map(|scored| (&scored.case, scored.score))
-                .collect(),
             efforts: HashMap::new(),
             held: self
                 .waiting()
                 .map(|file| (&file.case, file.code.as_str()))
                 .collect(),
-            forecast: self.forecast(),
         };
         for correction in self.corrections.values() {
             lookup.efforts.insert(&correction.case, &correction.effort);
         }
-        let mut ranks: HashMap<&CaseId, usize> = HashMap::new();
-        for (at, scored) in self.ranked().enumerate() {
-            ranks.insert(&scored.case, at + 1);
-        }
-        let ranked = |case| QueueRow {
-            rank: ranks.get(case).copied(),
-            ..self.row_by(&self.cases[case], &lookup)
+        // Both go by name.
+        let mut predictions = self.predictions.iter().peekable();
+        let mut prediction_of = |id: &CaseId| {
+            while predictions.next_if(|(case, _)| *case < id).is_some() {}
+            predictions
+                .next_if(|(case, _)| *case == id)
+                .map(|(_, prediction)| prediction)
         };
-        self.cases.keys().map(ranked).collect()
+        self.cases
+            .values()
+            .map(|case| self.row_by(case, prediction_of(&case.id), &lookup))
+            .collect()
     }
 
-    /// The row of one case, without its rank.
+    /// The row of one case, without what [`Snapshot::rank`] says.
     pub fn queue_row(&self, id: &CaseId) -> Option<QueueRow> {
-        let case = self.cases.get(id)?;
-        let score = self.order.iter().find(|scored| scored.case == *id);
         let lookup = Lookup {
-            model: self.ranking().and_then(|ranking| ranking.model),
-            scores: score
-                .map(|scored| (&scored.case, scored.score))
-                .into_iter()
-                .collect(),
             efforts: self
                 .correction_of(id)
                 .map(|correction| (&correction.case, correction.effort.as_slice()))
@@ -254,15 +236,38 @@ impl Snapshot {
                 .filter(|file| file.case == *id)
                 .map(|file| (&file.case, file.code.as_str()))
                 .collect(),
-            forecast: self.forecast(),
         };
-        Some(self.row_by(case, &lookup))
+        let case = self.cases.get(id)?;
+        Some(self.row_by(case, self.predictions.get(id), &lookup))
     }
 
-    fn row_by(&self, case: &Case, lookup: &Lookup<'_>) -> QueueRow {
-        let still = case.pool == Pool::Unlabelled && case.excluded.is_none();
-        let score = lookup.scores.get(&case.id).filter(|_| still);
-        let prediction = self.predictions.get(&case.id);
+    /// The ranking's order by places in a list of rows, with its scores.
+    pub fn order_of(&self, places: &HashMap<CaseId, u32>) -> Vec<(u32, Option<f64>)> {
+        let known = |scored: &Scored| Some((*places.get(&scored.case)?, scored.score));
+        self.order.iter().filter_map(known).collect()
+    }
+
+    /// Gives every row its rank, its score and what its correction would save.
+    pub fn rank(&self, rows: &mut [QueueRow], order: &[(u32, Option<f64>)]) {
+        let forecast = self.forecast();
+        let still = |row: &QueueRow| row.pool == Pool::Unlabelled && !row.is_excluded;
+        for row in rows.iter_mut() {
+            (row.rank, row.score, row.score_model) = (None, None, None);
+            let known = row.drawn_bvsb.filter(|_| still(row)).zip(forecast);
+            row.expected_effort = known.map(|(score, forecast)| forecast.at(score));
+        }
+        let model = self.ranking().and_then(|ranking| ranking.model);
+        let mut rank = 0;
+        for &(at, score) in order {
+            let row = &mut rows[at as usize];
+            if still(row) {
+                rank += 1;
+                (row.rank, row.score, row.score_model) = (Some(rank), score, model);
+            }
+        }
+    }
+
+    fn row_by(&self, case: &Case, prediction: Option<&Prediction>, lookup: &Lookup<'_>) -> QueueRow {
         let effort = lookup.efforts.get(&case.id);
         let status = if let Some(code) = lookup.held.get(&case.id) {
             Status::Held {
@@ -286,17 +291,14 @@ impl Snapshot {
         } else {
             Status::Unlabelled
         };
-        let known = prediction.filter(|prediction| still && prediction.sums.pixels > 0);
-        let expected_effort = known.zip(lookup.forecast).map(|(prediction, forecast)| {
-            forecast.at(prediction.sums.margin / prediction.sums.pixels as f64)
-        });
         QueueRow {
             rank: None,
             case: case.id.clone(),
             pool: case.pool,
             status,
-            score: score.and_then(|score| *score),
-            score_model: score.and(lookup.model),
+            is_excluded: case.excluded.is_some(),
+            score: None,
+            score_model: None,
             class_ml: prediction.map_or_else(Vec::new, |prediction| {
                 let ml = case.grid.voxel_ml();
                 prediction
@@ -310,7 +312,10 @@ impl Snapshot {
             saved_effort: effort
                 .map_or_else(Vec::new, |effort| effort.iter().map(ClassEffort::saved).collect()),
             dice: prediction.map_or_else(Vec::new, |prediction| prediction.dice.clone()),
-            expected_effort,
+            drawn_bvsb: prediction
+                .filter(|prediction| prediction.sums.pixels > 0)
+                .map(|prediction| prediction.sums.margin / prediction.sums.pixels as f64),
+            expected_effort: None,
             added_at: case.added_at,
         }
     }

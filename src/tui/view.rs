@@ -15,8 +15,7 @@ use super::screens::{
     corrections_view, help_view, log_view, models_view, queue_view, rounds_view, slices_view,
 };
 use super::text::{clean, cut, is_unsafe, span};
-use crate::protocol::{Activity, Snapshot, Stage};
-use crate::records::Pool;
+use crate::protocol::{Activity, Stage};
 
 /// Draws one frame.
 pub fn draw(app: &App, frame: &mut Frame<'_>) {
@@ -160,7 +159,7 @@ fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
     if let Some(left) = seconds_left(app, &snapshot.activity) {
         activity += &format!(" at most {}", span(left));
     }
-    spans.push(Span::raw(format!("  {activity}  {}", pools(snapshot))));
+    spans.push(Span::raw(format!("  {activity}  {}", pools(app))));
     let line = Line::from(spans);
     let room = usize::from(area.width).saturating_sub(line.width());
     frame.render_widget(line, area);
@@ -170,17 +169,9 @@ fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 /// Labelled, unlabelled and held-out cases, without the excluded ones.
-fn pools(snapshot: &Snapshot) -> String {
-    let count = |pool| {
-        let here = |case: &&crate::records::Case| case.pool == pool && case.excluded.is_none();
-        snapshot.cases.values().filter(here).count()
-    };
-    format!(
-        "{} labelled, {} unlabelled, {} held out",
-        count(Pool::Labelled),
-        count(Pool::Unlabelled),
-        count(Pool::HeldOut)
-    )
+fn pools(app: &App) -> String {
+    let [labelled, unlabelled, held_out] = app.queue.pools;
+    format!("{labelled} labelled, {unlabelled} unlabelled, {held_out} held out")
 }
 
 fn has_candidates(app: &App) -> bool {

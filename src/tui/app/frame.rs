@@ -20,6 +20,10 @@ impl App {
         match std::mem::take(&mut self.changed) {
             Changed::Nothing => {}
             Changed::Cases(cases) => self.queue.patch(snapshot, &cases),
+            Changed::Order(cases) => {
+                self.queue.patch(snapshot, &cases);
+                self.queue.reorder(snapshot);
+            }
             Changed::All => self.queue.refresh(snapshot),
         }
         let queue = layout::queue(body, self.queue.has_preview);

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{App, Changed, Purpose, Tone};
-use crate::protocol::{Answer, Event};
-use crate::records::{CaseId, Row};
+use crate::protocol::{Answer, Change, Event};
+use crate::records::Row;
 use crate::tui::text::clean;
 use crate::tui::wish::answer_words;
 
@@ -16,10 +16,7 @@ impl App {
                     return;
                 };
                 self.views.rows_changed(&change.rows);
-                match change.order {
-                    Some(_) => self.changed = Changed::All,
-                    None => change.rows.iter().for_each(|row| self.changed.add(row)),
-                }
+                self.changed.add(&change);
                 // After a gap the next frame attaches again.
                 self.attached = snapshot.apply(*change).is_ok();
             }
@@ -90,24 +87,29 @@ impl App {
 }
 
 impl Changed {
-    /// Notes what a row that is new changes in the queue.
-    fn add(&mut self, row: &Row) {
-        let case: &CaseId = match row {
-            Row::Case(row) => &row.id,
-            Row::Prediction(row) => &row.case,
-            Row::Handout(row) => &row.case,
-            Row::Held(row) => &row.case,
-            // What was saved says what will be; a ranking, the project's model and its labels are everybody's.
-            Row::Correction(_) | Row::Ranking(_) | Row::Project(_) => {
+    /// Notes what a change means for the queue.
+    fn add(&mut self, change: &Change) {
+        let cases = change.rows.iter().filter_map(|row| match row {
+            Row::Case(row) => Some(&row.id),
+            Row::Prediction(row) => Some(&row.case),
+            Row::Handout(row) => Some(&row.case),
+            Row::Held(row) => Some(&row.case),
+            Row::Correction(row) => Some(&row.case),
+            Row::Ranking(_) | Row::Project(_) | Row::Model(_) | Row::Round(_) => None,
+        });
+        let mut known = match std::mem::take(self) {
+            Changed::All => {
                 *self = Changed::All;
                 return;
             }
-            Row::Model(_) | Row::Round(_) => return,
+            Changed::Nothing => (HashSet::new(), false),
+            Changed::Cases(cases) => (cases, false),
+            Changed::Order(cases) => (cases, true),
         };
-        match self {
-            Changed::All => {}
-            Changed::Cases(cases) => drop(cases.insert(case.clone())),
-            Changed::Nothing => *self = Changed::Cases(HashSet::from([case.clone()])),
-        }
+        known.0.extend(cases.cloned());
+        *self = match known {
+            (cases, was) if was || change.order.is_some() => Changed::Order(cases),
+            (cases, _) => Changed::Cases(cases),
+        };
     }
 }

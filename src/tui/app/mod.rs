@@ -137,8 +137,10 @@ enum Changed {
     /// Nothing.
     #[default]
     Nothing,
-    /// The rows of these cases.
+    /// The rows of these cases, and everybody's rank and forecast.
     Cases(HashSet<CaseId>),
+    /// The same, and the ranking's order.
+    Order(HashSet<CaseId>),
     /// Everything.
     All,
 }

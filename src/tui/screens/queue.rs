@@ -9,7 +9,7 @@ use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 use crate::protocol::{QueueRow, Snapshot};
-use crate::records::CaseId;
+use crate::records::{CaseId, Pool};
 use crate::tui::keys::Action;
 use crate::tui::list::Cursor;
 
@@ -45,8 +45,12 @@ pub struct Queue {
     rows: Vec<QueueRow>,
     /// Where each case's row is.
     places: HashMap<CaseId, u32>,
+    /// The ranking's order, by places of rows, with its scores.
+    order: Vec<(u32, Option<f64>)>,
     /// Rows that are shown, in their order.
     shown: Vec<u32>,
+    /// Cases that are labelled, unlabelled and held out, without the excluded ones.
+    pub pools: [usize; 3],
     /// What the rows are sorted by, and whether the other way round.
     pub sort: (Column, bool),
     /// What the rows are narrowed by.
@@ -70,7 +74,9 @@ impl Default for Queue {
         Queue {
             rows: Vec::new(),
             places: HashMap::new(),
+            order: Vec::new(),
             shown: Vec::new(),
+            pools: [0; 3],
             sort: (Column::Rank, false),
             filter: String::new(),
             marked: HashSet::new(),
@@ -88,49 +94,67 @@ impl Queue {
     /// Makes the rows anew.
     pub fn refresh(&mut self, snapshot: &Snapshot) {
         self.rows = snapshot.queue_rows();
-        self.places = (0..)
-            .zip(&self.rows)
-            .map(|(at, row)| (row.case.clone(), at))
-            .collect();
+        self.places = self.rows.iter().map(|row| row.case.clone()).zip(0..).collect();
         self.marked.retain(|case| snapshot.cases.contains_key(case));
         self.classes = snapshot.settings.labels.0.len();
-        self.measure();
+        self.reorder(snapshot);
+    }
+
+    /// Puts the rows into the order of a new ranking.
+    pub fn reorder(&mut self, snapshot: &Snapshot) {
+        self.order = snapshot.order_of(&self.places);
+        self.rank(snapshot);
         self.arrange();
     }
 
-    /// Makes the rows of some cases anew.
+    /// Makes the rows of some cases anew, and ranks what is left.
     pub fn patch(&mut self, snapshot: &Snapshot, cases: &HashSet<CaseId>) {
+        let mut changed = HashSet::new();
         for case in cases {
             let Some(row) = snapshot.queue_row(case) else {
                 continue;
             };
-            match self.places.get(case) {
-                Some(&at) => self.rows[at as usize] = row,
-                None => {
-                    self.places.insert(case.clone(), self.rows.len() as u32);
-                    self.rows.push(row);
-                }
+            let at = *self.places.entry(case.clone()).or_insert(self.rows.len() as u32);
+            match self.rows.get_mut(at as usize) {
+                Some(old) => *old = row,
+                None => self.rows.push(row),
             }
+            changed.insert(at);
         }
-        // A case that has gone moves everybody behind it up.
-        self.rows.iter_mut().for_each(|row| row.rank = None);
-        for (rank, scored) in (1..).zip(snapshot.ranked()) {
-            if let Some(&at) = self.places.get(&scored.case) {
-                self.rows[at as usize].rank = Some(rank);
-            }
+        self.rank(snapshot);
+        // The others stay among each other as they were.
+        self.shown.retain(|at| !changed.contains(at));
+        for at in self.like(changed.into_iter()) {
+            let place = self
+                .shown
+                .partition_point(|other| self.compare(*other, at).is_lt());
+            self.shown.insert(place, at);
         }
-        self.measure();
-        self.arrange();
+        self.find();
     }
 
-    fn measure(&mut self) {
+    /// Ranks, and measures what the table needs.
+    fn rank(&mut self, snapshot: &Snapshot) {
+        snapshot.rank(&mut self.rows, &self.order);
         let names = self.rows.iter().map(|row| row.case.as_str().len());
         self.longest_name = names.max().unwrap_or(0);
         self.largest_score = self.rows.iter().filter_map(|row| row.score).fold(0.0, f64::max);
+        self.pools = [0; 3];
+        for row in self.rows.iter().filter(|row| !row.is_excluded) {
+            let at = match row.pool {
+                Pool::Labelled => 0,
+                Pool::Unlabelled => 1,
+                Pool::HeldOut => 2,
+            };
+            self.pools[at] += 1;
+        }
     }
 
-    /// Finds out which rows are shown, and their order.
-    fn arrange(&mut self) {
+    /// Those of some rows that are like the filter.
+    fn like(&self, rows: impl Iterator<Item = u32>) -> Vec<u32> {
+        if self.filter.is_empty() {
+            return rows.collect();
+        }
         let mut matcher = Matcher::new(Config::DEFAULT);
         let pattern = Pattern::new(
             &self.filter,
@@ -138,31 +162,31 @@ impl Queue {
             Normalization::Smart,
             AtomKind::Fuzzy,
         );
-        let mut text = String::new();
-        let mut letters = Vec::new();
-        let rows = &self.rows;
-        self.shown = (0..rows.len() as u32)
-            .filter(|&at| {
-                if self.filter.is_empty() {
-                    return true;
-                }
-                let row = &rows[at as usize];
-                text.clear();
-                text.extend([row.case.as_str(), " ", row.status.word(), " ", row.status.note()]);
-                pattern
-                    .score(Utf32Str::new(&text, &mut letters), &mut matcher)
-                    .is_some()
-            })
-            .collect();
+        let (mut text, mut letters) = (String::new(), Vec::new());
+        rows.filter(|&at| {
+            let row = &self.rows[at as usize];
+            text.clear();
+            text.extend([row.case.as_str(), " ", row.status.word(), " ", row.status.note()]);
+            let text = Utf32Str::new(&text, &mut letters);
+            pattern.score(text, &mut matcher).is_some()
+        })
+        .collect()
+    }
+
+    /// Which of two rows comes first: what is not known comes last whichever way round, and equals stay by rank and name.
+    fn compare(&self, a: u32, b: u32) -> Ordering {
         let (column, reverse) = self.sort;
-        let by = |a: &u32, b: &u32| {
-            let (a, b) = (&rows[*a as usize], &rows[*b as usize]);
-            // Whichever way round, what is not known comes last, and equals stay by rank and name.
-            compare(column, reverse, a, b)
-                .then_with(|| known_first(a.rank, b.rank, false, Ord::cmp))
-                .then_with(|| a.case.cmp(&b.case))
-        };
-        self.shown.sort_by(by);
+        let (a, b) = (&self.rows[a as usize], &self.rows[b as usize]);
+        compare(column, reverse, a, b)
+            .then_with(|| known_first(a.rank, b.rank, false, Ord::cmp))
+            .then_with(|| a.case.cmp(&b.case))
+    }
+
+    /// Finds out which rows are shown, and their order.
+    fn arrange(&mut self) {
+        let mut shown = self.like(0..self.rows.len() as u32);
+        shown.sort_by(|a, b| self.compare(*a, *b));
+        self.shown = shown;
         self.find();
     }
 
@@ -229,11 +253,9 @@ impl Queue {
                 }
             }
             Action::MarkAll => {
-                let shown: Vec<CaseId> = self
-                    .window(0..self.shown.len())
-                    .map(|(_, row)| row.case.clone())
-                    .collect();
-                if shown.iter().all(|case| self.marked.contains(case)) {
+                let rows = self.window(0..self.shown.len());
+                let shown: HashSet<CaseId> = rows.map(|(_, row)| row.case.clone()).collect();
+                if shown.is_subset(&self.marked) {
                     self.marked.retain(|case| !shown.contains(case));
                 } else {
                     self.marked.extend(shown);
@@ -357,7 +379,7 @@ fn compare(column: Column, reverse: bool, a: &QueueRow, b: &QueueRow) -> Orderin
     match column {
         Column::Rank => {
             // Ranked cases, the other unlabelled ones, the rest.
-            let place = |row: &QueueRow| (row.rank.is_none(), row.pool != crate::records::Pool::Unlabelled);
+            let place = |row: &QueueRow| (row.rank.is_none(), row.pool != Pool::Unlabelled);
             place(a)
                 .cmp(&place(b))
                 .then_with(|| known_first(a.rank, b.rank, reverse, Ord::cmp))
