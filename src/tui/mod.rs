@@ -27,7 +27,9 @@ pub use app::{App, Effect, Msg, Purpose, Setup};
 pub use keys::{
     ACTIONS, Action, Entry, Key, Keymap, KeymapError, KeymapErrors, Meaning, PRESETS, Screen, key_table,
 };
-pub use picture::{Look, PaintJob, Picture, Profile, ProfileJob, Turn, Window, Zoom, compose, paint};
-pub use terminal::{Options, PictureMode, TuiError, run};
+pub use picture::{
+    Cells, Look, PaintJob, Painter, Picture, Profile, ProfileJob, Seen, Source, Turn, Window, Zoom, compose,
+};
+pub use terminal::{Depth, Options, Output, PictureMode, TuiError, run};
 pub use theme::{Palette, Theme};
 pub use view::draw;

@@ -87,6 +87,18 @@ pub struct Palette {
 }
 
 impl Palette {
+    /// All of them.
+    pub fn all(&self) -> Vec<[u8; 3]> {
+        let others = [
+            self.common,
+            self.predicted,
+            self.corrected,
+            self.unsure,
+            self.crosshair,
+        ];
+        self.classes.iter().copied().chain(others).collect()
+    }
+
     /// The labels' own colours, and those of the paper's Fig. 6 (e) for the difference.
     pub fn of(labels: &Labels) -> Palette {
         Palette {

@@ -15,7 +15,7 @@ use overtrace::records::{
     RoundState, Row, Scored, SliceSums, What,
 };
 use overtrace::settings::{Pixels, Settings, Strategy};
-use overtrace::tui::{App, Effect, Key, Keymap, Msg, Screen, Setup, Theme, draw, paint};
+use overtrace::tui::{App, Depth, Effect, Key, Keymap, Msg, Painter, Screen, Setup, Theme, draw};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::layout::Size;
@@ -283,7 +283,7 @@ pub struct Bench {
     /// The number of the last change.
     seq: u64,
     snapshot: Snapshot,
-    picker: Picker,
+    painter: Painter,
 }
 
 impl Bench {
@@ -325,7 +325,7 @@ impl Bench {
             answered: HashSet::new(),
             seq: snapshot.seq,
             snapshot: snapshot.clone(),
-            picker: Picker::halfblocks(),
+            painter: Painter::new(Picker::halfblocks(), Depth::True),
         };
         bench.resize(120, 30);
         bench.answer(Ok(Answer::Snapshot(Box::new(snapshot))));
@@ -533,7 +533,7 @@ impl Bench {
                     self.app.update(Msg::Sent { request, purpose });
                 }
                 Effect::Paint(job) => {
-                    let picture = paint(&job, &self.picker);
+                    let picture = self.painter.paint(&job);
                     self.app.update(Msg::Painted(job, picture));
                 }
                 Effect::Profile(job) => {

@@ -2,12 +2,14 @@
 //!
 //! Pure arithmetic; the encoding for the terminal is [`paint`], which the event loop runs in a thread of its own.
 
+mod cells;
 mod layers;
 mod look;
 mod profile;
 mod turn;
 mod zoom;
 
+pub use cells::Cells;
 pub use layers::compose;
 pub use look::{Look, PRESETS};
 pub use profile::{Profile, ProfileJob};
@@ -17,13 +19,13 @@ pub use zoom::{Window, Zoom};
 use std::fmt;
 use std::sync::Arc;
 
-use image::{DynamicImage, RgbImage};
+use image::DynamicImage;
 use ratatui::layout::Size;
 use ratatui_image::Resize;
 use ratatui_image::picker::{Picker, ProtocolType};
 use ratatui_image::protocol::Protocol;
-use ratatui_image::protocol::halfblocks::Halfblocks;
 
+use super::terminal::Depth;
 use super::theme::Palette;
 use crate::imaging::Plane;
 use crate::protocol::CaseView;
@@ -117,8 +119,10 @@ impl PaintJob {
 /// A picture as the terminal wants it.
 #[derive(Clone)]
 pub enum Picture {
-    /// By a graphics protocol or half-blocks.
+    /// By a graphics protocol.
     Encoded(Protocol),
+    /// In half-blocks.
+    Cells(Cells),
     /// In characters.
     Spelled(Vec<String>),
     /// It could not be made.
@@ -130,6 +134,7 @@ impl Picture {
     pub fn size(&self) -> Size {
         match self {
             Picture::Encoded(protocol) => protocol.size(),
+            Picture::Cells(cells) => cells.size(),
             Picture::Spelled(rows) => {
                 let width = rows.first().map_or(0, |row| row.chars().count());
                 Size::new(width as u16, rows.len() as u16)
@@ -143,37 +148,56 @@ impl fmt::Debug for Picture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Picture::Encoded(protocol) => write!(f, "Encoded({})", protocol.size()),
+            Picture::Cells(cells) => write!(f, "Cells({})", cells.size()),
             Picture::Spelled(rows) => write!(f, "Spelled({} rows)", rows.len()),
             Picture::Failed(why) => write!(f, "Failed({why})"),
         }
     }
 }
 
-/// Makes the picture; takes milliseconds, so not while a key waits.
-pub fn paint(job: &PaintJob, picker: &Picker) -> Picture {
-    let (columns, rows) = (f64::from(job.cells.width), f64::from(job.cells.height));
-    if job.turned().contains(&0) {
-        return Picture::Failed("this slice has no pixels".into());
+/// What pictures are made with: what the terminal knows, and the half-blocks that were made last for each place.
+#[derive(Debug)]
+pub struct Painter {
+    picker: Picker,
+    depth: Depth,
+    before: Vec<Option<Cells>>,
+}
+
+impl Painter {
+    /// For a terminal.
+    pub fn new(picker: Picker, depth: Depth) -> Painter {
+        Painter {
+            picker,
+            depth,
+            before: Vec::new(),
+        }
     }
-    if job.spelled {
-        return Picture::Spelled(layers::spell(job, &job.window([columns, rows], 2.0)));
-    }
-    let made = if picker.protocol_type() == ProtocolType::Halfblocks {
-        // A half-block is one pixel wide and one high: composing at that size keeps every colour exact.
-        let window = job.window([columns, rows * 2.0], 1.0);
-        let [width, height] = window.target;
-        let picture = compose(job, &window);
-        let mut padded = RgbImage::new(width, height.next_multiple_of(2));
-        image::imageops::replace(&mut padded, &picture, 0, 0);
-        let cells = Size::new(width as u16, padded.height() as u16 / 2);
-        Halfblocks::new(DynamicImage::ImageRgb8(padded), cells).map(Protocol::Halfblocks)
-    } else {
-        let font = picker.font_size();
+
+    /// Makes a picture; takes milliseconds, so not while a key waits.
+    pub fn paint(&mut self, job: &PaintJob) -> Picture {
+        let (columns, rows) = (f64::from(job.cells.width), f64::from(job.cells.height));
+        if job.turned().contains(&0) {
+            return Picture::Failed("this slice has no pixels".into());
+        }
+        if job.spelled {
+            return Picture::Spelled(layers::spell(job, &job.window([columns, rows], 2.0)));
+        }
+        if self.picker.protocol_type() == ProtocolType::Halfblocks {
+            // A half-block is one pixel wide and one high: composing at that size leaves nothing to be scaled.
+            let picture = compose(job, &job.window([columns, rows * 2.0], 1.0));
+            self.before.resize(self.before.len().max(job.pane + 1), None);
+            let before = &mut self.before[job.pane];
+            let cells = Cells::of(&picture, before.as_ref(), &job.palette.all(), self.depth);
+            *before = Some(cells.clone());
+            return Picture::Cells(cells);
+        }
+        let font = self.picker.font_size();
         let room = [columns * f64::from(font.width), rows * f64::from(font.height)];
         let picture = compose(job, &job.window(room, 1.0));
-        picker.new_protocol(DynamicImage::ImageRgb8(picture), job.cells, Resize::Fit(None))
-    };
-    made.map_or_else(|error| Picture::Failed(error.to_string()), Picture::Encoded)
+        self.picker
+            .new_protocol(DynamicImage::ImageRgb8(picture), job.cells, Resize::Fit(None))
+            .map_or_else(|error| Picture::Failed(error.to_string()), Picture::Encoded)
+    }
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ fn without_colours_contours_are_letters_and_greys_are_shades() {
     view.predicted = drawn(&[0, 0, 2, 3]);
     let mut job = job(view, [4, 1]);
     job.spelled = true;
-    let Picture::Spelled(rows) = paint(&job, &Picker::halfblocks()) else {
+    let Picture::Spelled(rows) = Painter::new(Picker::halfblocks(), Depth::True).paint(&job) else {
         panic!("it is spelled");
     };
     assert_eq!(rows.concat(), " @GW");

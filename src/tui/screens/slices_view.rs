@@ -101,6 +101,7 @@ pub fn draw_pictures(app: &App, slices: &Slices, panes: &[Rect], frame: &mut Fra
         let area = layout::middle(*room, size.width, size.height);
         match picture {
             Picture::Encoded(protocol) => frame.render_widget(ratatui_image::Image::new(protocol), area),
+            Picture::Cells(cells) => frame.render_widget(cells, area),
             Picture::Spelled(rows) => {
                 let lines: Vec<Line<'_>> = rows.iter().map(|row| Line::raw(row.as_str())).collect();
                 frame.render_widget(Paragraph::new(lines), area);

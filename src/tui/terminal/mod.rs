@@ -3,15 +3,18 @@
 //! Given back on return and unwinding (drop), on a panic in any thread (hook), before the program stops for
 //! Ctrl-Z, and on SIGTERM and SIGHUP, which end the app in the ordinary way.
 
+mod depth;
+mod output;
 mod run;
 
+pub use depth::Depth;
+pub use output::Output;
 pub use run::{Options, PictureMode, TuiError, run};
 
 use std::io::{self, Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use ratatui::crossterm::execute;
@@ -28,7 +31,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is the app's; given back on drop.
 pub struct Takeover {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: Terminal<Output<Stdout>>,
 }
 
 fn take() -> io::Result<()> {
@@ -51,7 +54,7 @@ fn give_back() {
 impl Takeover {
     /// Takes the terminal over. A panic in any thread gives it back before the earlier hook prints its words,
     /// and then calls `on_panic` with them: the thread may have ended alone, and the app goes on.
-    pub fn new(on_panic: impl Fn(String) + Send + Sync + 'static) -> io::Result<Takeover> {
+    pub fn new(depth: Depth, on_panic: impl Fn(String) + Send + Sync + 'static) -> io::Result<Takeover> {
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let taken = TAKEN.load(Ordering::SeqCst);
@@ -62,7 +65,7 @@ impl Takeover {
             }
         }));
         let takeover = Takeover {
-            terminal: Terminal::new(CrosstermBackend::new(stdout()))?,
+            terminal: Terminal::new(Output::new(stdout(), depth))?,
         };
         take()?;
         Ok(takeover)
@@ -101,6 +104,7 @@ impl Takeover {
     /// Takes the terminal over again, whatever happened to it meanwhile.
     pub fn resume(&mut self) -> io::Result<()> {
         take()?;
+        self.terminal.backend_mut().forget();
         self.clear()
     }
 }

@@ -14,13 +14,13 @@ use ratatui_image::picker::{Picker, ProtocolType};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
-use super::Takeover;
+use super::{Depth, Takeover};
 use crate::protocol::{EngineGone, EngineHandle, EngineReceiver, EngineSender};
 use crate::tui::app::{App, Effect, Msg, Setup};
 use crate::tui::keys::Key;
 use crate::tui::keys::Keymap;
 use crate::tui::keys::KeymapErrors;
-use crate::tui::picture::{PaintJob, ProfileJob, paint};
+use crate::tui::picture::{PaintJob, Painter, ProfileJob};
 use crate::tui::theme::Theme;
 
 /// Messages taken in before a frame is drawn, so that a flood of them cannot keep the screen still.
@@ -111,7 +111,12 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
     // Before the terminal is taken: a signal must never end the program while it is.
     start_signals(inbox.clone())?;
     let panics = inbox.clone();
-    let mut takeover = Takeover::new(move |words| drop(panics.send(Incoming::Panicked(words))))?;
+    let word = |name| std::env::var(name).unwrap_or_default();
+    let depth = match options.colour {
+        true => Depth::guess(&word("COLORTERM"), &word("TERM")),
+        false => Depth::Mono,
+    };
+    let mut takeover = Takeover::new(depth, move |words| drop(panics.send(Incoming::Panicked(words))))?;
     let picker = choose_picker(options.picture);
     let spelled = options.picture == PictureMode::Letters || !options.colour;
     let (sender, receiver) = handle.split();
@@ -128,7 +133,7 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
         engine_ends: options.engine_ends,
     });
     app.update(Msg::Resize(takeover.size()?));
-    let painter = start_painter(picker, inbox.clone());
+    let painter = start_painter(Painter::new(picker, depth), inbox.clone());
     start_keys(inbox.clone());
     start_events(receiver, inbox);
     let hands = Hands { sender, painter };
@@ -228,13 +233,13 @@ enum Work {
     Profile(ProfileJob),
 }
 
-fn start_painter(picker: Picker, inbox: Sender<Incoming>) -> Sender<Work> {
+fn start_painter(mut painter: Painter, inbox: Sender<Incoming>) -> Sender<Work> {
     let (jobs, todo) = channel::<Work>();
     thread::spawn(move || {
         for job in todo {
             let done = match job {
                 Work::Paint(job) => {
-                    let picture = paint(&job, &picker);
+                    let picture = painter.paint(&job);
                     Msg::Painted(job, picture)
                 }
                 Work::Profile(job) => {
