@@ -11,7 +11,9 @@ use overtrace::imaging::{DATASET_SEED, Grid, MAX_VOLUME_BYTES, Plane, phantom, r
 use overtrace::protocol::{CaseView, Drawing, Intensities};
 use overtrace::records::{CaseId, ModelId};
 use overtrace::settings::Labels;
-use overtrace::tui::{Cells, Depth, Look, Output, PaintJob, Palette, Seen, Source, Turn, Zoom, compose};
+use overtrace::tui::{
+    Cells, Depth, Kind, Look, Output, PaintJob, Palette, Seen, Source, Turn, Zoom, compose,
+};
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
@@ -170,7 +172,9 @@ fn bytes(case: &CaseView, depth: Depth, overlay: bool) -> Vec<[usize; 2]> {
             letters: Arc::new([]),
             turn: Turn::of(&case.grid, plane),
             cells: Size::new(ROOM[0], ROOM[1]),
-            spelled: false,
+            kind: Kind::Half,
+            depth,
+            cell_px: [10, 20],
         };
         let picture = compose(
             &job,

@@ -179,8 +179,9 @@ fn app(handle: EngineHandle, args: &Args) -> Result<()> {
         keymap: args.keymap.clone(),
         user_keymap: user_keymap(),
         engine_ends: true,
+        picture: args.picture.parse().map_err(anyhow::Error::msg)?,
+        mouse: !args.no_mouse,
         colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-        ..tui::Options::default()
     };
     Ok(tui::run(handle, options)?)
 }

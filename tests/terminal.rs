@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -25,6 +26,8 @@ struct Console {
     app: Child,
     output: Receiver<Vec<u8>>,
     seen: String,
+    /// All that it printed.
+    everything: String,
 }
 
 fn window(columns: u16, rows: u16) -> libc::winsize {
@@ -37,7 +40,13 @@ fn window(columns: u16, rows: u16) -> libc::winsize {
 }
 
 impl Console {
-    fn start(project: &std::path::Path) -> Console {
+    fn start(project: &Path) -> Console {
+        // Nobody's own keys.
+        Console::configured(project, project)
+    }
+
+    /// The same, with a configuration folder.
+    fn configured(project: &Path, configuration: &Path) -> Console {
         let (mut master, mut slave) = (0, 0);
         let size = window(100, 30);
         // SAFETY: openpty writes the two descriptors and reads the size, all of which live here.
@@ -57,6 +66,10 @@ impl Console {
         command
             .args(["--project", project.to_str().unwrap()])
             .env("TERM", "xterm-256color")
+            .env("XDG_CONFIG_HOME", configuration)
+            .env_remove("TMUX")
+            .env_remove("COLORTERM")
+            .env_remove("NO_COLOR")
             .stdin(Stdio::from(slave.try_clone().unwrap()))
             .stdout(Stdio::from(slave.try_clone().unwrap()))
             .stderr(Stdio::from(slave));
@@ -86,6 +99,7 @@ impl Console {
             app,
             output,
             seen: String::new(),
+            everything: String::new(),
         };
         console.wait_for(ENTERED);
         console
@@ -93,8 +107,8 @@ impl Console {
 
     /// Answers the app's questions, as every terminal does: a VT220 without pictures, in order.
     fn answer(&mut self) {
-        self.wait_for("\u{1b}[5n");
-        self.master.write_all(b"\x1b[?62c\x1b[0n").unwrap();
+        self.wait_for("\u{1b}[c");
+        self.master.write_all(b"\x1b[?62c").unwrap();
     }
 
     /// Reads on until `text` was printed, then forgets everything up to it.
@@ -105,7 +119,11 @@ impl Console {
                 return;
             }
             match self.output.recv_timeout(Duration::from_secs(60)) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Ok(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    self.seen.push_str(&text);
+                    self.everything.push_str(&text);
+                }
                 Err(_) => panic!("{text:?} did not come; what came: {:?}", self.seen),
             }
         }
@@ -202,6 +220,52 @@ fn ctrl_z_stops_on_a_sane_terminal_and_the_app_comes_back_and_follows_a_new_size
     // SAFETY: TIOCSWINSZ reads one window size, which lives here.
     unsafe { libc::ioctl(console.master.as_raw_fd(), libc::TIOCSWINSZ, &size) };
     console.wait_for("brain_1");
+    console.master.write_all(b"q").unwrap();
+    console.wait_for(LEFT);
+    assert_eq!(console.changed().code(), Some(0));
+}
+
+/// Answers that come late, and in pieces that begin right after an ESC: no key among them, and pictures get better.
+#[test]
+fn a_late_answer_is_never_taken_for_keys_and_upgrades_the_pictures() {
+    let folder = closed(project());
+    let mut console = Console::start(&folder.path().join("project"));
+    // The first screen does not wait for answers, and keys work meanwhile.
+    console.wait_for("half");
+    console.master.write_all(b"?").unwrap();
+    console.wait_for("(first_case)");
+    for part in [
+        &b"\x1b"[..],
+        b"_Gi=31;OK\x1b",
+        b"\\\x1b[6;20;10t\x1b]11;rgb:0000/0000/00",
+        b"00\x1b\\",
+        b"\x1b[?62c",
+    ] {
+        console.master.write_all(part).unwrap();
+    }
+    console.wait_for("kitty");
+    console.master.write_all(b"\x1b").unwrap();
+    console.wait_for("brain_1");
+    assert!(
+        !console.everything.contains("does nothing here"),
+        "{}",
+        console.everything
+    );
+    console.master.write_all(b"q").unwrap();
+    console.wait_for(LEFT);
+    assert_eq!(console.changed().code(), Some(0));
+}
+
+#[test]
+fn keys_that_do_not_hold_are_left_out_and_said() {
+    let folder = closed(project());
+    let keys = folder.path().join("config/overtrace");
+    std::fs::create_dir_all(&keys).unwrap();
+    std::fs::write(keys.join("keymap.toml"), "[queue]\n\"j\" = \"next_cse\"\n").unwrap();
+    let mut console = Console::configured(&folder.path().join("project"), &folder.path().join("config"));
+    console.answer();
+    console.wait_for("your keys are left out");
+    console.wait_for("next_case");
     console.master.write_all(b"q").unwrap();
     console.wait_for(LEFT);
     assert_eq!(console.changed().code(), Some(0));

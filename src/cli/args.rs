@@ -22,6 +22,12 @@ pub struct Args {
     /// Keymap of the app: default or vim
     #[arg(long, global = true, default_value = "default", value_name = "NAME")]
     pub keymap: String,
+    /// Pictures of the app: auto, half, sixel, kitty, iterm2, ascii or off
+    #[arg(long, global = true, default_value = "auto", value_name = "HOW")]
+    pub picture: String,
+    /// Leave the mouse to the terminal
+    #[arg(long, global = true)]
+    pub no_mouse: bool,
     /// What to do
     #[command(subcommand)]
     pub verb: Option<Verb>,

@@ -28,8 +28,9 @@ pub use keys::{
     ACTIONS, Action, Entry, Key, Keymap, KeymapError, KeymapErrors, Meaning, PRESETS, Screen, key_table,
 };
 pub use picture::{
-    Cells, Look, PaintJob, Painter, Picture, Profile, ProfileJob, Seen, Source, Turn, Window, Zoom, compose,
+    Cells, Kind, Look, PaintJob, Painter, Picture, PictureMode, Profile, ProfileJob, Seen, Source, Turn,
+    Window, Zoom, compose,
 };
-pub use terminal::{Depth, Options, Output, PictureMode, TuiError, run};
+pub use terminal::{Capabilities, Depth, Mouse, MouseAction, Options, Output, TuiError, run};
 pub use theme::{Palette, Theme};
 pub use view::draw;

@@ -46,6 +46,9 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
         (Some(snapshot), Screen::Models) => models_view::draw(app, snapshot, frame, areas.body),
         (Some(snapshot), Screen::Log) => log_view::draw(app, snapshot, frame, areas.body),
     }
+    if !app.chord().is_empty() && app.prompt.is_none() {
+        draw_continuations(app, frame, areas.body);
+    }
     if let Some(line) = &app.line {
         draw_line(app, line, frame, areas.body, areas.message);
     }
@@ -54,7 +57,7 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
     }
     scrub(frame.buffer_mut());
     // A picture may be an escape sequence, so it comes after the scrubbing; a question would be under it.
-    if app.prompt.is_none() && !has_candidates(app) {
+    if !has_popup(app) {
         match app.screen {
             Screen::Slices => {
                 let panes = layout::slices(areas.body, app.slices.arrangement).panes;
@@ -163,8 +166,9 @@ fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let line = Line::from(spans);
     let room = usize::from(area.width).saturating_sub(line.width());
     frame.render_widget(line, area);
-    if room > app.setup.picture.len() {
-        frame.render_widget(Line::styled(app.setup.picture, theme.dim()).right_aligned(), area);
+    let picture = app.shown().kind.word();
+    if room > picture.len() {
+        frame.render_widget(Line::styled(picture, theme.dim()).right_aligned(), area);
     }
 }
 
@@ -174,10 +178,40 @@ fn pools(app: &App) -> String {
     format!("{labelled} labelled, {unlabelled} unlabelled, {held_out} held out")
 }
 
-fn has_candidates(app: &App) -> bool {
-    app.line
-        .as_ref()
-        .is_some_and(|line| line.purpose == Purpose::Command)
+/// Whether something lies over the screen that a picture would be drawn on.
+fn has_popup(app: &App) -> bool {
+    app.prompt.is_some()
+        || !app.chord().is_empty()
+        || app
+            .line
+            .as_ref()
+            .is_some_and(|line| line.purpose == Purpose::Command)
+}
+
+/// What may follow the keys of a chord that was begun.
+fn draw_continuations(app: &App, frame: &mut Frame<'_>, body: Rect) {
+    let theme = &app.setup.theme;
+    let follow = app.setup.keymap.continuations(app.screen, app.chord());
+    let lines: Vec<Line<'_>> = follow
+        .iter()
+        .map(|(key, action)| {
+            let words = action.map_or("..", |action| action.entry().words);
+            Line::from(vec![
+                Span::styled(format!("{:<10}", key.to_string()), theme.warn()),
+                Span::raw(words),
+            ])
+        })
+        .collect();
+    let height = (lines.len() as u16 + 2).min(body.height);
+    let area = Rect {
+        y: body.bottom() - height,
+        height,
+        width: body.width.min(76),
+        ..body
+    };
+    frame.render_widget(Clear, area);
+    let title = Span::styled(format!(" {} ", app.pending()), theme.title());
+    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), area);
 }
 
 /// Draws the line being typed, and what it may become.

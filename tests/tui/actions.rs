@@ -10,7 +10,7 @@ fn scene(snapshot: Snapshot, screen: Screen) -> Bench {
     let mut bench = Bench::on(snapshot);
     bench.run(screen.action().entry().name);
     if screen == Screen::Slices {
-        let corrected = bench.snapshot().corrections.len() > 0;
+        let corrected = !bench.snapshot().corrections.is_empty();
         bench.answer_case(view_of("unsure", corrected));
     }
     bench
@@ -147,6 +147,28 @@ fn check(action: Action) {
             let mut bench = on(Screen::Rounds);
             bench.run(name);
             assert!(bench.quit);
+        }
+        Action::NextPictureMode => {
+            let mut bench = on(Screen::Slices);
+            bench.run(name);
+            shows(&bench, "pictures: half (half)");
+            bench.keys("esc");
+            (0..4).for_each(|_| bench.run(name));
+            shows(&bench, "pictures: ascii (ascii)");
+            assert!(
+                bench.screen().lines().any(|line| line.contains("GGG")),
+                "{}",
+                bench.screen()
+            );
+            bench.run(name);
+            shows(&bench, "pictures are off");
+        }
+        Action::ToggleMouse => {
+            let mut bench = on(Screen::Queue);
+            bench.run(name);
+            assert!(!bench.listens);
+            bench.run(name);
+            assert!(bench.listens);
         }
         Action::Redraw => {
             let mut bench = on(Screen::Queue);

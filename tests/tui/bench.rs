@@ -15,12 +15,14 @@ use overtrace::records::{
     RoundState, Row, Scored, SliceSums, What,
 };
 use overtrace::settings::{Pixels, Settings, Strategy};
-use overtrace::tui::{App, Depth, Effect, Key, Keymap, Msg, Painter, Screen, Setup, Theme, draw};
+use overtrace::tui::{
+    App, Depth, Effect, Key, Keymap, Mouse, MouseAction, Msg, Painter, PictureMode, Screen, Setup, Theme,
+    draw,
+};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::layout::Size;
 use ratatui::style::{Color, Modifier};
-use ratatui_image::picker::Picker;
 
 /// Two hours after everything in the project happened.
 const NOW_S: i64 = 7200;
@@ -272,6 +274,8 @@ pub struct Bench {
     /// How often the screen was to be drawn anew, and the program to be stopped.
     pub redrawn: usize,
     pub suspended: usize,
+    /// Whether the mouse is listened to.
+    pub listens: bool,
     terminal: Terminal<TestBackend>,
     handle: EngineHandle,
     requests: Receiver<Request>,
@@ -308,8 +312,9 @@ impl Bench {
             keymap,
             theme: Theme::new(colour),
             who: handle.who().into(),
-            picture: "half-blocks",
-            spelled: !colour,
+            picture: PictureMode::Auto,
+            depth: if colour { Depth::True } else { Depth::Mono },
+            mouse: true,
             engine_ends: true,
         });
         let mut bench = Bench {
@@ -317,6 +322,7 @@ impl Bench {
             quit: false,
             redrawn: 0,
             suspended: 0,
+            listens: true,
             terminal: Terminal::new(TestBackend::new(120, 30)).unwrap(),
             handle,
             requests,
@@ -325,7 +331,7 @@ impl Bench {
             answered: HashSet::new(),
             seq: snapshot.seq,
             snapshot: snapshot.clone(),
-            painter: Painter::new(Picker::halfblocks(), Depth::True),
+            painter: Painter::default(),
         };
         bench.resize(120, 30);
         bench.answer(Ok(Answer::Snapshot(Box::new(snapshot))));
@@ -350,6 +356,12 @@ impl Bench {
             self.perform(effects);
             self.settle();
         }
+    }
+
+    /// The mouse does something over a cell.
+    pub fn mouse(&mut self, action: MouseAction, cell: [u16; 2]) {
+        self.app.update(Msg::Mouse(Mouse { action, cell }));
+        self.settle();
     }
 
     /// Types a command.
@@ -543,6 +555,7 @@ impl Bench {
                 Effect::Quit => self.quit = true,
                 Effect::Redraw => self.redrawn += 1,
                 Effect::Suspend => self.suspended += 1,
+                Effect::Mouse(is_on) => self.listens = is_on,
             }
         }
     }
@@ -586,8 +599,15 @@ impl Bench {
         cells.iter().flat_map(|cell| [cell.fg, cell.bg]).collect()
     }
 
-    /// Whether the picture (not its legend, which is at the right) has a cell of this colour.
+    /// Whether the picture (not its legend, which is at the right) has a cell of this colour, to half a step of what it is
+    /// brought to.
     pub fn has_colour(&self, colour: Color) -> bool {
+        let is_it = |shown: Color| match (shown, colour) {
+            (Color::Rgb(a, b, c), Color::Rgb(d, e, f)) => {
+                [(a, d), (b, e), (c, f)].iter().all(|(a, b)| a.abs_diff(*b) <= 4)
+            }
+            _ => shown == colour,
+        };
         let buffer = self.terminal.backend().buffer();
         let width = buffer.area.width as usize;
         let cells = buffer
@@ -597,6 +617,6 @@ impl Bench {
             .filter(|(at, _)| at % width < width - 38);
         cells
             .into_iter()
-            .any(|(_, cell)| cell.fg == colour || cell.bg == colour)
+            .any(|(_, cell)| is_it(cell.fg) || is_it(cell.bg))
     }
 }

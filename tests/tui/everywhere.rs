@@ -3,7 +3,7 @@
 use super::bench::{Bench, project, with_handout, with_held};
 use overtrace::protocol::{Answer, Command, Event, Snapshot};
 use overtrace::records::{ModelId, What};
-use overtrace::tui::{Keymap, Screen};
+use overtrace::tui::{Keymap, MouseAction, Screen};
 
 #[test]
 fn a_missed_change_attaches_anew_and_shows_what_it_brings() {
@@ -118,4 +118,46 @@ fn a_terminal_that_is_too_small_says_so_and_60x20_is_enough() {
     }
     bench.resize(1, 1);
     bench.resize(0, 0);
+}
+
+#[test]
+fn a_chord_that_was_begun_shows_what_may_follow() {
+    let mut bench = Bench::with(project(), Keymap::preset("vim").unwrap(), true);
+    bench.keys("g");
+    let screen = bench.screen();
+    assert!(
+        screen.contains("the first case: the one to ask for next"),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("rounds, history and the running training"),
+        "{screen}"
+    );
+    bench.keys("esc");
+    assert!(!bench.screen().contains("the first case: the one to ask for next"));
+}
+
+#[test]
+fn the_wheel_scrolls_and_clicks_select_and_nothing_of_it_answers_a_question() {
+    let mut bench = Bench::at(project(), super::bench::view("unsure"));
+    bench.mouse(MouseAction::WheelDown, [5, 5]);
+    assert!(bench.screen().contains("slice 6 of 9"), "{}", bench.screen());
+    bench.mouse(MouseAction::WheelUp, [5, 5]);
+    assert!(bench.screen().contains("slice 5 of 9"));
+    bench.mouse(MouseAction::Press(2), [20, 10]);
+    bench.mouse(MouseAction::Drag(2), [30, 10]);
+    assert!(bench.line(1).contains("window -28 to 283"), "{}", bench.screen());
+    bench.mouse(MouseAction::Release, [30, 10]);
+    bench.mouse(MouseAction::Drag(2), [50, 10]);
+    assert!(bench.line(1).contains("window -28 to 283"), "nothing is held");
+    let place = bench.screen();
+    bench.mouse(MouseAction::Press(0), [40, 14]);
+    assert_ne!(bench.screen(), place, "the crosshair went there");
+    bench.keys("1");
+    bench.mouse(MouseAction::Press(0), [10, 4]);
+    assert!(bench.selected_line().contains("middling"), "{}", bench.screen());
+    bench.keys("h");
+    let asked = bench.screen();
+    bench.mouse(MouseAction::WheelDown, [10, 4]);
+    assert_eq!(bench.screen(), asked);
 }

@@ -230,9 +230,9 @@ fn contrast_zoom_and_colours_are_named_while_they_are_not_as_at_first() {
         |bench: &Bench, what: &str| assert!(bench.line(1).contains(what), "{what}\n{}", bench.screen());
     bench.keys("o");
     assert!(bench.has_colour(colour(100, 100, 100)));
-    bench.keys("]");
-    words(&bench, "window 13 to 242");
-    assert!(bench.has_colour(colour(97, 97, 97)), "(100 - 12.75) / 229.5");
+    bench.keys("] ] ] ]");
+    words(&bench, "window 44 to 211");
+    assert!(bench.has_colour(colour(86, 86, 86)), "(100 - 43.8) / 167.3");
     bench.keys("W W");
     words(&bench, "CT brain 0 to 80");
     assert!(bench.has_colour(colour(255, 255, 255)));

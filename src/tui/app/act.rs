@@ -144,6 +144,25 @@ impl App {
             Action::Suspend => return vec![Effect::Suspend],
             Action::Redraw => return vec![Effect::Redraw],
             Action::Cancel => self.cancel(),
+            Action::NextPictureMode => {
+                self.setup.picture = self.setup.picture.next();
+                let kind = self.shown().kind.word();
+                self.say(
+                    Tone::Plain,
+                    format!("pictures: {} ({kind})", self.setup.picture.word()),
+                );
+                return vec![Effect::Redraw];
+            }
+            Action::ToggleMouse => {
+                self.setup.mouse = !self.setup.mouse;
+                let words = if self.setup.mouse {
+                    "the mouse is listened to"
+                } else {
+                    "the mouse is the terminal's"
+                };
+                self.say(Tone::Plain, words);
+                return vec![Effect::Mouse(self.setup.mouse)];
+            }
             Action::CommandLine => self.line = Some(Line::new(Purpose::Command)),
             Action::Filter => self.line = Some(Line::new(Purpose::Filter)),
             Action::Search => self.line = Some(Line::new(Purpose::Search)),

@@ -16,6 +16,7 @@ impl App {
         let Some(snapshot) = &self.snapshot else {
             return effects;
         };
+        let shown = self.shown();
         let body = layout::areas(self.size).body;
         match std::mem::take(&mut self.changed) {
             Changed::Nothing => {}
@@ -68,11 +69,7 @@ impl App {
         }
         slices.find(&self.views);
         let cells: Vec<_> = cells.into_iter().map(|area| area.as_size()).collect();
-        effects.extend(
-            slices
-                .paint(snapshot, &cells, self.setup.spelled)
-                .map(Effect::Paint),
-        );
+        effects.extend(slices.paint(snapshot, &cells, shown).map(Effect::Paint));
         if self.screen == Screen::Slices {
             effects.extend(slices.profile_job(snapshot).map(Effect::Profile));
         }

@@ -8,6 +8,7 @@
 mod act;
 mod frame;
 mod hear;
+mod point;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use ratatui::layout::Size;
 
 use super::keys::{Action, Key, Keymap, Screen, chord_text};
 use super::line::Line;
-use super::picture::{PaintJob, Picture, Profile, ProfileJob};
+use super::picture::{PaintJob, Picture, PictureMode, Profile, ProfileJob};
 use super::prompt::Prompt;
 use super::screens::corrections::Corrections;
 use super::screens::help::Help;
@@ -25,8 +26,9 @@ use super::screens::log::Log;
 use super::screens::models::Models;
 use super::screens::queue::Queue;
 use super::screens::rounds::Rounds;
-use super::screens::slices::Slices;
+use super::screens::slices::{Screen as Shown, Slices};
 use super::screens::views::Views;
+use super::terminal::{Capabilities, Depth, Mouse};
 use super::text::clean;
 use super::theme::Theme;
 use crate::protocol::{Command, Event, Snapshot};
@@ -54,6 +56,10 @@ pub enum Msg {
     Painted(Arc<PaintJob>, Picture),
     /// A case is known slice by slice.
     Profiled(ProfileJob, Profile),
+    /// What the terminal says it can do, as far as it has answered.
+    Terminal(Capabilities),
+    /// The mouse did something.
+    Mouse(Mouse),
     /// Something a person should read.
     Notice(String),
     /// The system asks the program to stop (Ctrl-Z from elsewhere).
@@ -82,6 +88,8 @@ pub enum Effect {
     Suspend,
     /// Draw every cell anew.
     Redraw,
+    /// Listen to the mouse, or do not.
+    Mouse(bool),
     /// End.
     Quit,
 }
@@ -123,10 +131,12 @@ pub struct Setup {
     pub theme: Theme,
     /// The account that commands are journalled under.
     pub who: String,
-    /// How pictures reach the terminal, in a word: `half-blocks`.
-    pub picture: &'static str,
-    /// Pictures are spelled in characters.
-    pub spelled: bool,
+    /// How pictures reach the terminal.
+    pub picture: PictureMode,
+    /// Colours that there are, as far as the environment says.
+    pub depth: Depth,
+    /// Whether the mouse is listened to.
+    pub mouse: bool,
     /// The engine ends with the app, so that leaving stops a round.
     pub engine_ends: bool,
 }
@@ -167,6 +177,10 @@ pub struct App {
     pub(super) prompt: Option<Prompt>,
     pub(super) line: Option<Line>,
     pub(super) message: Option<(Tone, String)>,
+    /// What the terminal says it can do.
+    pub(super) terminal: Capabilities,
+    /// Where the mouse went down with its right button, and the window of intensities then.
+    pulled: Option<([u16; 2], [f64; 2])>,
     /// Keys of a chord that is not complete.
     keys: Vec<Key>,
     /// The number typed before a key.
@@ -201,6 +215,8 @@ impl App {
             prompt: None,
             line: None,
             message: (!notes.is_empty()).then_some((Tone::Warn, notes)),
+            terminal: Capabilities::default(),
+            pulled: None,
             keys: Vec::new(),
             count: None,
             purposes: HashMap::new(),
@@ -240,6 +256,8 @@ impl App {
                 self.slices.painted(&job, &picture);
             }
             Msg::Profiled(job, profile) => self.slices.profiled(job, profile),
+            Msg::Terminal(known) => return self.hear_terminal(known),
+            Msg::Mouse(mouse) => self.point(mouse),
             Msg::Notice(text) => self.notice(text),
             Msg::Suspend => return vec![Effect::Suspend],
             Msg::Terminate => return vec![Effect::Quit],
@@ -261,6 +279,34 @@ impl App {
         self.log
             .notice(self.now, clean(&text.as_ref().replace('\n', " ")));
         self.say(Tone::Warn, text);
+    }
+
+    /// Whether the terminal has answered all that it was asked.
+    pub fn knows_terminal(&self) -> bool {
+        self.terminal.is_complete
+    }
+
+    /// How pictures are shown now.
+    pub(super) fn shown(&self) -> Shown {
+        let has_colour = self.setup.depth != Depth::Mono;
+        Shown {
+            kind: self.setup.picture.kind(&self.terminal, has_colour),
+            depth: match self.terminal.depth.filter(|_| has_colour) {
+                Some(depth) => depth,
+                None => self.setup.depth,
+            },
+            cell_px: self.terminal.cell.unwrap_or([10, 20]),
+        }
+    }
+
+    /// What the terminal says may change how everything is shown.
+    fn hear_terminal(&mut self, known: Capabilities) -> Vec<Effect> {
+        let before = self.shown();
+        self.terminal = known;
+        if self.shown() == before {
+            return Vec::new();
+        }
+        vec![Effect::Redraw]
     }
 
     /// The action's key here, for words on the screen.

@@ -89,7 +89,7 @@ macro_rules! actions {
     (@screens $($screen:ident)+) => { &[$(Screen::$screen),+] };
     ($($name:literal $action:ident on [$($screen:ident)+]: $words:literal;)+) => {
         /// What a key does.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Action {
             $(#[doc = $words] $action,)+
         }
@@ -119,6 +119,8 @@ actions! {
     "command_line"          CommandLine         on [all]: "type a command; tab completes it";
     "cancel"                Cancel              on [all]: "one step back: pending keys, the message, a filter, the screen";
     "leave"                 Leave               on [all]: "leave the screen; from the queue, overtrace";
+    "next_picture_mode"     NextPictureMode     on [all]: "how pictures are shown: auto, half, sixel, kitty, iterm2, ascii, off";
+    "toggle_mouse"          ToggleMouse         on [all]: "listen to the mouse, or leave it to the terminal";
     "redraw"                Redraw              on [all]: "draw the screen anew";
     "suspend"               Suspend             on [all]: "to the shell; fg comes back";
     "quit"                  Quit                on [all]: "leave overtrace";

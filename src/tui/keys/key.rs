@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::KeyCode;
 
 /// A key press in the one form that comparisons need: what a terminal cannot tell apart is one key here.
 ///
@@ -62,7 +62,8 @@ impl Key {
         Some(Key::normal(code, ctrl, alt))
     }
 
-    fn normal(code: KeyCode, ctrl: bool, alt: bool) -> Key {
+    /// The key of a code and what is held down with it; shift is part of the code.
+    pub fn normal(code: KeyCode, ctrl: bool, alt: bool) -> Key {
         let plain = |code| Key {
             code,
             ctrl: false,
@@ -96,22 +97,6 @@ impl Key {
         self.typed()
             .and_then(|c| c.to_digit(10))
             .map(|digit| digit as usize)
-    }
-}
-
-impl From<KeyEvent> for Key {
-    fn from(event: KeyEvent) -> Key {
-        let shift = event.modifiers.contains(KeyModifiers::SHIFT);
-        let code = match event.code {
-            KeyCode::Tab if shift => KeyCode::BackTab,
-            KeyCode::Char(c) if shift => KeyCode::Char(c.to_ascii_uppercase()),
-            code => code,
-        };
-        Key::normal(
-            code,
-            event.modifiers.contains(KeyModifiers::CONTROL),
-            event.modifiers.contains(KeyModifiers::ALT),
-        )
     }
 }
 
@@ -166,9 +151,5 @@ mod tests {
         assert_eq!(Key::parse("ctrl-i"), Key::parse("tab"));
         assert_eq!(Key::parse("ctrl-M"), Key::parse("enter"));
         assert_eq!(Key::parse("ctrl-["), Key::parse("esc"));
-        let shifted = KeyEvent::new(KeyCode::Char('G'), KeyModifiers::SHIFT);
-        assert_eq!(Some(Key::from(shifted)), Key::parse("G"));
-        let back = KeyEvent::new(KeyCode::BackTab, KeyModifiers::SHIFT);
-        assert_eq!(Some(Key::from(back)), Key::parse("backtab"));
     }
 }

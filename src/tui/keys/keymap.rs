@@ -149,6 +149,32 @@ impl Keymap {
         Meaning::Nothing
     }
 
+    /// The keys that go on from a chord, and what each does; `None` where more has to follow.
+    pub fn continuations(&self, screen: Screen, keys: &[Key]) -> Vec<(Key, Option<Action>)> {
+        let mut found: Vec<(Key, Option<Action>)> = Vec::new();
+        for line in &self.bindings {
+            let is_here = line.screen.is_none_or(|on| on == screen) && line.action.is_some();
+            let Some(next) = line
+                .keys
+                .get(keys.len())
+                .filter(|_| is_here && line.keys.starts_with(keys))
+            else {
+                continue;
+            };
+            let chord = [keys, &[*next]].concat();
+            let action = match self.meaning(screen, &chord) {
+                Meaning::Does(action) => Some(action),
+                Meaning::Begins => None,
+                Meaning::Nothing => continue,
+            };
+            if !found.contains(&(*next, action)) {
+                found.push((*next, action));
+            }
+        }
+        found.sort_by_key(|(key, _)| key.to_string());
+        found
+    }
+
     /// Every chord that does `action` on `screen`, as a keymap writes it.
     pub fn keys_of(&self, screen: Screen, action: Action) -> Vec<String> {
         self.bindings
@@ -359,6 +385,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_chord_that_was_begun_names_what_may_follow() {
+        let keymap = Keymap::preset("vim").unwrap();
+        let follow = |screen, text| -> Vec<(String, Option<Action>)> {
+            let found = keymap.continuations(screen, &keys(text));
+            found
+                .into_iter()
+                .map(|(key, action)| (key.to_string(), action))
+                .collect()
+        };
+        let after_g = follow(Screen::Queue, "g");
+        assert!(
+            after_g.contains(&("g".into(), Some(Action::FirstCase))),
+            "{after_g:?}"
+        );
+        assert!(
+            after_g.contains(&("r".into(), Some(Action::ShowRounds))),
+            "{after_g:?}"
+        );
+        assert!(after_g.is_sorted());
+        assert_eq!(
+            follow(Screen::Queue, "d"),
+            [("d".to_string(), Some(Action::ExcludeCase))]
+        );
+        assert_eq!(follow(Screen::Log, "d"), []);
+        assert!(follow(Screen::Queue, "").contains(&("g".into(), None)));
     }
 
     #[test]

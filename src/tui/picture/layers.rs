@@ -6,7 +6,7 @@
 use image::{Rgb, RgbImage};
 
 use super::zoom::Window;
-use super::{PaintJob, Source};
+use super::{Kind, PaintJob, Source};
 use crate::imaging::Slice;
 use crate::metrics::contour;
 
@@ -102,7 +102,7 @@ impl Layers {
                 let ink_of = |k: u8| inks.get(usize::from(k).wrapping_sub(1)).filter(|_| shown(k));
                 if let Some(map) = map.filter(|_| look.overlay && !look.difference) {
                     let map = cut(map);
-                    if look.contours || job.spelled {
+                    if look.contours || job.kind == Kind::Ascii {
                         marks = contour(&map).pixels;
                         marks
                             .iter_mut()

@@ -5,6 +5,7 @@
 mod cells;
 mod layers;
 mod look;
+mod mode;
 mod profile;
 mod turn;
 mod zoom;
@@ -12,6 +13,7 @@ mod zoom;
 pub use cells::Cells;
 pub use layers::compose;
 pub use look::{Look, PRESETS};
+pub use mode::{Kind, PictureMode};
 pub use profile::{Profile, ProfileJob};
 pub use turn::Turn;
 pub use zoom::{Window, Zoom};
@@ -21,9 +23,9 @@ use std::sync::Arc;
 
 use image::DynamicImage;
 use ratatui::layout::Size;
-use ratatui_image::Resize;
 use ratatui_image::picker::{Picker, ProtocolType};
 use ratatui_image::protocol::Protocol;
+use ratatui_image::{FontSize, Resize};
 
 use super::terminal::Depth;
 use super::theme::Palette;
@@ -78,8 +80,12 @@ pub struct PaintJob {
     pub turn: Turn,
     /// Cells there are for it.
     pub cells: Size,
-    /// Characters instead of colours.
-    pub spelled: bool,
+    /// How it is shown.
+    pub kind: Kind,
+    /// In how many colours.
+    pub depth: Depth,
+    /// Width and height of a cell in pixels, where pictures have pixels of their own.
+    pub cell_px: [u16; 2],
 }
 
 impl PaintJob {
@@ -155,46 +161,45 @@ impl fmt::Debug for Picture {
     }
 }
 
-/// What pictures are made with: what the terminal knows, and the half-blocks that were made last for each place.
-#[derive(Debug)]
+/// Makes pictures; knows the half-blocks that it made last for each place.
+#[derive(Debug, Default)]
 pub struct Painter {
-    picker: Picker,
-    depth: Depth,
     before: Vec<Option<Cells>>,
 }
 
 impl Painter {
-    /// For a terminal.
-    pub fn new(picker: Picker, depth: Depth) -> Painter {
-        Painter {
-            picker,
-            depth,
-            before: Vec::new(),
-        }
-    }
-
     /// Makes a picture; takes milliseconds, so not while a key waits.
     pub fn paint(&mut self, job: &PaintJob) -> Picture {
         let (columns, rows) = (f64::from(job.cells.width), f64::from(job.cells.height));
         if job.turned().contains(&0) {
             return Picture::Failed("this slice has no pixels".into());
         }
-        if job.spelled {
-            return Picture::Spelled(layers::spell(job, &job.window([columns, rows], 2.0)));
-        }
-        if self.picker.protocol_type() == ProtocolType::Halfblocks {
-            // A half-block is one pixel wide and one high: composing at that size leaves nothing to be scaled.
-            let picture = compose(job, &job.window([columns, rows * 2.0], 1.0));
-            self.before.resize(self.before.len().max(job.pane + 1), None);
-            let before = &mut self.before[job.pane];
-            let cells = Cells::of(&picture, before.as_ref(), &job.palette.all(), self.depth);
-            *before = Some(cells.clone());
-            return Picture::Cells(cells);
-        }
-        let font = self.picker.font_size();
-        let room = [columns * f64::from(font.width), rows * f64::from(font.height)];
+        let protocol = match job.kind {
+            Kind::Off => return Picture::Failed("pictures are off".into()),
+            Kind::Ascii => return Picture::Spelled(layers::spell(job, &job.window([columns, rows], 2.0))),
+            Kind::Half => {
+                // A half-block is one pixel wide and one high: composing at that size leaves nothing to be scaled.
+                let picture = compose(job, &job.window([columns, rows * 2.0], 1.0));
+                self.before.resize(self.before.len().max(job.pane + 1), None);
+                let before = &mut self.before[job.pane];
+                let cells = Cells::of(&picture, before.as_ref(), &job.palette.all(), job.depth);
+                *before = Some(cells.clone());
+                return Picture::Cells(cells);
+            }
+            Kind::Sixel => ProtocolType::Sixel,
+            Kind::Kitty => ProtocolType::Kitty,
+            Kind::Iterm2 => ProtocolType::Iterm2,
+        };
+        let [width, height] = job.cell_px;
+        #[expect(
+            deprecated,
+            reason = "the terminal was asked by us; asking again would swallow keys"
+        )]
+        let mut picker = Picker::from_fontsize(FontSize::new(width, height));
+        picker.set_protocol_type(protocol);
+        let room = [columns * f64::from(width), rows * f64::from(height)];
         let picture = compose(job, &job.window(room, 1.0));
-        self.picker
+        picker
             .new_protocol(DynamicImage::ImageRgb8(picture), job.cells, Resize::Fit(None))
             .map_or_else(|error| Picture::Failed(error.to_string()), Picture::Encoded)
     }

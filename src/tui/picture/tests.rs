@@ -64,7 +64,9 @@ fn job(view: CaseView, cells: [u16; 2]) -> PaintJob {
         letters: Arc::new(['C', 'G', 'W']),
         turn: UPRIGHT,
         cells: Size::new(cells[0], cells[1]),
-        spelled: false,
+        kind: Kind::Half,
+        depth: Depth::True,
+        cell_px: [10, 20],
     }
 }
 
@@ -169,8 +171,8 @@ fn without_colours_contours_are_letters_and_greys_are_shades() {
     let mut view = flat(4, &[0, 255, 100, 0]);
     view.predicted = drawn(&[0, 0, 2, 3]);
     let mut job = job(view, [4, 1]);
-    job.spelled = true;
-    let Picture::Spelled(rows) = Painter::new(Picker::halfblocks(), Depth::True).paint(&job) else {
+    job.kind = Kind::Ascii;
+    let Picture::Spelled(rows) = Painter::default().paint(&job) else {
         panic!("it is spelled");
     };
     assert_eq!(rows.concat(), " @GW");

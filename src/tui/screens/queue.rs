@@ -213,6 +213,15 @@ impl Queue {
         self.case = self.selected().map(|row| row.case.clone());
     }
 
+    /// Selects the row on a line of the window.
+    pub fn click(&mut self, line: usize) {
+        let at = self.cursor.offset + line;
+        if at < self.shown.len() {
+            self.cursor.selected = at;
+            self.step(0);
+        }
+    }
+
     /// Moves around the end.
     fn turn(&mut self, steps: isize) {
         let len = self.shown.len() as isize;

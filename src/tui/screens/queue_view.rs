@@ -21,8 +21,11 @@ struct Shown<'a> {
     width: u16,
     /// Columns with the highest number go first when there is no room.
     spare: u8,
-    cell: Box<dyn Fn(&QueueRow) -> String + 'a>,
+    cell: Words<'a>,
 }
+
+/// What a column says of a row.
+type Words<'a> = Box<dyn Fn(&QueueRow) -> String + 'a>;
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.setup.theme;
@@ -187,87 +190,86 @@ fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Shown<'a>
     let label =
         move |at: usize, word: &str, room: usize| cut(&format!("{} {word}", clean(&labels[at].name)), room);
     let one = |column: Column| -> Shown<'a> {
-        let (head, width, spare, cell): (String, usize, u8, Box<dyn Fn(&QueueRow) -> String + 'a>) =
-            match column {
-                Column::Rank => (
-                    "#".into(),
-                    5,
-                    0,
-                    Box::new(|row| row.rank.map_or_else(|| "-".into(), |rank| rank.to_string())),
-                ),
-                Column::Case => (
-                    "case".into(),
-                    app.queue.longest_name.clamp(6, 24),
-                    0,
-                    Box::new(|row| row.case.to_string()),
-                ),
-                Column::Score => (
-                    score_head(snapshot),
-                    14,
-                    0,
-                    Box::new(move |row| {
-                        known_score(row)
-                            .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, largest)))
-                    }),
-                ),
-                Column::Status => (
-                    "status".into(),
-                    19,
-                    0,
-                    Box::new(|row| status_words(app, &row.status)),
-                ),
-                Column::Expected => (
-                    "expect".into(),
-                    7,
-                    1,
-                    Box::new(|row| {
-                        row.expected_effort
-                            .map_or_else(String::new, |saved| format!("~{:.0} %", 100.0 * saved))
-                    }),
-                ),
-                Column::Volume(at) => (
-                    label(at, "ml", 10),
-                    7,
-                    3,
-                    Box::new(move |row| {
-                        row.class_ml
-                            .get(at)
-                            .map_or_else(String::new, |ml| format!("{ml:.1}"))
-                    }),
-                ),
-                Column::VolumeModel => (
-                    "by".into(),
-                    4,
-                    3,
-                    Box::new(|row| {
-                        row.volume_model
-                            .map_or_else(String::new, |model| model.to_string())
-                    }),
-                ),
-                Column::Saved => (
-                    "saved".into(),
-                    7,
-                    2,
-                    Box::new(|row| {
-                        if row.saved_effort.is_empty() {
-                            String::new()
-                        } else {
-                            percent(row.mean_saved_effort())
-                        }
-                    }),
-                ),
-                Column::ClassSaved(at) => (
-                    label(at, "saved", 12),
-                    7,
-                    4,
-                    Box::new(move |row| {
-                        row.saved_effort
-                            .get(at)
-                            .map_or_else(String::new, |share| percent(*share))
-                    }),
-                ),
-                Column::Age => ("age".into(), 8, 1, Box::new(|row| age(row.added_at, app.now))),
-            };
+        let (head, width, spare, cell): (String, usize, u8, Words<'a>) = match column {
+            Column::Rank => (
+                "#".into(),
+                5,
+                0,
+                Box::new(|row| row.rank.map_or_else(|| "-".into(), |rank| rank.to_string())),
+            ),
+            Column::Case => (
+                "case".into(),
+                app.queue.longest_name.clamp(6, 24),
+                0,
+                Box::new(|row| row.case.to_string()),
+            ),
+            Column::Score => (
+                score_head(snapshot),
+                14,
+                0,
+                Box::new(move |row| {
+                    known_score(row)
+                        .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, largest)))
+                }),
+            ),
+            Column::Status => (
+                "status".into(),
+                19,
+                0,
+                Box::new(|row| status_words(app, &row.status)),
+            ),
+            Column::Expected => (
+                "expect".into(),
+                7,
+                1,
+                Box::new(|row| {
+                    row.expected_effort
+                        .map_or_else(String::new, |saved| format!("~{:.0} %", 100.0 * saved))
+                }),
+            ),
+            Column::Volume(at) => (
+                label(at, "ml", 10),
+                7,
+                3,
+                Box::new(move |row| {
+                    row.class_ml
+                        .get(at)
+                        .map_or_else(String::new, |ml| format!("{ml:.1}"))
+                }),
+            ),
+            Column::VolumeModel => (
+                "by".into(),
+                4,
+                3,
+                Box::new(|row| {
+                    row.volume_model
+                        .map_or_else(String::new, |model| model.to_string())
+                }),
+            ),
+            Column::Saved => (
+                "saved".into(),
+                7,
+                2,
+                Box::new(|row| {
+                    if row.saved_effort.is_empty() {
+                        String::new()
+                    } else {
+                        percent(row.mean_saved_effort())
+                    }
+                }),
+            ),
+            Column::ClassSaved(at) => (
+                label(at, "saved", 12),
+                7,
+                4,
+                Box::new(move |row| {
+                    row.saved_effort
+                        .get(at)
+                        .map_or_else(String::new, |share| percent(*share))
+                }),
+            ),
+            Column::Age => ("age".into(), 8, 1, Box::new(|row| age(row.added_at, app.now))),
+        };
         Shown {
             column,
             // Room for the sign of the order.

@@ -12,7 +12,10 @@ use crate::imaging::Plane;
 use crate::protocol::{CaseView, Snapshot};
 use crate::records::{CaseId, ModelId};
 use crate::tui::keys::Action;
-use crate::tui::picture::{Look, PRESETS, PaintJob, Picture, Profile, ProfileJob, Seen, Source, Turn, Zoom};
+use crate::tui::picture::{
+    Kind, Look, PRESETS, PaintJob, Picture, Profile, ProfileJob, Seen, Source, Turn, Zoom,
+};
+use crate::tui::terminal::Depth;
 use crate::tui::text::letters;
 use crate::tui::theme::Palette;
 
@@ -46,6 +49,17 @@ pub struct Pane {
     pub plane: Plane,
     /// Whose label map.
     pub source: Source,
+}
+
+/// What pictures are shown on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// How.
+    pub kind: Kind,
+    /// In how many colours.
+    pub depth: Depth,
+    /// Width and height of a cell in pixels.
+    pub cell_px: [u16; 2],
 }
 
 /// Most pictures on the screen at a time.
@@ -396,7 +410,7 @@ impl Slices {
     }
 
     /// The picture to make now, if any, in frames of these many cells.
-    pub fn paint(&mut self, snapshot: &Snapshot, cells: &[Size], spelled: bool) -> Option<Arc<PaintJob>> {
+    pub fn paint(&mut self, snapshot: &Snapshot, cells: &[Size], screen: Screen) -> Option<Arc<PaintJob>> {
         let view = self.view.clone()?;
         if self.painting.is_some() {
             return None;
@@ -421,7 +435,9 @@ impl Slices {
                 letters: letters.clone(),
                 turn: Turn::of(&view.grid, plane),
                 cells: *cells,
-                spelled,
+                kind: screen.kind,
+                depth: screen.depth,
+                cell_px: screen.cell_px,
             };
             let is_made = self.pictures[pane].as_ref().is_some_and(|(of, _)| **of == job);
             if !is_made && cells.width > 0 && cells.height > 0 {

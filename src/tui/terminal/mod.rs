@@ -3,13 +3,18 @@
 //! Given back on return and unwinding (drop), on a panic in any thread (hook), before the program stops for
 //! Ctrl-Z, and on SIGTERM and SIGHUP, which end the app in the ordinary way.
 
+mod answers;
 mod depth;
+mod input;
 mod output;
+mod reader;
 mod run;
 
+pub use answers::Capabilities;
 pub use depth::Depth;
+pub use input::{Mouse, MouseAction};
 pub use output::Output;
-pub use run::{Options, PictureMode, TuiError, run};
+pub use run::{Options, TuiError, run};
 
 use std::io::{self, Stdout, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +23,25 @@ use ratatui::Terminal;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::style::Print;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::layout::{Position, Rect, Size};
+
+use answers::{FEW_QUESTIONS, QUESTIONS};
 
 use super::app::App;
 use super::view::draw;
 
 /// Whether the terminal is the app's. One a process, because a panic hook has no owner to ask.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Whether the mouse is listened to while it is.
+static MOUSE: AtomicBool = AtomicBool::new(false);
+
+/// Buttons, moves with a button down, places beyond column 223.
+const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1002h\x1b[?1006h";
+const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1002l\x1b[?1000l";
 
 /// The terminal while it is the app's; given back on drop.
 pub struct Takeover {
@@ -40,13 +54,23 @@ fn take() -> io::Result<()> {
     disable_raw_mode()?;
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)
+    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)?;
+    if MOUSE.load(Ordering::SeqCst) {
+        execute!(stdout(), Print(MOUSE_ON))?;
+    }
+    Ok(())
 }
 
 /// Gives the terminal back, once; errors are of no use to anyone by then.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let _ = execute!(stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
+        let _ = execute!(
+            stdout(),
+            Print(MOUSE_OFF),
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            Show
+        );
         let _ = disable_raw_mode();
     }
 }
@@ -69,6 +93,32 @@ impl Takeover {
         };
         take()?;
         Ok(takeover)
+    }
+
+    /// Asks the terminal what it can do; the answers come as input, whenever they do.
+    pub fn ask(&self, is_multiplexed: bool) -> io::Result<()> {
+        execute!(
+            stdout(),
+            Print(if is_multiplexed { FEW_QUESTIONS } else { QUESTIONS })
+        )
+    }
+
+    /// Brings the output to what the terminal said it can do.
+    pub fn use_all(&mut self, known: &Capabilities) {
+        let output = self.terminal.backend_mut();
+        output.set_synchronized(known.synchronized);
+        if let Some(depth) = known.depth {
+            output.raise_depth(depth);
+        }
+    }
+
+    /// Listens to the mouse, or does not.
+    pub fn listen_to_mouse(&self, is_on: bool) -> io::Result<()> {
+        MOUSE.store(is_on, Ordering::SeqCst);
+        if TAKEN.load(Ordering::SeqCst) {
+            execute!(stdout(), Print(if is_on { MOUSE_ON } else { MOUSE_OFF }))?;
+        }
+        Ok(())
     }
 
     /// The size in cells.

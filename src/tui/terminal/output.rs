@@ -74,9 +74,11 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// Brings colours to this depth from now on.
-    pub fn set_depth(&mut self, depth: Depth) {
-        self.depth = depth;
+    /// Uses more colours from now on; where there were to be none there are none.
+    pub fn raise_depth(&mut self, depth: Depth) {
+        if self.depth != Depth::Mono {
+            self.depth = depth;
+        }
     }
 
     /// Wraps frames so that the terminal shows each at once; for one that said it knows how.

@@ -6,37 +6,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use ratatui::crossterm::event::{self, Event as Input, KeyEventKind};
-use ratatui::layout::Size;
-use ratatui_image::picker::{Picker, ProtocolType};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
+use super::input::Input;
+use super::reader::{Read, read};
 use super::{Depth, Takeover};
 use crate::protocol::{EngineGone, EngineHandle, EngineReceiver, EngineSender};
 use crate::tui::app::{App, Effect, Msg, Setup};
-use crate::tui::keys::Key;
 use crate::tui::keys::Keymap;
 use crate::tui::keys::KeymapErrors;
-use crate::tui::picture::{PaintJob, Painter, ProfileJob};
+use crate::tui::picture::{PaintJob, Painter, PictureMode, ProfileJob};
 use crate::tui::theme::Theme;
 
 /// Messages taken in before a frame is drawn, so that a flood of them cannot keep the screen still.
 const BATCH: usize = 256;
-
-/// How pictures reach the terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PictureMode {
-    /// The terminal is asked; half-blocks when it knows no graphics, and inside tmux.
-    #[default]
-    Auto,
-    /// Half-blocks, which work everywhere.
-    HalfBlocks,
-    /// Letters and shades, for terminals without colour.
-    Letters,
-}
+/// How long answers are waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 
 /// What a person may choose.
 #[derive(Debug, Clone)]
@@ -49,6 +38,8 @@ pub struct Options {
     pub picture: PictureMode,
     /// Whether there are colours; no when `NO_COLOR` is set. Without, pictures are letters.
     pub colour: bool,
+    /// Whether the mouse is listened to.
+    pub mouse: bool,
     /// The engine ends with the app: leaving while it computes asks first.
     pub engine_ends: bool,
 }
@@ -60,6 +51,7 @@ impl Default for Options {
             user_keymap: None,
             picture: PictureMode::Auto,
             colour: true,
+            mouse: true,
             engine_ends: true,
         }
     }
@@ -88,6 +80,8 @@ enum Incoming {
     Msg(Msg),
     /// SIGCONT: the terminal may be in any state.
     Continued,
+    /// SIGWINCH.
+    Resized,
     /// A thread panicked and the terminal was given back; the words are its last.
     Panicked(String),
     /// The engine ended.
@@ -103,7 +97,15 @@ enum Incoming {
 /// # Errors
 /// [`TuiError`]; the terminal is given back before it is returned.
 pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
-    let keymap = Keymap::load(&options.keymap, options.user_keymap.as_deref())?;
+    // A preset that is not there is a slip on the command line; a file that does not hold keeps nobody from working.
+    let preset = Keymap::preset(&options.keymap)?;
+    let (keymap, problem) = match Keymap::load(&options.keymap, options.user_keymap.as_deref()) {
+        Ok(keymap) => (keymap, None),
+        Err(problem) => {
+            tracing::warn!(%problem, "the keymap file is left out");
+            (preset, Some(problem))
+        }
+    };
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(TuiError::NoTerminal);
     }
@@ -117,27 +119,46 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
         false => Depth::Mono,
     };
     let mut takeover = Takeover::new(depth, move |words| drop(panics.send(Incoming::Panicked(words))))?;
-    let picker = choose_picker(options.picture);
-    let spelled = options.picture == PictureMode::Letters || !options.colour;
+    takeover.listen_to_mouse(options.mouse)?;
     let (sender, receiver) = handle.split();
     let mut app = App::new(Setup {
         keymap,
         theme: Theme::new(options.colour),
         who: sender.who().to_string(),
-        picture: if spelled {
-            "letters"
-        } else {
-            protocol_word(picker.protocol_type())
-        },
-        spelled,
+        picture: options.picture,
+        depth,
+        mouse: options.mouse,
         engine_ends: options.engine_ends,
     });
     app.update(Msg::Resize(takeover.size()?));
-    let painter = start_painter(Painter::new(picker, depth), inbox.clone());
+    if let Some(problem) = problem {
+        app.update(Msg::Notice(format!("your keys are left out: {problem}")));
+    }
+    let painter = start_painter(inbox.clone());
     start_keys(inbox.clone());
     start_events(receiver, inbox);
+    let is_multiplexed = !word("TMUX").is_empty()
+        || ["tmux", "screen"]
+            .iter()
+            .any(|name| word("TERM").starts_with(name));
+    takeover.ask(is_multiplexed)?;
     let hands = Hands { sender, painter };
-    follow(&mut app, &mut takeover, &incoming, &hands)
+    let end = follow(&mut app, &mut takeover, &incoming, &hands);
+    wait_for_answers(&app, &incoming);
+    end
+}
+
+/// Answers that come when the app has gone would be typed into the shell: they are waited for a little.
+fn wait_for_answers(app: &App, incoming: &Receiver<Incoming>) {
+    let until = Instant::now() + LAST_ANSWERS;
+    let mut is_complete = app.knows_terminal();
+    while !is_complete {
+        match incoming.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Incoming::Msg(Msg::Terminal(known))) => is_complete = known.is_complete,
+            Ok(Incoming::KeysEnded(_)) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
 }
 
 /// What the loop does things with.
@@ -162,7 +183,13 @@ fn follow(
         let more = std::iter::from_fn(|| incoming.try_recv().ok()).take(BATCH);
         for one in std::iter::once(first).chain(more) {
             let effects = match one {
-                Incoming::Msg(msg) => app.update(msg),
+                Incoming::Msg(msg) => {
+                    if let Msg::Terminal(known) = &msg {
+                        takeover.use_all(known);
+                    }
+                    app.update(msg)
+                }
+                Incoming::Resized => app.update(Msg::Resize(takeover.size()?)),
                 Incoming::Continued => {
                     takeover.resume()?;
                     app.update(Msg::Resize(takeover.size()?))
@@ -199,32 +226,11 @@ fn perform(
             Effect::Profile(job) => drop(hands.painter.send(Work::Profile(job))),
             Effect::Suspend => takeover.suspend(),
             Effect::Redraw => takeover.clear()?,
+            Effect::Mouse(is_on) => takeover.listen_to_mouse(is_on)?,
             Effect::Quit => return Ok(true),
         }
     }
     Ok(false)
-}
-
-/// Asks the terminal what it can show. tmux answers for the terminal behind it and then drops the picture.
-fn choose_picker(mode: PictureMode) -> Picker {
-    let term = std::env::var("TERM").unwrap_or_default();
-    let multiplexed =
-        std::env::var_os("TMUX").is_some() || term.starts_with("tmux") || term.starts_with("screen");
-    match mode {
-        PictureMode::Auto if !multiplexed => {
-            Picker::from_query_stdio().unwrap_or_else(|_| Picker::halfblocks())
-        }
-        _ => Picker::halfblocks(),
-    }
-}
-
-fn protocol_word(protocol: ProtocolType) -> &'static str {
-    match protocol {
-        ProtocolType::Halfblocks => "half-blocks",
-        ProtocolType::Sixel => "sixel",
-        ProtocolType::Kitty => "kitty",
-        ProtocolType::Iterm2 => "iterm2",
-    }
 }
 
 /// What takes too long for the loop.
@@ -233,9 +239,10 @@ enum Work {
     Profile(ProfileJob),
 }
 
-fn start_painter(mut painter: Painter, inbox: Sender<Incoming>) -> Sender<Work> {
+fn start_painter(inbox: Sender<Incoming>) -> Sender<Work> {
     let (jobs, todo) = channel::<Work>();
     thread::spawn(move || {
+        let mut painter = Painter::default();
         for job in todo {
             let done = match job {
                 Work::Paint(job) => {
@@ -256,11 +263,12 @@ fn start_painter(mut painter: Painter, inbox: Sender<Incoming>) -> Sender<Work> 
 }
 
 fn start_signals(inbox: Sender<Incoming>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT])?;
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT, SIGWINCH])?;
     thread::spawn(move || {
         for signal in signals.forever() {
             let incoming = match signal {
                 SIGCONT => Incoming::Continued,
+                SIGWINCH => Incoming::Resized,
                 SIGTSTP => Incoming::Msg(Msg::Suspend),
                 _ => Incoming::Msg(Msg::Terminate),
             };
@@ -274,23 +282,19 @@ fn start_signals(inbox: Sender<Incoming>) -> io::Result<()> {
 
 fn start_keys(inbox: Sender<Incoming>) {
     thread::spawn(move || {
-        loop {
-            let incoming = match event::read() {
-                Ok(Input::Key(key)) if key.kind != KeyEventKind::Release => {
-                    Incoming::Msg(Msg::Key(Key::from(key)))
-                }
-                Ok(Input::Paste(text)) => Incoming::Msg(Msg::Paste(text)),
-                Ok(Input::Resize(width, height)) => Incoming::Msg(Msg::Resize(Size::new(width, height))),
-                Ok(_) => continue,
-                Err(error) => {
-                    // Nobody is left to read it when the loop has ended.
-                    let _ = inbox.send(Incoming::KeysEnded(error));
-                    return;
-                }
+        let ended = read(io::stdin(), |read| {
+            let msg = match read {
+                Read::Input(Input::Key(key)) => Msg::Key(key),
+                Read::Input(Input::Paste(text)) => Msg::Paste(text),
+                Read::Input(Input::Mouse(mouse)) => Msg::Mouse(mouse),
+                Read::Input(Input::Answer(_)) => return true,
+                Read::Terminal(known) => Msg::Terminal(known),
             };
-            if inbox.send(incoming).is_err() {
-                return;
-            }
+            inbox.send(Incoming::Msg(msg)).is_ok()
+        });
+        if let Err(error) = ended {
+            // Nobody is left to read it when the loop has ended.
+            let _ = inbox.send(Incoming::KeysEnded(error));
         }
     });
 }
