@@ -19,7 +19,7 @@ pub struct Args {
     /// Print JSON for programs instead of tables for people
     #[arg(long, global = true)]
     pub json: bool,
-    /// Keymap of the app: default or vim
+    /// Keymap of the app: default, vim or emacs
     #[arg(long, global = true, default_value = "default", value_name = "NAME")]
     pub keymap: String,
     /// Pictures of the app: auto, half, sixel, kitty, iterm2, ascii or off

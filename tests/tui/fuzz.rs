@@ -9,7 +9,8 @@ use overtrace::tui::{Keymap, Screen};
 /// Keys that a person may press, more often those that do something.
 const KEYS: &str = "j k g G n N h w a r t x i R s / > < ! space * v u e E p b H L K J X z Z = ctrl-left ctrl-right ctrl-up \
     ctrl-down ] [ } { W C o c m d l y + - enter esc tab backtab 1 2 3 4 5 6 ? : q Q ctrl-c ctrl-z ctrl-l up down left right \
-    home end pageup pagedown backspace delete f1 f5 alt-x é 中 0 7 9 S f";
+    home end pageup pagedown backspace delete f1 f5 alt-x é 中 0 7 9 S f \
+    ctrl-n ctrl-g ctrl-x ctrl-s alt-< k o";
 
 fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
     &from[rng.below(from.len())]
@@ -117,7 +118,7 @@ fn leads_home(bench: &mut Bench) {
 
 fn run(seed: u64, steps: usize) {
     let mut rng = Rng::new(seed);
-    let preset = *pick(&mut rng, &["default", "vim"]);
+    let preset = *pick(&mut rng, &["default", "vim", "emacs"]);
     let mut bench = Bench::with(project(), Keymap::preset(preset).unwrap(), rng.below(4) > 0);
     let keys: Vec<&str> = KEYS.split_whitespace().collect();
     for step in 0..steps {

@@ -11,9 +11,10 @@ use super::error::{KeymapError, KeymapErrors};
 use super::key::{Key, chord_text, parse_chord};
 
 /// The keymaps compiled in, by name.
-pub const PRESETS: [(&str, &str); 2] = [
+pub const PRESETS: [(&str, &str); 3] = [
     ("default", include_str!("../../../keymaps/default.toml")),
     ("vim", include_str!("../../../keymaps/vim.toml")),
+    ("emacs", include_str!("../../../keymaps/emacs.toml")),
 ];
 
 /// The word that takes a key away.
@@ -494,7 +495,7 @@ mod tests {
     fn a_preset_that_is_not_there_names_those_that_are() {
         assert_eq!(
             Keymap::preset("nano").unwrap_err().to_string(),
-            "there is no keymap \"nano\"; there are default, vim"
+            "there is no keymap \"nano\"; there are default, vim, emacs"
         );
     }
 
