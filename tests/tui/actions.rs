@@ -1,93 +1,13 @@
 //! Every action by what holds after it. The match is whole: an action without a check here does not compile.
 
-use super::bench::{Bench, case_id, project, view, view_of, with_correction, with_handout, with_held};
-use overtrace::protocol::{Answer, Command, Drawing, Snapshot};
-use overtrace::records::{Hash, HeldId, Mask, MaskOrigin, ModelId, RankingId, RoundState, Row, Scored};
+use super::bench::Bench;
+use super::project::{case_id, project, view, view_of, with_correction, with_handout, with_held};
+use super::scenes::{
+    closed, leads_to, makes, on, scene, selected, sends, shows, with_lines, with_two_models,
+};
+use overtrace::protocol::{Answer, Command, Drawing};
+use overtrace::records::{Hash, HeldId, Mask, MaskOrigin, ModelId, Scored};
 use overtrace::tui::{ACTIONS, Action, Screen};
-
-/// A scene on `screen` in which every action has something to act on.
-fn scene(snapshot: Snapshot, screen: Screen) -> Bench {
-    let mut bench = Bench::on(snapshot);
-    bench.run(screen.action().entry().name);
-    if screen == Screen::Slices {
-        let corrected = !bench.snapshot().corrections.is_empty();
-        bench.answer_case(view_of("unsure", corrected));
-    }
-    bench
-}
-
-fn on(screen: Screen) -> Bench {
-    scene(project(), screen)
-}
-
-/// Two models, the older of which ranked the other way round.
-fn with_two_models() -> Snapshot {
-    let mut snapshot = project();
-    let mut older = snapshot.models[&ModelId(2)].clone();
-    (older.id, older.parent) = (ModelId(1), None);
-    snapshot.put(Row::Model(older));
-    let mut ranking = snapshot.rankings[&RankingId(1)].clone();
-    (ranking.id, ranking.model) = (RankingId(2), Some(ModelId(1)));
-    snapshot.rankings.insert(ranking.id, ranking);
-    snapshot
-}
-
-fn closed() -> Snapshot {
-    let mut snapshot = project();
-    for round in snapshot.rounds.values_mut() {
-        round.state = RoundState::Closed;
-    }
-    snapshot
-}
-
-#[track_caller]
-fn shows(bench: &Bench, words: &str) {
-    let screen = bench.screen();
-    assert!(screen.contains(words), "no {words:?} on\n{screen}");
-}
-
-#[track_caller]
-fn selected(bench: &Bench, case: &str) {
-    let line = bench.selected_line();
-    assert!(line.contains(case), "{line}\n{}", bench.screen());
-}
-
-/// The action leads to `screen` from wherever it works.
-fn leads_to(action: Action, screen: Screen) {
-    for from in Screen::ALL
-        .into_iter()
-        .filter(|from| action.is_on(*from) && *from != screen)
-    {
-        let mut bench = on(from);
-        bench.run(action.entry().name);
-        assert_eq!(
-            bench.app.screen(),
-            screen,
-            "{} from {}",
-            action.entry().name,
-            from.word()
-        );
-    }
-}
-
-/// After `setup`, the action makes `words` appear.
-fn makes(action: Action, mut bench: Bench, setup: &str, words: &str) {
-    bench.keys(setup);
-    assert!(
-        !bench.screen().contains(words),
-        "{words:?} is there before\n{}",
-        bench.screen()
-    );
-    bench.run(action.entry().name);
-    shows(&bench, words);
-}
-
-/// The action asks, and typing `answer` sends `command`.
-fn sends(action: Action, mut bench: Bench, answer: &str, command: Command) {
-    bench.run(action.entry().name);
-    bench.keys(answer);
-    assert_eq!(bench.sent(), [command], "{}", bench.screen());
-}
 
 fn check(action: Action) {
     let name = action.entry().name;
@@ -295,7 +215,7 @@ fn check(action: Action) {
         Action::TogglePreview => {
             let mut bench = on(Screen::Queue);
             bench.answer_case(view("unsure"));
-            let gm = super::bench::colour(0x57, 0xc7, 0x85);
+            let gm = super::project::colour(0x57, 0xc7, 0x85);
             assert!(bench.colours().contains(&gm));
             bench.run(name);
             assert!(!bench.colours().contains(&gm));
@@ -429,7 +349,7 @@ fn check(action: Action) {
         Action::CrosshairDown => makes(action, on(Screen::Slices), "", "voxel 6 4 5"),
         Action::ToggleCrosshair => {
             let mut bench = on(Screen::Slices);
-            let line = super::bench::colour(60, 220, 160);
+            let line = super::project::colour(60, 220, 160);
             bench.run(name);
             assert!(bench.has_colour(line));
             bench.run(name);
@@ -609,15 +529,6 @@ fn check(action: Action) {
             shows(&bench, "next case of the queue");
         }
     }
-}
-
-/// Two models, a held file and a correction.
-fn with_lines() -> Snapshot {
-    let mut snapshot = with_held(with_correction(project(), "middling"), "unsure");
-    for (id, model) in with_two_models().models {
-        snapshot.models.insert(id, model);
-    }
-    snapshot
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What holds on every screen: help, messages, sizes, unsafe characters.
 
-use super::bench::{Bench, project, with_handout, with_held};
+use super::bench::Bench;
+use super::project::{project, with_handout, with_held};
 use overtrace::protocol::{Answer, Command, Event, Snapshot};
 use overtrace::records::{ModelId, What};
 use overtrace::tui::{Keymap, MouseAction, Screen};
@@ -139,7 +140,7 @@ fn a_chord_that_was_begun_shows_what_may_follow() {
 
 #[test]
 fn the_wheel_scrolls_and_clicks_select_and_nothing_of_it_answers_a_question() {
-    let mut bench = Bench::at(project(), super::bench::view("unsure"));
+    let mut bench = Bench::at(project(), super::project::view("unsure"));
     bench.mouse(MouseAction::WheelDown, [5, 5]);
     assert!(bench.screen().contains("slice 6 of 9"), "{}", bench.screen());
     bench.mouse(MouseAction::WheelUp, [5, 5]);

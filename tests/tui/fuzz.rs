@@ -1,6 +1,7 @@
 //! Random keys, sizes, events and answers: nothing panics, a list never loses its selection, and Esc leads home.
 
-use super::bench::{Bench, case_id, project, view, view_of, with_correction, with_handout, with_held};
+use super::bench::Bench;
+use super::project::{case_id, project, view, view_of, with_correction, with_handout, with_held};
 use overtrace::imaging::Rng;
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
 use overtrace::records::{Case, EpochReport, Pool, Row, What};

@@ -1,6 +1,7 @@
 //! The queue, and what keys do to a case.
 
-use super::bench::{Bench, case_id, project, with_handout, with_held};
+use super::bench::Bench;
+use super::project::{case_id, project, with_handout, with_held};
 use overtrace::protocol::Command;
 use overtrace::records::{Case, HeldId, ModelId, What};
 

@@ -1,6 +1,7 @@
 //! Rounds: history, start, stop, the live curve; leaving.
 
-use super::bench::{Bench, project};
+use super::bench::Bench;
+use super::project::project;
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
 use overtrace::records::{EpochReport, Hash, Mask, MaskOrigin, ModelId, Pool, Project, Row, What};
 

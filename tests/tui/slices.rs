@@ -1,6 +1,7 @@
 //! The slices: moving through a case, layers, what was asked of the engine.
 
-use super::bench::{Bench, colour, project, view, view_of, with_correction};
+use super::bench::Bench;
+use super::project::{colour, project, view, view_of, with_correction};
 use overtrace::records::{Row, What};
 use overtrace::tui::Keymap;
 use ratatui::style::Color;
