@@ -8,7 +8,7 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use super::cuda::{Download, layers as cuda};
 #[cfg(feature = "cuda")]
-use super::processor::placed;
+use super::place::placed;
 
 use crate::records::SliceSums;
 

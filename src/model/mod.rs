@@ -17,6 +17,7 @@ mod judge;
 mod kernels;
 mod layers;
 mod loss;
+mod place;
 mod predict;
 mod processor;
 mod train;

@@ -16,8 +16,7 @@ use crate::records::{Machine, Progress};
 use crate::settings::Loss;
 use crate::settings::{Device, Precision};
 #[cfg(feature = "cuda")]
-use candle_core::DType;
-use candle_core::{Shape, Tensor, WithDType};
+use candle_core::{DType, Tensor};
 
 /// Tiles that keep a GPU busy.
 const FILLING: usize = 256;
@@ -161,31 +160,6 @@ impl Processor {
             gpu,
         }
     }
-}
-
-/// What tensors are made of.
-#[cfg(not(feature = "cuda"))]
-pub(super) trait Number: WithDType {}
-#[cfg(not(feature = "cuda"))]
-impl<T: WithDType> Number for T {}
-
-/// What tensors are made of.
-#[cfg(feature = "cuda")]
-pub(super) trait Number: WithDType + super::cuda::Number {}
-#[cfg(feature = "cuda")]
-impl<T: WithDType + super::cuda::Number> Number for T {}
-
-/// A tensor on `device`; to a GPU its values travel while it computes.
-pub(super) fn placed<T: Number>(
-    values: Vec<T>,
-    shape: impl Into<Shape>,
-    device: &candle_core::Device,
-) -> candle_core::Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if let candle_core::Device::Cuda(device) = device {
-        return super::cuda::upload(&values, shape.into(), device);
-    }
-    Tensor::from_vec(values, shape.into(), device)
 }
 
 /// Does `work` with `batch` tiles at a time; where a GPU's memory does not hold them, with half as many from then on, and

@@ -2,8 +2,6 @@
 
 use ratatui::layout::{Constraint, Layout, Rect, Size};
 
-use super::screens::slices::Arrangement;
-
 /// Below this there is only a notice.
 pub const SMALLEST: Size = Size::new(60, 20);
 
@@ -127,6 +125,29 @@ pub fn models(body: Rect) -> Models {
         list,
         details,
         comparison,
+    }
+}
+
+/// How slices share the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Arrangement {
+    /// One cut.
+    #[default]
+    One,
+    /// All three.
+    Three,
+    /// One cut twice: as drawn, and what it is held against.
+    Beside,
+}
+
+impl Arrangement {
+    /// The next one.
+    pub fn next(self) -> Arrangement {
+        match self {
+            Arrangement::One => Arrangement::Three,
+            Arrangement::Three => Arrangement::Beside,
+            Arrangement::Beside => Arrangement::One,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod terminal;
 mod text;
 mod theme;
 mod view;
+mod wire;
 mod wish;
 
 pub use app::{App, Effect, Msg, Purpose, Setup};
@@ -31,6 +32,7 @@ pub use picture::{
     Cells, Kind, Look, PaintJob, Painter, Picture, PictureMode, Profile, ProfileJob, Seen, Source, Turn,
     Window, Zoom, compose,
 };
-pub use terminal::{Capabilities, Depth, Mouse, MouseAction, Options, Output, TuiError, run};
+pub use terminal::{Options, TuiError, run};
 pub use theme::{Palette, Theme};
 pub use view::draw;
+pub use wire::{Capabilities, Depth, Mouse, MouseAction, Output};

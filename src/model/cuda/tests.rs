@@ -17,7 +17,7 @@ use crate::model::layers::{
     up_conv, up_conv_gradients,
 };
 use crate::model::loss::Answer;
-use crate::model::processor::placed;
+use crate::model::place::placed;
 use crate::model::unet::UNet;
 use crate::records::{Architecture, BenchTask, Progress, TaskResult};
 use crate::settings::{self, Loss, Precision};

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use crate::imaging::Rng;
 use crate::model::data::{Case, TILE, TILE_PIXELS};
-use crate::model::processor::placed;
+use crate::model::place::placed;
 
 /// From this many cases on, whole cases are held out for validation instead of slices of each.
 const WHOLE_CASES: usize = 5;

@@ -28,9 +28,9 @@ use super::screens::queue::Queue;
 use super::screens::rounds::Rounds;
 use super::screens::slices::{Screen as Shown, Slices};
 use super::screens::views::Views;
-use super::terminal::{Capabilities, Depth, Mouse};
 use super::text::clean;
 use super::theme::Theme;
+use super::wire::{Capabilities, Depth, Mouse};
 use crate::protocol::{Command, Event, Snapshot};
 use crate::records::CaseId;
 

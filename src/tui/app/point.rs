@@ -4,7 +4,7 @@ use super::App;
 use crate::tui::keys::{Action, Screen};
 use crate::tui::layout;
 use crate::tui::screens::slices_view::pane_at;
-use crate::tui::terminal::{Mouse, MouseAction};
+use crate::tui::wire::{Mouse, MouseAction};
 
 /// Lines that the wheel moves a list by.
 const LINES: usize = 3;

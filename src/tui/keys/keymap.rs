@@ -249,7 +249,8 @@ fn parse(text: &str, file: &str) -> Result<Vec<Binding>, KeymapErrors> {
             continue;
         };
         for (chord, action) in content {
-            match parse_line(&file, section, screen, chord, action) {
+            let place = line_of(text, section, chord).map_or(file.clone(), |line| format!("{file}:{line}"));
+            match parse_line(&place, section, screen, chord, action) {
                 Ok(line) => lines.push(line),
                 Err(error) => errors.push(error),
             }
@@ -261,6 +262,22 @@ fn parse(text: &str, file: &str) -> Result<Vec<Binding>, KeymapErrors> {
     } else {
         Err(KeymapErrors(errors))
     }
+}
+
+/// The line, from 1, that a key stands on.
+fn line_of(text: &str, section: &str, chord: &str) -> Option<usize> {
+    let mut is_here = false;
+    text.lines()
+        .position(|line| {
+            let line = line.trim();
+            if let Some(name) = line.strip_prefix('[') {
+                is_here = name.split(']').next().is_some_and(|name| name.trim() == section);
+                return false;
+            }
+            let key = line.split('=').next().unwrap_or_default().trim();
+            is_here && (key.trim_matches(['"', '\'']) == chord || line.starts_with(&format!("{chord:?}")))
+        })
+        .map(|at| at + 1)
 }
 
 fn parse_line(
@@ -423,10 +440,10 @@ mod tests {
                 "[queue]\n\"j\" = \"next_cse\"\n\"entr\" = \"hand_out\"\n\"p\" = \"next_plane\"\n\"z\" = 3\n"
             ),
             [
-                "my.toml, [queue] \"j\" = \"next_cse\": there is no such action; did you mean \"next_case\"?",
-                "my.toml, [queue] \"entr\" = \"hand_out\": \"entr\" is no key; write j, G, enter, ctrl-d or g g",
-                "my.toml, [queue] \"p\" = \"next_plane\": that action works on slices only; bind it there",
-                "my.toml, [queue] \"z\": write the action as a text, like \"quit\"",
+                "my.toml:2, [queue] \"j\" = \"next_cse\": there is no such action; did you mean \"next_case\"?",
+                "my.toml:3, [queue] \"entr\" = \"hand_out\": \"entr\" is no key; write j, G, enter, ctrl-d or g g",
+                "my.toml:4, [queue] \"p\" = \"next_plane\": that action works on slices only; bind it there",
+                "my.toml:5, [queue] \"z\": write the action as a text, like \"quit\"",
             ]
         );
         assert_eq!(

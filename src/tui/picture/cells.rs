@@ -10,7 +10,7 @@ use ratatui::layout::{Rect, Size};
 use ratatui::style::Color;
 use ratatui::widgets::Widget;
 
-use crate::tui::terminal::Depth;
+use crate::tui::wire::Depth;
 
 /// From colour to colour in each channel, where all colours are there: 32 of them.
 const STEP: u8 = 8;

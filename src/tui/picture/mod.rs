@@ -27,8 +27,8 @@ use ratatui_image::picker::{Picker, ProtocolType};
 use ratatui_image::protocol::Protocol;
 use ratatui_image::{FontSize, Resize};
 
-use super::terminal::Depth;
 use super::theme::Palette;
+use super::wire::Depth;
 use crate::imaging::Plane;
 use crate::protocol::CaseView;
 

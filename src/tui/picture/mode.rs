@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::tui::terminal::Capabilities;
+use crate::tui::wire::Capabilities;
 
 /// What a person chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

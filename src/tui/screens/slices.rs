@@ -12,35 +12,13 @@ use crate::imaging::Plane;
 use crate::protocol::{CaseView, Snapshot};
 use crate::records::{CaseId, ModelId};
 use crate::tui::keys::Action;
+use crate::tui::layout::Arrangement;
 use crate::tui::picture::{
     Kind, Look, PRESETS, PaintJob, Picture, Profile, ProfileJob, Seen, Source, Turn, Zoom,
 };
-use crate::tui::terminal::Depth;
 use crate::tui::text::letters;
 use crate::tui::theme::Palette;
-
-/// How slices share the screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Arrangement {
-    /// One cut.
-    #[default]
-    One,
-    /// All three.
-    Three,
-    /// One cut twice: as drawn, and what it is held against.
-    Beside,
-}
-
-impl Arrangement {
-    /// The next one.
-    fn next(self) -> Arrangement {
-        match self {
-            Arrangement::One => Arrangement::Three,
-            Arrangement::Three => Arrangement::Beside,
-            Arrangement::Beside => Arrangement::One,
-        }
-    }
-}
+use crate::tui::wire::Depth;
 
 /// A picture's place among those on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use ratatui::layout::{Alignment, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
-use super::slices::{Arrangement, Slices, has_two};
+use super::slices::{Slices, has_two};
 use crate::imaging::Plane;
 use crate::protocol::{CaseView, Snapshot};
 use crate::records::{ClassEffort, mean_of_known};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
-use crate::tui::layout;
+use crate::tui::layout::{self, Arrangement};
 use crate::tui::picture::{PRESETS, Picture};
 use crate::tui::text::{clean, cut, letters, percent};
 use crate::tui::theme::Palette;

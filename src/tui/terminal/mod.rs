@@ -3,17 +3,9 @@
 //! Given back on return and unwinding (drop), on a panic in any thread (hook), before the program stops for
 //! Ctrl-Z, and on SIGTERM and SIGHUP, which end the app in the ordinary way.
 
-mod answers;
-mod depth;
-mod input;
-mod output;
 mod reader;
 mod run;
 
-pub use answers::Capabilities;
-pub use depth::Depth;
-pub use input::{Mouse, MouseAction};
-pub use output::Output;
 pub use run::{Options, TuiError, run};
 
 use std::io::{self, Stdout, stdout};
@@ -29,10 +21,9 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::layout::{Position, Rect, Size};
 
-use answers::{FEW_QUESTIONS, QUESTIONS};
-
 use super::app::App;
 use super::view::draw;
+use super::wire::{Capabilities, Depth, FEW_QUESTIONS, Output, QUESTIONS};
 
 /// Whether the terminal is the app's. One a process, because a panic hook has no owner to ask.
 static TAKEN: AtomicBool = AtomicBool::new(false);

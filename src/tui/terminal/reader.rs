@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::answers::Capabilities;
-use super::input::{Input, Parser};
+use crate::tui::wire::{Capabilities, Input, Parser};
 
 /// How long the rest of a sequence may take to come after its ESC, which is otherwise the key.
 const PATIENCE: Duration = Duration::from_millis(40);

@@ -12,15 +12,15 @@ use jiff::Timestamp;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use super::input::Input;
+use super::Takeover;
 use super::reader::{Read, read};
-use super::{Depth, Takeover};
 use crate::protocol::{EngineGone, EngineHandle, EngineReceiver, EngineSender};
 use crate::tui::app::{App, Effect, Msg, Setup};
 use crate::tui::keys::Keymap;
 use crate::tui::keys::KeymapErrors;
 use crate::tui::picture::{PaintJob, Painter, PictureMode, ProfileJob};
 use crate::tui::theme::Theme;
+use crate::tui::wire::{Depth, Input};
 
 /// Messages taken in before a frame is drawn, so that a flood of them cannot keep the screen still.
 const BATCH: usize = 256;
