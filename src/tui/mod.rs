@@ -9,6 +9,7 @@
 //! The room imports `protocol`, `records`, `settings` and `imaging`, and must not know the engine, the store or
 //! the model: everything goes through an [`EngineHandle`](crate::protocol::EngineHandle).
 
+mod activity;
 mod app;
 mod keys;
 mod layout;

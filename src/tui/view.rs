@@ -6,6 +6,7 @@ use ratatui::layout::{Alignment, Rect, Size};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
+use super::activity::{activity_words, seconds_left};
 use super::app::{App, Tone};
 use super::keys::Screen;
 use super::layout;
@@ -15,7 +16,6 @@ use super::screens::{
     corrections_view, help_view, log_view, models_view, queue_view, rounds_view, slices_view,
 };
 use super::text::{clean, cut, is_unsafe, span};
-use crate::protocol::{Activity, Stage};
 
 /// Draws one frame.
 pub fn draw(app: &App, frame: &mut Frame<'_>) {
@@ -111,35 +111,6 @@ fn draw_tabs(app: &App, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Line::from(spans), area);
 }
 
-/// What the worker is at, in a few words: `training epoch 12/500 63 %`.
-pub(super) fn activity_words(activity: &Activity) -> String {
-    if activity.stage == Stage::Idle {
-        return "idle".into();
-    }
-    let mut words = activity.stage.word().to_string();
-    if activity.epoch > 0 {
-        words += &format!(" epoch {}/{}", activity.epoch, activity.max_epochs);
-    }
-    if activity.of > 0 {
-        words += &format!(" {}/{}", activity.done, activity.of);
-    }
-    words
-}
-
-/// Seconds that the running stage takes at most, from how long its parts took so far.
-pub(super) fn seconds_left(app: &App, activity: &Activity) -> Option<f64> {
-    if activity.stage == Stage::Training {
-        let taken: f64 = activity.curve.iter().map(|epoch| epoch.seconds).sum();
-        let done = activity.curve.len();
-        let left = activity.max_epochs.saturating_sub(done);
-        return (done > 0).then(|| taken / done as f64 * left as f64);
-    }
-    let since = activity.since?;
-    let elapsed_s = (app.now.as_millisecond() - since.as_millisecond()) as f64 / 1000.0;
-    let left = activity.of.saturating_sub(activity.done);
-    (activity.done > 0 && elapsed_s > 0.0).then(|| elapsed_s / activity.done as f64 * left as f64)
-}
-
 fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = &app.setup.theme;
     let Some(snapshot) = &app.snapshot else { return };
@@ -159,7 +130,7 @@ fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
         spans.push(Span::styled("  satisfactory", theme.good()));
     }
     let mut activity = activity_words(&snapshot.activity);
-    if let Some(left) = seconds_left(app, &snapshot.activity) {
+    if let Some(left) = seconds_left(app.now, &snapshot.activity) {
         activity += &format!(" at most {}", span(left));
     }
     spans.push(Span::raw(format!("  {activity}  {}", pools(app))));

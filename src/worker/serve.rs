@@ -16,6 +16,9 @@ use crate::settings::Device;
 /// Steps are told at most this often: a screen cannot show more.
 const STEP_EVERY: Duration = Duration::from_millis(100);
 
+/// How far the work stands back for others.
+const NICE: i32 = 5;
+
 /// Does the task that comes from `input` on `device`, and says what comes of it to `output`. The end of `input` cancels it.
 ///
 /// # Errors
@@ -25,6 +28,8 @@ pub fn serve(
     mut input: impl Read + Send + 'static,
     mut output: impl Write + Send,
 ) -> std::io::Result<()> {
+    // Screens and the engine come first where a task takes every core; a system that refuses runs it all the same.
+    let _ = rustix::process::nice(NICE);
     let processor = Processor::open(device).map_err(std::io::Error::other)?;
     let ready = Said::Ready {
         build: frames::build(),

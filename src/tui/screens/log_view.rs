@@ -6,10 +6,10 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
 use crate::protocol::{Snapshot, Stage};
+use crate::tui::activity::{activity_words, seconds_left};
 use crate::tui::app::App;
 use crate::tui::layout;
 use crate::tui::text::{age, cut, span};
-use crate::tui::view::{activity_words, seconds_left};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.setup.theme;
@@ -19,7 +19,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     if let (Some(since), true) = (activity.since, activity.stage != Stage::Idle) {
         job += &format!(", for {}", age(since, app.now));
     }
-    if let Some(left) = seconds_left(app, activity) {
+    if let Some(left) = seconds_left(app.now, activity) {
         job += &format!(", at most {} left", span(left));
     }
     frame.render_widget(Line::styled(job, theme.title()), areas.title);

@@ -9,11 +9,11 @@ use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph,
 
 use crate::protocol::{Snapshot, Stage};
 use crate::records::{ClassEffort, EpochReport, Round, RoundState, mean_of_known};
+use crate::tui::activity::{activity_words, seconds_left};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout;
 use crate::tui::text::{age, clean, cut, dice, percent, span};
-use crate::tui::view::{activity_words, seconds_left};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let [title, header, list, classes, activity, charts] = layout::rounds(body);
@@ -181,7 +181,7 @@ fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
     if let Some(since) = activity.since {
         text += &format!(", for {}", age(since, app.now));
     }
-    if let Some(left) = seconds_left(app, activity) {
+    if let Some(left) = seconds_left(app.now, activity) {
         text += &format!(", at most {} to go", span(left));
     }
     frame.render_widget(Line::raw(text), words);
