@@ -11,9 +11,7 @@ use overtrace::imaging::{DATASET_SEED, Grid, MAX_VOLUME_BYTES, Plane, phantom, r
 use overtrace::protocol::{CaseView, Drawing, Intensities};
 use overtrace::records::{CaseId, ModelId};
 use overtrace::settings::Labels;
-use overtrace::tui::{
-    Cells, Depth, Kind, Look, Output, PaintJob, Palette, Seen, Source, Turn, Zoom, compose,
-};
+use overtrace::tui::{Cells, Depth, Kind, Look, Output, PaintJob, Seen, Source, Themes, Turn, Zoom, compose};
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
@@ -147,7 +145,7 @@ fn sent<B: Backend<Error = io::Error>>(
 fn bytes(case: &CaseView, depth: Depth, overlay: bool) -> Vec<[usize; 2]> {
     let view = Seen(Arc::new(case.clone()));
     let plane = case.plane;
-    let palette = Arc::new(Palette::of(&Labels::default()));
+    let palette = Arc::new(Themes::default().theme(true, None).palette(&Labels::default()));
     let area = Rect::new(0, 0, ROOM[0], ROOM[1]);
     let counts = [Count::default(), Count::default()];
     let mut ours = Output::new(counts[0].clone(), depth);

@@ -15,6 +15,7 @@ use overtrace::engine::{self, Options};
 use overtrace::protocol::EngineHandle;
 use overtrace::records::{BenchRow, BenchTask, Machine, Progress, Task, TaskResult, printable};
 use overtrace::settings::{Compute, Device, Devices};
+use overtrace::tui::{Kind, PictureMode};
 use overtrace::worker::{self, Programs};
 use overtrace::{effort, tui};
 use tracing_appender::non_blocking::WorkerGuard;
@@ -177,24 +178,30 @@ fn wait_for_engines() {
 fn app(handle: EngineHandle, args: &Args) -> Result<()> {
     let options = tui::Options {
         keymap: args.keymap.clone(),
-        user_keymap: user_keymap(),
+        user_keymap: own_file("keymap.toml"),
+        theme: args.theme.clone(),
+        user_theme: own_file("theme.toml"),
         engine_ends: true,
-        picture: args.picture.parse().map_err(anyhow::Error::msg)?,
+        picture: match args.ascii && args.picture == "auto" {
+            true => PictureMode::Only(Kind::Ascii),
+            false => args.picture.parse().map_err(anyhow::Error::msg)?,
+        },
+        ascii: args.ascii,
         mouse: !args.no_mouse,
         colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     Ok(tui::run(handle, options)?)
 }
 
-/// The user's own keys: `overtrace/keymap.toml` in the configuration folder.
-fn user_keymap() -> Option<PathBuf> {
+/// A file of the user's own: `overtrace/NAME` in the configuration folder.
+fn own_file(name: &str) -> Option<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
     let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
-    Some(folder.join("overtrace/keymap.toml"))
+    Some(folder.join("overtrace").join(name))
 }
 
 /// Writes the log in the background; it flushes when it is dropped.

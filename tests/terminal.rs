@@ -257,16 +257,25 @@ fn a_late_answer_is_never_taken_for_keys_and_upgrades_the_pictures() {
 }
 
 #[test]
-fn keys_that_do_not_hold_are_left_out_and_said() {
+fn keys_and_looks_that_do_not_hold_are_left_out_and_said() {
     let folder = closed(project());
     let keys = folder.path().join("config/overtrace");
     std::fs::create_dir_all(&keys).unwrap();
     std::fs::write(keys.join("keymap.toml"), "[queue]\n\"j\" = \"next_cse\"\n").unwrap();
+    std::fs::write(
+        keys.join("theme.toml"),
+        "[styles]\nwarn = \"bold\"\ntitle = \"cyna\"\n",
+    )
+    .unwrap();
     let mut console = Console::configured(&folder.path().join("project"), &folder.path().join("config"));
     console.answer();
-    console.wait_for("your keys are left out");
+    console.wait_for("your looks are left out");
+    console.wait_for("theme.toml:3:");
+    // The message has room for one of them, the log for both.
+    console.master.write_all(b"gl").unwrap();
+    console.wait_for("keymap.toml:2:");
     console.wait_for("next_case");
-    console.master.write_all(b"q").unwrap();
+    console.master.write_all(b"qq").unwrap();
     console.wait_for(LEFT);
     assert_eq!(console.changed().code(), Some(0));
 }

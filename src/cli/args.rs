@@ -22,9 +22,15 @@ pub struct Args {
     /// Keymap of the app: default, vim or emacs
     #[arg(long, global = true, default_value = "default", value_name = "NAME")]
     pub keymap: String,
+    /// Looks of the app: auto, dark, light, high-contrast, colour-blind, mono, or own (theme.toml)
+    #[arg(long, global = true, default_value = "auto", value_name = "NAME")]
+    pub theme: String,
     /// Pictures of the app: auto, half, sixel, kitty, iterm2, ascii or off
     #[arg(long, global = true, default_value = "auto", value_name = "HOW")]
     pub picture: String,
+    /// Nothing but ASCII on the screen: pictures in letters, lines and bars of dashes
+    #[arg(long, global = true)]
+    pub ascii: bool,
     /// Leave the mouse to the terminal
     #[arg(long, global = true)]
     pub no_mouse: bool,

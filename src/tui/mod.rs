@@ -11,6 +11,7 @@
 
 mod activity;
 mod app;
+mod config;
 mod keys;
 mod layout;
 mod line;
@@ -26,14 +27,13 @@ mod wire;
 mod wish;
 
 pub use app::{App, Effect, Msg, Purpose, Setup};
-pub use keys::{
-    ACTIONS, Action, Entry, Key, Keymap, KeymapError, KeymapErrors, Meaning, PRESETS, Screen, key_table,
-};
+pub use config::{Fault, Faults};
+pub use keys::{ACTIONS, Action, Entry, Key, Keymap, Meaning, PRESETS, Screen, key_table};
 pub use picture::{
     Cells, Kind, Look, PaintJob, Painter, Picture, PictureMode, Profile, ProfileJob, Seen, Source, Turn,
     Window, Zoom, compose,
 };
 pub use terminal::{Options, TuiError, run};
-pub use theme::{Palette, Theme};
+pub use theme::{Palette, Theme, Themes};
 pub use view::draw;
 pub use wire::{Capabilities, Depth, Mouse, MouseAction, Output};

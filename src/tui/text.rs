@@ -13,6 +13,33 @@ pub fn cut(text: &str, room: usize) -> String {
     format!("{kept}\u{2026}")
 }
 
+/// The nearest there is in ASCII to what the screens draw lines, bars and curves with; `?` for a letter of a name.
+pub fn ascii(c: char) -> char {
+    match c {
+        '\u{2026}' => '~',
+        '\u{2500}' | '\u{2501}' | '\u{2550}' => '-',
+        '\u{2502}' | '\u{2503}' | '\u{2551}' => '|',
+        '\u{2504}'..='\u{257f}' => '+',
+        '\u{2580}' => '"',
+        '\u{2591}' => '.',
+        '\u{2592}' | '\u{258c}'..='\u{258f}' => ':',
+        '\u{2593}' => '%',
+        '\u{2581}'..='\u{258b}' => '#',
+        '\u{2800}' => ' ',
+        // A curve's dots, by whether the most of them lie high or low.
+        '\u{2801}'..='\u{28ff}' => {
+            let dots = c as u32 & 0xff;
+            let [high, low] = [0b0001_1011u32, 0b1110_0100].map(|rows| (dots & rows).count_ones());
+            match high.cmp(&low) {
+                std::cmp::Ordering::Greater => '\'',
+                std::cmp::Ordering::Less => '.',
+                std::cmp::Ordering::Equal => ':',
+            }
+        }
+        _ => '?',
+    }
+}
+
 /// A share as `87.3 %`; `n/a` without one.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "n/a".into(), |share| format!("{:.1} %", 100.0 * share))

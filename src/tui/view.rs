@@ -15,7 +15,7 @@ use super::prompt::Prompt;
 use super::screens::{
     corrections_view, help_view, log_view, models_view, queue_view, rounds_view, slices_view,
 };
-use super::text::{clean, cut, is_unsafe, span};
+use super::text::{ascii, clean, cut, is_unsafe, span};
 
 /// Draws one frame.
 pub fn draw(app: &App, frame: &mut Frame<'_>) {
@@ -55,16 +55,21 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
     if let Some(prompt) = &app.prompt {
         draw_prompt(app, prompt, frame, areas.body);
     }
-    scrub(frame.buffer_mut());
+    scrub(frame.buffer_mut(), app.setup.ascii);
     // A picture may be an escape sequence, so it comes after the scrubbing; a question would be under it.
+    draw_pictures(app, frame, areas.body);
+    app.theme.paint(app.terminal.is_light, frame.buffer_mut());
+}
+
+fn draw_pictures(app: &App, frame: &mut Frame<'_>, body: Rect) {
     if !has_popup(app) {
         match app.screen {
             Screen::Slices => {
-                let panes = layout::slices(areas.body, app.slices.arrangement).panes;
+                let panes = layout::slices(body, app.slices.arrangement).panes;
                 slices_view::draw_pictures(app, &app.slices, &panes, frame);
             }
             Screen::Queue => {
-                let preview = layout::queue(areas.body, app.queue.has_preview).preview;
+                let preview = layout::queue(body, app.queue.has_preview).preview;
                 let is_current = app.preview.case() == app.queue.selected().map(|row| &row.case);
                 if let Some(area) = preview.filter(|_| is_current) {
                     slices_view::draw_pictures(app, &app.preview, &[area], frame);
@@ -75,9 +80,12 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
     }
 }
 
-/// Replaces what a terminal would obey, wherever it came from.
-fn scrub(buffer: &mut Buffer) {
+/// Replaces what a terminal would obey, wherever it came from, and where only ASCII is wanted, what is none.
+fn scrub(buffer: &mut Buffer, is_ascii: bool) {
     for cell in &mut buffer.content {
+        if is_ascii && let Some(c) = cell.symbol().chars().next().filter(|c| !c.is_ascii()) {
+            cell.set_char(ascii(c));
+        }
         if cell.symbol().chars().any(is_unsafe) {
             let safe = clean(cell.symbol());
             cell.set_symbol(&safe);
@@ -86,19 +94,28 @@ fn scrub(buffer: &mut Buffer) {
 }
 
 fn draw_tabs(app: &App, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
-    let mut spans = Vec::new();
-    for screen in Screen::ALL {
-        let key = app.setup.keymap.first_key_of(app.screen, screen.action());
-        let tab = format!(" {key} {} ", screen.word());
-        let style = if screen == app.screen {
-            theme.selected()
-        } else {
-            theme.dim()
+    let theme = &app.theme;
+    let tabs = |has_keys: bool| -> Vec<Span<'static>> {
+        let tab = |screen: Screen| {
+            let key = app.key_of(screen.action());
+            let words = match has_keys || screen == Screen::Help {
+                true => format!(" {key} {} ", screen.word()),
+                false => format!(" {} ", screen.word()),
+            };
+            let style = match screen == app.screen {
+                true => theme.selected(),
+                false => theme.dim(),
+            };
+            Span::styled(words, style)
         };
-        spans.push(Span::styled(tab, style));
-    }
-    let taken: usize = spans.iter().map(Span::width).sum();
+        Screen::ALL.map(tab).into()
+    };
+    let width = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    // Where there is no room for all the keys there is only that of help, which has them.
+    let mut spans = Some(tabs(true))
+        .filter(|spans| width(spans) <= area.width.into())
+        .unwrap_or_else(|| tabs(false));
+    let taken = width(&spans);
     let folder = app.snapshot.as_ref().map(|snapshot| {
         let name = snapshot.folder.file_name().unwrap_or(snapshot.folder.as_os_str());
         clean(&name.to_string_lossy())
@@ -112,7 +129,7 @@ fn draw_tabs(app: &App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let Some(snapshot) = &app.snapshot else { return };
     let model = snapshot
         .project
@@ -161,7 +178,7 @@ fn has_popup(app: &App) -> bool {
 
 /// What may follow the keys of a chord that was begun.
 fn draw_continuations(app: &App, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let follow = app.setup.keymap.continuations(app.screen, app.chord());
     let lines: Vec<Line<'_>> = follow
         .iter()
@@ -187,7 +204,7 @@ fn draw_continuations(app: &App, frame: &mut Frame<'_>, body: Rect) {
 
 /// Draws the line being typed, and what it may become.
 fn draw_line(app: &App, line: &TypedLine, frame: &mut Frame<'_>, body: Rect, message: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let room = Rect { height: 1, ..message };
     frame.render_widget(Clear, message);
     let shown = Line::from(vec![
@@ -229,7 +246,7 @@ fn draw_line(app: &App, line: &TypedLine, frame: &mut Frame<'_>, body: Rect, mes
 }
 
 fn draw_message(app: &App, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let pending = app.pending();
     let mut room = area;
     if !pending.is_empty() {
@@ -259,7 +276,7 @@ fn draw_message(app: &App, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn draw_prompt(app: &App, prompt: &Prompt, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let mut lines: Vec<Line<'_>> = prompt.lines.iter().map(|line| Line::raw(line.as_str())).collect();
     if let Some(text) = &prompt.text {
         let shown: String = clean(text);

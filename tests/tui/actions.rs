@@ -8,6 +8,7 @@ use super::scenes::{
 use overtrace::protocol::{Answer, Command, Drawing};
 use overtrace::records::{Hash, HeldId, Mask, MaskOrigin, ModelId, Scored};
 use overtrace::tui::{ACTIONS, Action, Screen};
+use ratatui::style::Color;
 
 fn check(action: Action) {
     let name = action.entry().name;
@@ -82,6 +83,21 @@ fn check(action: Action) {
             );
             bench.run(name);
             shows(&bench, "pictures are off");
+        }
+        Action::NextTheme => {
+            let mut bench = on(Screen::Slices);
+            let ground = |bench: &Bench| bench.buffer()[(0, 0)].bg;
+            assert_eq!(ground(&bench), Color::Reset, "the terminal's own");
+            bench.run(name);
+            shows(&bench, "looks: dark (dark)");
+            bench.run(name);
+            shows(&bench, "looks: light (light)");
+            assert_eq!(ground(&bench), Color::Rgb(255, 255, 255));
+            for _ in 0..4 {
+                bench.run(name);
+            }
+            shows(&bench, "looks: auto (dark)");
+            assert_eq!(ground(&bench), Color::Reset);
         }
         Action::ToggleMouse => {
             let mut bench = on(Screen::Queue);

@@ -7,7 +7,7 @@ use super::project::at;
 use overtrace::protocol::{Answer, CaseView, Change, Command, EngineHandle, Event, Request, Snapshot};
 use overtrace::records::{ModelId, Row, Scored, What};
 use overtrace::tui::{
-    App, Depth, Effect, Key, Keymap, Mouse, MouseAction, Msg, Painter, PictureMode, Screen, Setup, Theme,
+    App, Depth, Effect, Key, Keymap, Mouse, MouseAction, Msg, Painter, PictureMode, Screen, Setup, Themes,
     draw,
 };
 use ratatui::Terminal;
@@ -45,7 +45,7 @@ pub struct Bench {
 impl Bench {
     /// An app attached to `snapshot`, with the default keys.
     pub fn on(snapshot: Snapshot) -> Bench {
-        Bench::with(snapshot, Keymap::preset("default").unwrap(), true)
+        Bench::with(snapshot, |_| {})
     }
 
     /// The same, on the slices of `case`, which are here.
@@ -56,19 +56,23 @@ impl Bench {
         bench
     }
 
-    pub fn with(snapshot: Snapshot, keymap: Keymap, colour: bool) -> Bench {
+    /// The same with other choices than the usual ones.
+    pub fn with(snapshot: Snapshot, choose: impl FnOnce(&mut Setup)) -> Bench {
         let (requests_in, requests) = channel();
         let (events, events_out) = channel();
         let handle = EngineHandle::new(requests_in, events_out, "ada".into());
-        let app = App::new(Setup {
-            keymap,
-            theme: Theme::new(colour),
+        let mut setup = Setup {
+            keymap: Keymap::preset("default").unwrap(),
+            themes: Themes::default(),
             who: handle.who().into(),
             picture: PictureMode::Auto,
-            depth: if colour { Depth::True } else { Depth::Mono },
+            depth: Depth::True,
+            ascii: false,
             mouse: true,
             engine_ends: true,
-        });
+        };
+        choose(&mut setup);
+        let app = App::new(setup, at(NOW_S));
         let mut bench = Bench {
             app,
             quit: false,

@@ -1,10 +1,12 @@
 //! What holds on every screen: help, messages, sizes, unsafe characters.
 
 use super::bench::Bench;
-use super::project::{project, with_handout, with_held};
+use super::project::{project, view_of, with_correction, with_handout, with_held};
+use super::rounds::training;
+use super::scenes::selected;
 use overtrace::protocol::{Answer, Command, Event, Snapshot};
 use overtrace::records::{ModelId, What};
-use overtrace::tui::{Keymap, MouseAction, Screen};
+use overtrace::tui::{Keymap, Kind, MouseAction, PictureMode, Screen};
 
 #[test]
 fn a_missed_change_attaches_anew_and_shows_what_it_brings() {
@@ -40,7 +42,7 @@ fn help_lists_the_keys_in_force() {
         .unwrap()
         .with(own, "my.toml".as_ref())
         .unwrap();
-    let mut bench = Bench::with(project(), keymap, true);
+    let mut bench = Bench::with(project(), |setup| setup.keymap = keymap);
     bench.keys("?");
     let screen = bench.screen();
     let words = "write image and prediction for a person to correct";
@@ -52,8 +54,38 @@ fn help_lists_the_keys_in_force() {
 }
 
 #[test]
+fn a_number_before_a_key_is_a_count_in_every_preset() {
+    for (preset, down) in [("default", "j"), ("vim", "j"), ("emacs", "ctrl-n")] {
+        let mut bench = Bench::with(project(), |setup| setup.keymap = Keymap::preset(preset).unwrap());
+        bench.keys(&format!("2 {down}"));
+        selected(&bench, "certain");
+        bench.keys(&format!("1 0 {down}"));
+        selected(&bench, "labelled_1");
+    }
+}
+
+#[test]
+fn with_ascii_there_is_nothing_else_on_any_screen() {
+    for screen in Screen::ALL {
+        let mut bench = Bench::with(with_correction(project(), "middling"), |setup| {
+            (setup.ascii, setup.picture) = (true, PictureMode::Only(Kind::Ascii));
+        });
+        bench.run(screen.action().entry().name);
+        if screen == Screen::Slices {
+            bench.answer_case(view_of("unsure", false));
+        }
+        if screen == Screen::Rounds {
+            bench.say(Event::Activity(training(2)));
+        }
+        let text = bench.screen();
+        assert!(text.is_ascii(), "{text}");
+        assert!(text.contains('#') || screen != Screen::Queue, "bars: {text}");
+    }
+}
+
+#[test]
 fn vim_keys_take_counts_and_chords() {
-    let mut bench = Bench::with(project(), Keymap::preset("vim").unwrap(), true);
+    let mut bench = Bench::with(project(), |setup| setup.keymap = Keymap::preset("vim").unwrap());
     bench.keys("2 j");
     assert_eq!(bench.selected_line().split_whitespace().nth(1), Some("certain"));
     bench.keys("Q");
@@ -83,7 +115,7 @@ fn no_record_reaches_the_terminal_with_a_character_that_it_obeys() {
         ..snapshot
     });
     bench.say(Event::Notice("disk\u{9b}31m full\u{2066}".into()));
-    for keys in ["j", "enter", "3", "1", "w"] {
+    for keys in ["j", "enter", "f4", "f2", "w"] {
         bench.keys(keys);
         let screen = bench.screen();
         let obeyed = screen
@@ -114,7 +146,7 @@ fn a_terminal_that_is_too_small_says_so_and_60x20_is_enough() {
         "{screen}"
     );
     assert!(screen.contains("unlabelled"), "{screen}");
-    for keys in ["2", "3", "?"] {
+    for keys in ["f3", "f4", "?"] {
         bench.keys(keys);
     }
     bench.resize(1, 1);
@@ -123,7 +155,7 @@ fn a_terminal_that_is_too_small_says_so_and_60x20_is_enough() {
 
 #[test]
 fn a_chord_that_was_begun_shows_what_may_follow() {
-    let mut bench = Bench::with(project(), Keymap::preset("vim").unwrap(), true);
+    let mut bench = Bench::with(project(), |setup| setup.keymap = Keymap::preset("vim").unwrap());
     bench.keys("g");
     let screen = bench.screen();
     assert!(
@@ -154,7 +186,7 @@ fn the_wheel_scrolls_and_clicks_select_and_nothing_of_it_answers_a_question() {
     let place = bench.screen();
     bench.mouse(MouseAction::Press(0), [40, 14]);
     assert_ne!(bench.screen(), place, "the crosshair went there");
-    bench.keys("1");
+    bench.keys("f2");
     bench.mouse(MouseAction::Press(0), [10, 4]);
     assert!(bench.selected_line().contains("middling"), "{}", bench.screen());
     bench.keys("h");

@@ -5,7 +5,7 @@ use super::project::{case_id, project, view, view_of, with_correction, with_hand
 use overtrace::imaging::Rng;
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
 use overtrace::records::{Case, EpochReport, Pool, Row, What};
-use overtrace::tui::{Keymap, Screen};
+use overtrace::tui::{Depth, Keymap, Screen};
 
 /// Keys that a person may press, more often those that do something.
 const KEYS: &str = "j k g G n N h w a r t x i R s / > < ! space * v u e E p b H L K J X z Z = ctrl-left ctrl-right ctrl-up \
@@ -120,7 +120,13 @@ fn leads_home(bench: &mut Bench) {
 fn run(seed: u64, steps: usize) {
     let mut rng = Rng::new(seed);
     let preset = *pick(&mut rng, &["default", "vim", "emacs"]);
-    let mut bench = Bench::with(project(), Keymap::preset(preset).unwrap(), rng.below(4) > 0);
+    let mut bench = Bench::with(project(), |setup| {
+        setup.keymap = Keymap::preset(preset).unwrap();
+        if rng.below(4) == 0 {
+            setup.depth = Depth::Mono;
+        }
+        setup.ascii = rng.below(4) == 0;
+    });
     let keys: Vec<&str> = KEYS.split_whitespace().collect();
     for step in 0..steps {
         match rng.below(100) {

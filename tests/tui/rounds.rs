@@ -8,7 +8,7 @@ use overtrace::records::{EpochReport, Hash, Mask, MaskOrigin, ModelId, Pool, Pro
 #[test]
 fn training_can_be_started_without_the_cases_that_are_not_back() {
     let mut bench = Bench::on(project());
-    bench.keys("3 t");
+    bench.keys("f4 t");
     assert!(
         bench
             .screen()
@@ -25,7 +25,7 @@ fn a_round_starts_after_a_summary_was_confirmed() {
     let mut snapshot = project();
     snapshot.rounds.clear();
     let mut bench = Bench::on(snapshot);
-    bench.keys("3 s");
+    bench.keys("f4 s");
     let screen = bench.screen();
     for words in [
         "start a round?",
@@ -62,7 +62,7 @@ fn the_summary_says_when_a_round_trains_at_once_or_asks_without_a_model() {
         origin: MaskOrigin::Imported,
     });
     let mut bench = Bench::on(snapshot.clone());
-    bench.keys("3 S");
+    bench.keys("f4 S");
     assert!(
         bench
             .screen()
@@ -73,7 +73,7 @@ fn the_summary_says_when_a_round_trains_at_once_or_asks_without_a_model() {
     snapshot.cases.retain(|_, case| case.pool != Pool::Labelled);
     snapshot.models.clear();
     let mut bench = Bench::on(snapshot.clone());
-    bench.keys("3 s");
+    bench.keys("f4 s");
     assert!(
         bench
             .screen()
@@ -83,7 +83,7 @@ fn the_summary_says_when_a_round_trains_at_once_or_asks_without_a_model() {
     );
     snapshot.cases.clear();
     let mut bench = Bench::on(snapshot);
-    bench.keys("3 s");
+    bench.keys("f4 s");
     assert!(
         bench
             .screen()
@@ -96,7 +96,7 @@ fn the_summary_says_when_a_round_trains_at_once_or_asks_without_a_model() {
 #[test]
 fn an_open_round_keeps_another_from_starting_and_is_abandoned_with_a_reason() {
     let mut bench = Bench::on(project());
-    bench.keys("3 s");
+    bench.keys("f4 s");
     assert!(
         bench.screen().contains("round r2 is open (correcting)"),
         "{}",
@@ -120,7 +120,7 @@ fn an_open_round_keeps_another_from_starting_and_is_abandoned_with_a_reason() {
 #[test]
 fn the_expert_ends_the_loop_by_a_key_and_opens_it_again() {
     let mut bench = Bench::on(project());
-    bench.keys("3 e");
+    bench.keys("f4 e");
     assert!(
         bench.screen().contains("m2: mean Dice 0.800 on 1 held-out cases"),
         "{}",
@@ -145,7 +145,7 @@ fn the_expert_ends_the_loop_by_a_key_and_opens_it_again() {
 #[test]
 fn rounds_list_dice_and_saved_effort_per_class() {
     let mut bench = Bench::on(project());
-    bench.keys("3");
+    bench.keys("f4");
     let screen = bench.screen();
     assert!(screen.contains("CSF / GM / WM"), "{screen}");
     let line = bench.line(bench.row_of("r1"));
@@ -174,7 +174,7 @@ fn rounds_list_dice_and_saved_effort_per_class() {
 #[test]
 fn the_curve_of_the_selected_rounds_model_is_fetched_once() {
     let mut bench = Bench::on(project());
-    bench.keys("3");
+    bench.keys("f4");
     assert!(
         bench.screen().contains("no learning curve yet"),
         "r2 has no model: {}",
@@ -202,7 +202,7 @@ fn the_curve_of_the_selected_rounds_model_is_fetched_once() {
 #[test]
 fn a_running_training_draws_its_curve_live() {
     let mut bench = Bench::on(project());
-    bench.keys("3");
+    bench.keys("f4");
     bench.say(Event::Activity(training(2)));
     let screen = bench.screen();
     assert!(screen.contains("training epoch 3/10 40/80"), "{screen}");
@@ -247,7 +247,7 @@ fn curve(epochs: usize) -> Vec<EpochReport> {
         .collect()
 }
 
-fn training(epochs_done: usize) -> Activity {
+pub fn training(epochs_done: usize) -> Activity {
     Activity {
         stage: Stage::Training,
         done: 40,

@@ -3,7 +3,7 @@
 use super::bench::Bench;
 use super::project::{colour, project, view, view_of, with_correction};
 use overtrace::records::{Row, What};
-use overtrace::tui::Keymap;
+use overtrace::tui::Depth;
 use ratatui::style::Color;
 
 #[test]
@@ -263,7 +263,7 @@ fn a_hand_in_while_its_case_is_open_opens_it_anew() {
 
 #[test]
 fn without_colour_letters_carry_the_classes() {
-    let mut bench = Bench::with(project(), Keymap::preset("default").unwrap(), false);
+    let mut bench = Bench::with(project(), |setup| setup.depth = Depth::Mono);
     bench.keys("enter");
     bench.answer_case(view("unsure"));
     let screen = bench.screen();

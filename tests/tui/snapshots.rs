@@ -9,7 +9,7 @@ use super::bench::Bench;
 use super::project::{project, view_of, with_correction, with_held};
 use overtrace::protocol::{Answer, Command, Snapshot};
 use overtrace::records::{Entry, Hash, ModelId, Row, What};
-use overtrace::tui::{Keymap, Screen};
+use overtrace::tui::{Depth, Screen};
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier, Style};
 
@@ -39,7 +39,11 @@ fn entry(seq: u64, what: What, why: Option<&str>) -> Entry {
 fn scene(screen: Screen, (width, height): (u16, u16), colour: bool) -> Bench {
     let mut snapshot = full();
     snapshot.seq = 2;
-    let mut bench = Bench::with(snapshot, Keymap::preset("default").unwrap(), colour);
+    let mut bench = Bench::with(snapshot, |setup| {
+        if !colour {
+            setup.depth = Depth::Mono;
+        }
+    });
     bench.resize(width, height);
     bench.run(screen.action().entry().name);
     if matches!(bench.sent_all().last(), Some(Command::Open { .. })) {

@@ -153,6 +153,12 @@ impl App {
                 );
                 return vec![Effect::Redraw];
             }
+            Action::NextTheme => {
+                self.setup.themes.choose_next();
+                self.choose_theme();
+                let (word, name) = (self.setup.themes.word(), self.theme.name());
+                self.say(Tone::Plain, format!("looks: {word} ({name})"));
+            }
             Action::ToggleMouse => {
                 self.setup.mouse = !self.setup.mouse;
                 let words = if self.setup.mouse {

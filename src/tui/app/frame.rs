@@ -69,7 +69,11 @@ impl App {
         }
         slices.find(&self.views);
         let cells: Vec<_> = cells.into_iter().map(|area| area.as_size()).collect();
-        effects.extend(slices.paint(snapshot, &cells, shown).map(Effect::Paint));
+        effects.extend(
+            slices
+                .paint(snapshot, &cells, shown, &self.theme)
+                .map(Effect::Paint),
+        );
         if self.screen == Screen::Slices {
             effects.extend(slices.profile_job(snapshot).map(Effect::Profile));
         }

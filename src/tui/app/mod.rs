@@ -29,7 +29,7 @@ use super::screens::rounds::Rounds;
 use super::screens::slices::{Screen as Shown, Slices};
 use super::screens::views::Views;
 use super::text::clean;
-use super::theme::Theme;
+use super::theme::{Theme, Themes};
 use super::wire::{Capabilities, Depth, Mouse};
 use crate::protocol::{Command, Event, Snapshot};
 use crate::records::CaseId;
@@ -127,14 +127,16 @@ pub enum Tone {
 pub struct Setup {
     /// The keys.
     pub keymap: Keymap,
-    /// The looks.
-    pub theme: Theme,
+    /// The looks to choose from.
+    pub themes: Themes,
     /// The account that commands are journalled under.
     pub who: String,
     /// How pictures reach the terminal.
     pub picture: PictureMode,
     /// Colours that there are, as far as the environment says.
     pub depth: Depth,
+    /// Whether lines and bars are drawn in ASCII.
+    pub ascii: bool,
     /// Whether the mouse is listened to.
     pub mouse: bool,
     /// The engine ends with the app, so that leaving stops a round.
@@ -159,6 +161,8 @@ enum Changed {
 #[derive(Debug)]
 pub struct App {
     pub(super) setup: Setup,
+    /// The looks in force.
+    pub(super) theme: Theme,
     pub(super) size: Size,
     pub(super) now: Timestamp,
     pub(super) screen: Screen,
@@ -194,12 +198,14 @@ pub struct App {
 
 impl App {
     /// An app on the queue, without anything to show yet.
-    pub fn new(setup: Setup) -> App {
+    pub fn new(setup: Setup, now: Timestamp) -> App {
         let notes = setup.keymap.notes().join("; ");
+        let theme = setup.themes.theme(setup.depth != Depth::Mono, None);
         App {
             setup,
+            theme,
             size: Size::new(80, 24),
-            now: Timestamp::UNIX_EPOCH,
+            now,
             screen: Screen::Queue,
             before: Vec::new(),
             snapshot: None,
@@ -301,12 +307,18 @@ impl App {
 
     /// What the terminal says may change how everything is shown.
     fn hear_terminal(&mut self, known: Capabilities) -> Vec<Effect> {
-        let before = self.shown();
+        let before = (self.shown(), self.theme.clone(), self.terminal.is_light);
         self.terminal = known;
-        if self.shown() == before {
+        self.choose_theme();
+        if (self.shown(), self.theme.clone(), known.is_light) == before {
             return Vec::new();
         }
         vec![Effect::Redraw]
+    }
+
+    fn choose_theme(&mut self) {
+        let has_colour = self.setup.depth != Depth::Mono;
+        self.theme = self.setup.themes.theme(has_colour, self.terminal.is_light);
     }
 
     /// The action's key here, for words on the screen.

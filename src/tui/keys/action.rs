@@ -120,6 +120,7 @@ actions! {
     "cancel"                Cancel              on [all]: "one step back: pending keys, the message, a filter, the screen";
     "leave"                 Leave               on [all]: "leave the screen; from the queue, overtrace";
     "next_picture_mode"     NextPictureMode     on [all]: "how pictures are shown: auto, half, sixel, kitty, iterm2, ascii, off";
+    "next_theme"            NextTheme           on [all]: "the looks: auto, dark, light, high-contrast, colour-blind, mono, your own";
     "toggle_mouse"          ToggleMouse         on [all]: "listen to the mouse, or leave it to the terminal";
     "redraw"                Redraw              on [all]: "draw the screen anew";
     "suspend"               Suspend             on [all]: "to the shell; fg comes back";

@@ -84,6 +84,11 @@ impl Key {
         }
     }
 
+    /// The names of the keys that are no character and no `f1` to `f12`.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+
     /// The character that the key types into a line of text.
     pub fn typed(self) -> Option<char> {
         match self.code {

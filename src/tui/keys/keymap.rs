@@ -2,13 +2,13 @@
 //!
 //! A preset (`keymaps/`, compiled in) holds a key for every action; a person's own file is laid over it, line by
 //! line. On a screen its own section comes first, then `[global]`. Nothing is taken silently: what is no key, no
-//! action, not of that screen or there twice is an error that names file, section, key and action.
+//! action, not of that screen or there twice is an error that names file, line, key and action.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::action::{ACTIONS, Action, Screen};
-use super::error::{KeymapError, KeymapErrors};
 use super::key::{Key, chord_text, parse_chord};
+use crate::tui::config::{Entry, Fault, Faults, Value, entries, hint, nearest, read};
 
 /// The keymaps compiled in, by name.
 pub const PRESETS: [(&str, &str); 3] = [
@@ -20,16 +20,14 @@ pub const PRESETS: [(&str, &str); 3] = [
 /// The word that takes a key away.
 const NONE: &str = "none";
 
-pub fn preset_names() -> String {
-    PRESETS.map(|(name, _)| name).join(", ")
-}
-
 /// One line of a keymap; no `screen` is `[global]`, no `action` is `"none"`.
 #[derive(Debug, Clone, PartialEq)]
 struct Binding {
     screen: Option<Screen>,
     keys: Vec<Key>,
     action: Option<Action>,
+    /// `FILE:LINE`.
+    place: String,
 }
 
 impl Binding {
@@ -68,31 +66,30 @@ impl Keymap {
     /// The preset `name`, with the file `user` laid over it; a file that is not there lays nothing.
     ///
     /// # Errors
-    /// [`KeymapErrors`]: all that is wrong, by name.
-    pub fn load(name: &str, user: Option<&Path>) -> Result<Keymap, KeymapErrors> {
+    /// All that is wrong, by file and line.
+    pub fn load(name: &str, user: Option<&Path>) -> Result<Keymap, Faults> {
         let preset = Keymap::preset(name)?;
         let Some(path) = user else { return Ok(preset) };
-        match std::fs::read_to_string(path) {
-            Ok(text) => preset.with(&text, path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(preset),
-            Err(error) => Err(KeymapError::Read {
-                file: path.display().to_string(),
-                problem: error.to_string(),
-            }
-            .into()),
+        match read(path)? {
+            Some(text) => preset.with(&text, path),
+            None => Ok(preset),
         }
     }
 
     /// The preset `name` by itself.
     ///
     /// # Errors
-    /// [`KeymapErrors`] when there is none of that name.
-    pub fn preset(name: &str) -> Result<Keymap, KeymapErrors> {
+    /// There is none of that name.
+    pub fn preset(name: &str) -> Result<Keymap, Faults> {
         let (_, text) = PRESETS
             .iter()
             .find(|(preset, _)| *preset == name)
-            .ok_or_else(|| KeymapError::Preset {
-                name: name.to_string(),
+            .ok_or_else(|| {
+                let hint = hint(name, PRESETS.map(|(name, _)| name));
+                Faults::one(
+                    format!("keymap {name:?}"),
+                    format!("there is none of that name{hint}"),
+                )
             })?;
         Ok(Keymap {
             bindings: parse(text, &format!("keymaps/{name}.toml"))?,
@@ -106,9 +103,9 @@ impl Keymap {
     /// is left without a key on one of its screens is named in [`Keymap::notes`].
     ///
     /// # Errors
-    /// [`KeymapErrors`]: all that is wrong, by name.
-    pub fn with(mut self, text: &str, path: &Path) -> Result<Keymap, KeymapErrors> {
-        let file = PathBuf::from(path).display().to_string();
+    /// All that is wrong, by file and line.
+    pub fn with(mut self, text: &str, path: &Path) -> Result<Keymap, Faults> {
+        let file = path.display().to_string();
         let own = parse(text, &file)?;
         let before = self.clone();
         for line in &own {
@@ -202,8 +199,8 @@ impl Keymap {
 /// The key table of a preset in Markdown, for the README.
 ///
 /// # Errors
-/// [`KeymapErrors`] when there is no such preset.
-pub fn key_table(preset: &str) -> Result<String, KeymapErrors> {
+/// There is no such preset.
+pub fn key_table(preset: &str) -> Result<String, Faults> {
     let keymap = Keymap::preset(preset)?;
     let mut table = String::from("| screen | key | action | what it does |\n|---|---|---|---|\n");
     let mut line = |screen: &str, keys: Vec<String>, action: Action| {
@@ -232,123 +229,71 @@ pub fn key_table(preset: &str) -> Result<String, KeymapErrors> {
     Ok(table)
 }
 
-fn parse(text: &str, file: &str) -> Result<Vec<Binding>, KeymapErrors> {
-    let file = file.to_string();
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| KeymapError::Toml {
-        file: file.clone(),
-        problem: error.to_string().trim_end().to_string(),
-    })?;
-    let (mut lines, mut errors) = (Vec::new(), Vec::new());
-    for (section, content) in &table {
-        let screen = Screen::ALL.into_iter().find(|screen| screen.word() == section);
-        let (toml::Value::Table(content), true) = (content, screen.is_some() || section == "global") else {
-            errors.push(KeymapError::Section {
-                file: file.clone(),
-                section: section.clone(),
-            });
-            continue;
-        };
-        for (chord, action) in content {
-            let place = line_of(text, section, chord).map_or(file.clone(), |line| format!("{file}:{line}"));
-            match parse_line(&place, section, screen, chord, action) {
-                Ok(line) => lines.push(line),
-                Err(error) => errors.push(error),
-            }
+fn parse(text: &str, file: &str) -> Result<Vec<Binding>, Faults> {
+    let (mut lines, mut faults) = (Vec::new(), Vec::new());
+    for entry in entries(text, file)? {
+        match parse_line(&entry) {
+            Ok(line) => lines.push(line),
+            Err(fault) => faults.push(fault),
         }
     }
-    errors.extend(conflicts(&lines, &file));
-    if errors.is_empty() {
+    faults.extend(conflicts(&lines));
+    if faults.is_empty() {
         Ok(lines)
     } else {
-        Err(KeymapErrors(errors))
+        Err(Faults(faults))
     }
 }
 
-/// The line, from 1, that a key stands on.
-fn line_of(text: &str, section: &str, chord: &str) -> Option<usize> {
-    let mut is_here = false;
-    text.lines()
-        .position(|line| {
-            let line = line.trim();
-            if let Some(name) = line.strip_prefix('[') {
-                is_here = name.split(']').next().is_some_and(|name| name.trim() == section);
-                return false;
-            }
-            let key = line.split('=').next().unwrap_or_default().trim();
-            is_here && (key.trim_matches(['"', '\'']) == chord || line.starts_with(&format!("{chord:?}")))
-        })
-        .map(|at| at + 1)
-}
-
-fn parse_line(
-    file: &str,
-    section: &str,
-    screen: Option<Screen>,
-    chord: &str,
-    action: &toml::Value,
-) -> Result<Binding, KeymapError> {
-    let (file, section, chord) = (file.to_string(), section.to_string(), chord.to_string());
-    let Some(name) = action.as_str() else {
-        return Err(KeymapError::NotText { file, section, chord });
+fn parse_line(entry: &Entry) -> Result<Binding, Fault> {
+    let section = entry.section.as_str();
+    let screen = Screen::ALL.into_iter().find(|screen| screen.word() == section);
+    if screen.is_none() && section != "global" {
+        let sections = std::iter::once("global").chain(Screen::ALL.map(Screen::word));
+        let hint = hint(section, sections);
+        return Err(entry.fault(format!("there is no section [{section}]{hint}")));
+    }
+    let Value::Text(name) = &entry.value else {
+        return Err(entry.fault("write the action as a text, like \"quit\""));
     };
-    let action = name.to_string();
-    let keys = match parse_chord(&chord) {
+    let wrong = |words: String| entry.fault(format!("{name:?}: {words}"));
+    let keys = match parse_chord(&entry.key) {
         Ok(keys) if !keys.is_empty() => keys,
         other => {
             let word = other.err().unwrap_or_default();
-            return Err(KeymapError::Key {
-                file,
-                section,
-                chord,
-                action,
-                word,
-            });
+            let hint = nearest(&word, Key::names()).map_or_else(
+                || "; write j, G, enter, ctrl-d or g g".into(),
+                |near| format!("; did you mean {near:?}?"),
+            );
+            return Err(wrong(format!("{word:?} is no key{hint}")));
         }
     };
-    if name == NONE {
-        return Ok(Binding {
-            screen,
-            keys,
-            action: None,
-        });
-    }
-    let Some(known) = Action::named(name) else {
-        let hint = nearest(name).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-        return Err(KeymapError::Action {
-            file,
-            section,
-            chord,
-            action,
-            hint,
-        });
+    let action = match name.as_str() {
+        NONE => None,
+        name => {
+            let known = Action::named(name).ok_or_else(|| {
+                let hint = hint(name, ACTIONS.iter().map(|entry| entry.name));
+                wrong(format!("there is no such action{hint}"))
+            })?;
+            if !screen.map_or(known.is_global(), |screen| known.is_on(screen)) {
+                let screens: Vec<&str> = known.entry().screens.iter().map(|screen| screen.word()).collect();
+                let screens = screens.join(" and ");
+                return Err(wrong(format!(
+                    "that action works on {screens} only; bind it there"
+                )));
+            }
+            Some(known)
+        }
     };
-    if !screen.map_or(known.is_global(), |screen| known.is_on(screen)) {
-        let screens: Vec<&str> = known.entry().screens.iter().map(|screen| screen.word()).collect();
-        return Err(KeymapError::Elsewhere {
-            file,
-            section,
-            chord,
-            action,
-            screens: screens.join(" and "),
-        });
-    }
     Ok(Binding {
         screen,
         keys,
-        action: Some(known),
+        action,
+        place: entry.place.clone(),
     })
 }
 
-fn nearest(name: &str) -> Option<&'static str> {
-    ACTIONS
-        .iter()
-        .map(|entry| (strsim::jaro_winkler(name, entry.name), entry.name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .map(|(_, near)| near)
-}
-
-fn conflicts(lines: &[Binding], file: &str) -> Vec<KeymapError> {
+fn conflicts(lines: &[Binding]) -> Vec<Fault> {
     let mut found = Vec::new();
     for (at, later) in lines.iter().enumerate() {
         for earlier in &lines[..at] {
@@ -358,15 +303,15 @@ fn conflicts(lines: &[Binding], file: &str) -> Vec<KeymapError> {
             if !meet || !earlier.clashes(later) || (taken_away && !(same && earlier.screen == later.screen)) {
                 continue;
             }
-            found.push(KeymapError::Conflict {
-                file: file.to_string(),
-                line: earlier.text(),
-                other: later.text(),
-                clash: if same {
-                    "are the same key"
-                } else {
-                    "clash: one is the beginning of the other"
-                },
+            let clash = if same {
+                "are the same key"
+            } else {
+                "clash: one is the beginning of the other"
+            };
+            let line = earlier.place.rsplit(':').next().unwrap_or_default();
+            found.push(Fault {
+                place: later.place.clone(),
+                words: format!("{} and, in line {line}, {} {clash}", later.text(), earlier.text()),
             });
         }
     }
@@ -380,7 +325,7 @@ mod tests {
     fn errors(text: &str) -> Vec<String> {
         match parse(text, "my.toml") {
             Ok(_) => Vec::new(),
-            Err(errors) => errors.0.iter().map(KeymapError::to_string).collect(),
+            Err(faults) => faults.0.iter().map(Fault::to_string).collect(),
         }
     }
 
@@ -434,41 +379,48 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_file_section_key_and_action() {
+    fn what_is_wrong_is_named_with_file_line_key_and_action() {
         assert_eq!(
             errors(
                 "[queue]\n\"j\" = \"next_cse\"\n\"entr\" = \"hand_out\"\n\"p\" = \"next_plane\"\n\"z\" = 3\n"
             ),
             [
-                "my.toml:2, [queue] \"j\" = \"next_cse\": there is no such action; did you mean \"next_case\"?",
-                "my.toml:3, [queue] \"entr\" = \"hand_out\": \"entr\" is no key; write j, G, enter, ctrl-d or g g",
-                "my.toml:4, [queue] \"p\" = \"next_plane\": that action works on slices only; bind it there",
-                "my.toml:5, [queue] \"z\": write the action as a text, like \"quit\"",
+                "my.toml:2: [queue] j: \"next_cse\": there is no such action; did you mean \"next_case\"?",
+                "my.toml:3: [queue] entr: \"hand_out\": \"entr\" is no key; did you mean \"enter\"?",
+                "my.toml:4: [queue] p: \"next_plane\": that action works on slices only; bind it there",
+                "my.toml:5: [queue] z: write the action as a text, like \"quit\"",
             ]
         );
         assert_eq!(
-            errors("[plots]\n\"j\" = \"quit\"\n"),
-            ["my.toml: there is no [plots]; use [global], [queue], [slices], [rounds] or [help]"]
+            errors("[plots]\n\"j\" = \"quit\"\n[queues]\n\"j\" = \"quit\"\n"),
+            [
+                "my.toml:2: [plots] j: there is no section [plots]; there are global, queue, slices, rounds, \
+                 corrections, models, log, help",
+                "my.toml:4: [queues] j: there is no section [queues]; did you mean \"queue\"?"
+            ]
         );
         let wrong_place = errors("[global]\n\"h\" = \"hand_out\"\n");
         assert!(
             wrong_place[0].contains("works on queue and slices only"),
             "{wrong_place:?}"
         );
-        assert!(errors("[global\n")[0].starts_with("my.toml: TOML parse error at line 1"));
+        assert!(errors("[global\n")[0].starts_with("my.toml:1: "));
     }
 
     #[test]
     fn the_same_key_twice_and_a_key_that_begins_a_chord_are_conflicts() {
         assert_eq!(
             errors("[global]\n\"tab\" = \"next_screen\"\n[queue]\n\"ctrl-i\" = \"rank\"\n"),
-            ["my.toml: [global] \"tab\" = \"next_screen\" and [queue] \"tab\" = \"rank\" are the same key"]
+            [
+                "my.toml:4: [queue] \"tab\" = \"rank\" and, in line 2, [global] \"tab\" = \"next_screen\" are the \
+                 same key"
+            ]
         );
         assert_eq!(
             errors("[queue]\n\"g\" = \"rank\"\n\"g g\" = \"first_case\"\n"),
             [
-                "my.toml: [queue] \"g\" = \"rank\" and [queue] \"g g\" = \"first_case\" clash: one is the \
-                 beginning of the other"
+                "my.toml:3: [queue] \"g g\" = \"first_case\" and, in line 2, [queue] \"g\" = \"rank\" clash: one is \
+                 the beginning of the other"
             ]
         );
         assert_eq!(
@@ -480,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_line_of_ones_own_takes_the_place_of_what_it_hides() {
-        let own = "[queue]\n\"g\" = \"hand_out\"\n\"h\" = \"none\"\n\"1\" = \"rank\"\n\"home\" = \"none\"\n";
+        let own = "[queue]\n\"g\" = \"hand_out\"\n\"h\" = \"none\"\n\"f2\" = \"rank\"\n\"home\" = \"none\"\n";
         let keymap = Keymap::preset("default")
             .unwrap()
             .with(own, Path::new("my.toml"))
@@ -496,7 +448,7 @@ mod tests {
         );
         assert_eq!(keymap.meaning(Screen::Slices, &keys("g")), Meaning::Begins);
         assert_eq!(
-            keymap.meaning(Screen::Slices, &keys("1")),
+            keymap.meaning(Screen::Slices, &keys("f2")),
             Meaning::Does(Action::ShowQueue)
         );
         assert_eq!(
@@ -512,7 +464,7 @@ mod tests {
     fn a_preset_that_is_not_there_names_those_that_are() {
         assert_eq!(
             Keymap::preset("nano").unwrap_err().to_string(),
-            "there is no keymap \"nano\"; there are default, vim, emacs"
+            "keymap \"nano\": there is none of that name; there are default, vim, emacs"
         );
     }
 

@@ -10,12 +10,61 @@ use super::{Kind, PaintJob, Source};
 use crate::imaging::Slice;
 use crate::metrics::contour;
 
-/// What a mark stands for: its colour, how dense it is, and its letter where there are no colours.
+/// What a mark stands for: its colour, how dense it is, its letter where there are no colours, and which of its pixels are
+/// drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Ink {
-    pub rgb: [u8; 3],
+    rgb: [u8; 3],
     share: f32,
-    pub letter: char,
+    letter: char,
+    stroke: Stroke,
+}
+
+/// Which pixels of the screen a mark is drawn on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stroke {
+    /// All of them.
+    Solid,
+    /// A line that is whole, dashed or dotted, by the number of its ink.
+    Line(u8),
+    /// A surface, by the number of its ink.
+    Hatch(u8),
+}
+
+impl Stroke {
+    fn covers(self, [x, y]: [u32; 2]) -> bool {
+        match self {
+            Stroke::Solid => true,
+            Stroke::Line(number) => match number % 3 {
+                1 => true,
+                2 => (x + y) % 4 < 2,
+                _ => (x + y) % 2 == 0,
+            },
+            // The patterns of a legend, in its order: / \ = | :
+            Stroke::Hatch(number) => match number % 5 {
+                1 => (x + y) % 4 == 0,
+                2 => (x + 3 * y) % 4 == 0,
+                3 => y % 4 == 0,
+                4 => x % 4 == 0,
+                _ => x % 3 == 0 && y % 3 == 0,
+            },
+        }
+    }
+}
+
+impl Ink {
+    /// What it makes of a pixel of the screen.
+    fn over(self, under: [u8; 3], at: [u32; 2]) -> [u8; 3] {
+        match self.stroke {
+            Stroke::Solid => blend(under, self.rgb, self.share),
+            stroke if !stroke.covers(at) => under,
+            // White on dark and black on bright, because a brain is both.
+            _ => {
+                let is_bright = under.iter().map(|&v| u32::from(v)).sum::<u32>() > 3 * 128;
+                blend(under, if is_bright { [0; 3] } else { [255; 3] }, self.share)
+            }
+        }
+    }
 }
 
 /// A slice with its layers on: a colour for each pixel, and 1 + the number of an ink where a contour runs.
@@ -24,7 +73,12 @@ pub(super) struct Layers {
     base: Vec<[u8; 3]>,
     marks: Vec<u8>,
     inks: Vec<Ink>,
+    /// How many of the inks are a contour's, which letters of doubt never hide.
+    contours: usize,
 }
+
+/// The letters of doubt: below half of the margin that there may be, and below a quarter of it.
+const DOUBTS: [(char, u8); 2] = [('?', 128), ('!', 64)];
 
 pub(super) fn blend(under: [u8; 3], over: [u8; 3], share: f32) -> [u8; 3] {
     std::array::from_fn(|i| (f32::from(under[i]) * (1.0 - share) + f32::from(over[i]) * share).round() as u8)
@@ -50,9 +104,11 @@ impl Layers {
                 })
             })
             .collect();
-        if let Some(margins) = view.margins.as_ref().filter(|_| look.margin) {
-            for (pixel, sure) in base.iter_mut().zip(cut(&margins.voxels).pixels) {
-                *pixel = blend(*pixel, job.palette.unsure, 0.85 * f32::from(255 - sure) / 255.0);
+        let margins = view.margins.as_ref().filter(|_| look.margin);
+        let margins = margins.map(|margins| cut(&margins.voxels).pixels);
+        if let Some(margins) = margins.as_ref().filter(|_| job.kind != Kind::Ascii) {
+            for (pixel, sure) in base.iter_mut().zip(margins) {
+                *pixel = blend(*pixel, job.palette.unsure, 0.85 * f32::from(255 - *sure) / 255.0);
             }
         }
         let predicted = view.predicted.as_ref().map(|drawing| &drawing.voxels);
@@ -62,7 +118,7 @@ impl Layers {
             .or(view.beside.as_ref().map(|drawing| &drawing.voxels));
         let mut marks = vec![0; image.pixels.len()];
         let shown = |k: u8| k > 0 && look.class(k).is_on;
-        let inks = match (predicted, other) {
+        let mut inks = match (predicted, other) {
             (Some(predicted), Some(other)) if look.difference => {
                 let [predicted, other] = [predicted, other].map(|map| contour(&cut(map)).pixels);
                 for (mark, (p, c)) in marks.iter_mut().zip(predicted.into_iter().zip(other)) {
@@ -74,15 +130,19 @@ impl Layers {
                         _ => 3,
                     };
                 }
-                let ink = |rgb, letter| Ink {
+                let ink = |rgb, letter, number| Ink {
                     rgb,
                     share: 1.0,
                     letter,
+                    stroke: match job.palette.hatching {
+                        true => Stroke::Line(number),
+                        false => Stroke::Solid,
+                    },
                 };
                 vec![
-                    ink(job.palette.common, '='),
-                    ink(job.palette.predicted, 'p'),
-                    ink(job.palette.corrected, 'c'),
+                    ink(job.palette.common, '=', 1),
+                    ink(job.palette.predicted, 'p', 2),
+                    ink(job.palette.corrected, 'c', 3),
                 ]
             }
             (predicted, other) => {
@@ -92,18 +152,28 @@ impl Layers {
                     Source::Other => other,
                 };
                 let classes = job.palette.classes.len() as u8;
+                let contours = look.contours || job.kind == Kind::Ascii;
                 let inks: Vec<Ink> = (1..=classes)
                     .map(|k| Ink {
                         rgb: job.palette.classes[usize::from(k) - 1],
                         share: f32::from(look.class(k).opacity) / 100.0,
                         letter: job.letters.get(usize::from(k) - 1).copied().unwrap_or('*'),
+                        stroke: match (job.palette.hatching, contours) {
+                            (false, _) => Stroke::Solid,
+                            (true, true) => Stroke::Line(k),
+                            (true, false) => Stroke::Hatch(k),
+                        },
                     })
                     .collect();
                 let ink_of = |k: u8| inks.get(usize::from(k).wrapping_sub(1)).filter(|_| shown(k));
                 if let Some(map) = map.filter(|_| look.overlay && !look.difference) {
                     let map = cut(map);
-                    if look.contours || job.kind == Kind::Ascii {
-                        marks = contour(&map).pixels;
+                    if contours || job.palette.hatching {
+                        marks = if contours {
+                            contour(&map).pixels
+                        } else {
+                            map.pixels
+                        };
                         marks
                             .iter_mut()
                             .filter(|k| ink_of(**k).is_none())
@@ -119,11 +189,25 @@ impl Layers {
                 inks
             }
         };
+        let contours = inks.len();
+        if let Some(margins) = margins.filter(|_| job.kind == Kind::Ascii) {
+            inks.extend(DOUBTS.map(|(letter, _)| Ink {
+                rgb: job.palette.unsure,
+                share: 1.0,
+                letter,
+                stroke: Stroke::Solid,
+            }));
+            for (mark, margin) in marks.iter_mut().zip(margins).filter(|(mark, _)| **mark == 0) {
+                let doubt = DOUBTS.iter().rposition(|(_, below)| margin < *below);
+                *mark = doubt.map_or(0, |doubt| (contours + 1 + doubt) as u8);
+            }
+        }
         Layers {
             width: image.width,
             base,
             marks,
             inks,
+            contours,
         }
     }
 
@@ -142,7 +226,7 @@ impl Layers {
         }
         let winner = is_marked.then(|| {
             let marked = (1..=self.inks.len()).filter(|&k| votes[k] > 0);
-            marked.max_by_key(|&k| votes[k])
+            marked.max_by_key(|&k| (k <= self.contours, votes[k]))
         });
         (
             sum.map(|channel| (channel / n.max(1)) as u8),
@@ -174,8 +258,7 @@ pub fn compose(job: &PaintJob, window: &Window) -> RgbImage {
     let layers = Layers::of(job);
     let mut image = RgbImage::new(window.target[0], window.target[1]);
     layers.each(job, window, |[x, y], rgb, ink| {
-        let rgb = ink.map_or(rgb, |ink| blend(rgb, ink.rgb, ink.share));
-        image.put_pixel(x, y, Rgb(rgb));
+        image.put_pixel(x, y, Rgb(ink.map_or(rgb, |ink| ink.over(rgb, [x, y]))));
     });
     if let Some([column, row]) = job
         .cross

@@ -5,6 +5,7 @@ use crate::imaging::Grid;
 use crate::protocol::{Drawing, Intensities};
 use crate::records::{CaseId, ModelId};
 use crate::settings::Labels;
+use crate::tui::theme::Themes;
 
 /// A case of one intensity, without any map.
 pub(super) fn view(shape: [usize; 3], grey: u16) -> CaseView {
@@ -42,6 +43,13 @@ fn drawn(voxels: &[u8]) -> Option<Drawing> {
     })
 }
 
+fn palette(theme: &str) -> Palette {
+    Themes::new(theme, None)
+        .unwrap()
+        .theme(true, None)
+        .palette(&Labels::default())
+}
+
 const UPRIGHT: Turn = Turn {
     transpose: false,
     mirror: false,
@@ -60,7 +68,7 @@ fn job(view: CaseView, cells: [u16; 2]) -> PaintJob {
         zoom: Zoom::default(),
         focus: [0, 0],
         cross: None,
-        palette: Arc::new(Palette::of(&Labels::default())),
+        palette: Arc::new(palette("dark")),
         letters: Arc::new(['C', 'G', 'W']),
         turn: UPRIGHT,
         cells: Size::new(cells[0], cells[1]),
@@ -176,4 +184,50 @@ fn without_colours_contours_are_letters_and_greys_are_shades() {
         panic!("it is spelled");
     };
     assert_eq!(rows.concat(), " @GW");
+}
+
+#[test]
+fn without_colours_doubt_is_a_letter_that_hides_no_contour() {
+    let mut view = flat(5, &[0, 255, 0, 255, 0]);
+    view.predicted = drawn(&[0, 0, 0, 0, 3]);
+    view.margins = drawn(&[255, 127, 63, 128, 0]);
+    let mut job = job(view, [5, 1]);
+    job.kind = Kind::Ascii;
+    job.look.margin = true;
+    let Picture::Spelled(rows) = Painter::default().paint(&job) else {
+        panic!("it is spelled");
+    };
+    assert_eq!(rows.concat(), " ?!@W");
+}
+
+#[test]
+fn in_one_colour_classes_are_patterns_and_the_contours_of_a_difference_dashes_and_dots() {
+    let mut view = flat(12, &[0; 144]);
+    view.predicted = drawn(&[[1; 72], [2; 72]].concat());
+    let mut job = job(view.clone(), [12, 6]);
+    job.palette = Arc::new(palette("mono"));
+    job.look.contours = false;
+    let lit = |job: &PaintJob| -> Vec<String> {
+        let colours = colours(job, [12, 12]);
+        let rows = colours.chunks(12).map(|row| row.iter());
+        rows.map(|row| row.map(|pixel| if pixel[0] > 0 { '#' } else { '.' }).collect())
+            .collect()
+    };
+    let filled = lit(&job);
+    assert_eq!(filled[..3], ["#...#...#...", "...#...#...#", "..#...#...#."]);
+    assert_eq!(filled[8..11], ["#...#...#...", ".#...#...#..", "..#...#...#."]);
+    let mut bright = flat(12, &[255; 144]);
+    bright.predicted = view.predicted.clone();
+    let mut on_bright = job.clone();
+    on_bright.view = Seen(bright.into());
+    assert_eq!(lit(&on_bright)[0], ".###.###.###", "black on bright");
+    view.predicted = drawn(&[[1; 12], [0; 12], [1; 12], [0; 12]].concat().repeat(3));
+    view.corrected = Some([[1; 12], [0; 12], [0; 12], [1; 12]].concat().repeat(3));
+    job.view = Seen(view.into());
+    job.look.difference = true;
+    let lines = lit(&job);
+    assert_eq!(
+        lines[..4],
+        ["############", "............", "..##..##..##", ".#.#.#.#.#.#"]
+    );
 }

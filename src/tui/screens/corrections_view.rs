@@ -15,7 +15,7 @@ use crate::tui::layout;
 use crate::tui::text::{age, clean, cut, percent};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let areas = layout::list(body);
     let held = snapshot.waiting().count();
     let title = format!(
@@ -113,7 +113,7 @@ fn draw_details(
     frame: &mut Frame<'_>,
     area: Rect,
 ) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let mut lines = Vec::new();
     match item {
         Item::Held(file) => {

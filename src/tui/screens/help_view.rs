@@ -9,7 +9,7 @@ use super::help::HelpLine;
 use crate::tui::app::App;
 
 pub fn draw(app: &App, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let lines = app.help.lines(&app.setup.keymap);
     let widest = lines.iter().map(|line| match line {
         HelpLine::Key(keys, ..) => keys.chars().count(),

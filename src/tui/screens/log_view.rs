@@ -12,7 +12,7 @@ use crate::tui::layout;
 use crate::tui::text::{age, cut, span};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let areas = layout::list(body);
     let activity = &snapshot.activity;
     let mut job = format!(" job: {}", activity_words(activity));

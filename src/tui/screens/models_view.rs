@@ -15,7 +15,7 @@ use crate::tui::layout;
 use crate::tui::text::{age, clean, dice, span};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let areas = layout::models(body);
     let [make, compare] = [Action::MakeCurrent, Action::CompareRankings].map(|action| app.key_of(action));
     let title = match snapshot.project.model {
@@ -97,7 +97,7 @@ fn cells(app: &App, snapshot: &Snapshot, model: &Model) -> Vec<String> {
 }
 
 fn details(app: &App, snapshot: &Snapshot, model: &Model) -> Vec<Line<'static>> {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let mut lineage = vec![model.id.to_string()];
     let mut elder = model.parent;
     while let Some(parent) = elder.and_then(|id| snapshot.models.get(&id)) {
@@ -144,7 +144,7 @@ fn details(app: &App, snapshot: &Snapshot, model: &Model) -> Vec<Line<'static>> 
 }
 
 fn draw_comparison(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let (Some(compared), Some(found)) = (app.models.compared, app.models.comparison(snapshot)) else {
         return;
     };

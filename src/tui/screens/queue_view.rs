@@ -28,7 +28,7 @@ struct Shown<'a> {
 type Words<'a> = Box<dyn Fn(&QueueRow) -> String + 'a>;
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let queue = &app.queue;
     let areas = layout::queue(body, queue.has_preview);
     frame.render_widget(title_line(app, snapshot), areas.title);
@@ -81,7 +81,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
 
 /// What the preview shows, above its picture; or why it shows nothing.
 fn draw_preview_words(app: &App, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let preview = &app.preview;
     if let Some(why) = preview.wanted().and_then(|wanted| app.views.problem(wanted)) {
         let words = Paragraph::new(why.to_string())
@@ -93,7 +93,7 @@ fn draw_preview_words(app: &App, frame: &mut Frame<'_>, area: Rect) {
 
 /// What the list shows: how many of how many, how many marked, and what the order is.
 fn title_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let queue = &app.queue;
     let mut line = order_line(app, snapshot);
     if !queue.filter.is_empty() {
@@ -116,7 +116,7 @@ fn title_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
 
 /// What the order is: made how and by which model, whether that is the current one, and over which pixels.
 fn order_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let Some(ranking) = snapshot.ranking() else {
         return Line::styled(" not ranked yet", theme.dim());
     };
@@ -298,7 +298,7 @@ fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Shown<'a>
 
 /// Everything about one case that its row may have no room for.
 fn draw_details(app: &App, snapshot: &Snapshot, row: &QueueRow, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
     let per_class = |values: Vec<String>| {
         let each: Vec<String> = names

@@ -25,7 +25,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
 }
 
 fn draw_title(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let key = |action| app.setup.keymap.first_key_of(app.screen, action);
     let line = match (&snapshot.project.satisfied, snapshot.open_round()) {
         (Some(words), _) => {
@@ -82,7 +82,7 @@ fn cells(round: &Round, per_class: bool) -> Vec<String> {
 }
 
 fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rect, list: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
     let per_class = (9 + 10 + 6 + 9 + 7 + 7 + 9) + 14 * names.len() <= header.width.into();
     let class_width = (7 * names.len()).max(1) as u16;
@@ -134,7 +134,7 @@ fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rec
 
 /// The selected round class by class, which the table has no room for in a narrow terminal, or why it ended.
 fn draw_classes(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let Some(round) = app.rounds.selected(snapshot) else {
         return;
     };
@@ -170,7 +170,7 @@ fn draw_classes(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rec
 }
 
 fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let activity = &snapshot.activity;
     let [words, gauge] = Layout::vertical([Constraint::Length(1); 2]).areas(area);
     if activity.stage == Stage::Idle {
@@ -193,7 +193,7 @@ fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
 }
 
 fn draw_curves(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let Some((of, curve)) = app.rounds.curve(snapshot).filter(|(_, curve)| !curve.is_empty()) else {
         let selected = app.rounds.selected(snapshot).and_then(|round| round.model);
         let why = match selected.and_then(|model| app.rounds.curves.get(&model)) {
@@ -238,7 +238,7 @@ fn draw_curves(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect
 }
 
 fn draw_chart(app: &App, frame: &mut Frame<'_>, area: Rect, title: String, points: &[(f64, f64)], top: f64) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let end = points.last().map_or(2.0, |point| point.0.max(2.0));
     let label = |value: f64| {
         if value >= 10.0 {

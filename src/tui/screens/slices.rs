@@ -17,7 +17,7 @@ use crate::tui::picture::{
     Kind, Look, PRESETS, PaintJob, Picture, Profile, ProfileJob, Seen, Source, Turn, Zoom,
 };
 use crate::tui::text::letters;
-use crate::tui::theme::Palette;
+use crate::tui::theme::Theme;
 use crate::tui::wire::Depth;
 
 /// A picture's place among those on the screen.
@@ -388,13 +388,19 @@ impl Slices {
     }
 
     /// The picture to make now, if any, in frames of these many cells.
-    pub fn paint(&mut self, snapshot: &Snapshot, cells: &[Size], screen: Screen) -> Option<Arc<PaintJob>> {
+    pub fn paint(
+        &mut self,
+        snapshot: &Snapshot,
+        cells: &[Size],
+        screen: Screen,
+        theme: &Theme,
+    ) -> Option<Arc<PaintJob>> {
         let view = self.view.clone()?;
         if self.painting.is_some() {
             return None;
         }
         let labels = &snapshot.settings.labels;
-        let palette = Arc::new(Palette::of(labels));
+        let palette = Arc::new(theme.palette(labels));
         let letters: Arc<[char]> = letters(labels.names()).into();
         for (pane, (Pane { plane, source }, cells)) in self.panes().into_iter().zip(cells).enumerate() {
             let pixel = self.pixel(plane);

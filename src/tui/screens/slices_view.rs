@@ -12,12 +12,11 @@ use crate::records::{ClassEffort, mean_of_known};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout::{self, Arrangement};
-use crate::tui::picture::{PRESETS, Picture};
+use crate::tui::picture::{Kind, PRESETS, Picture};
 use crate::tui::text::{clean, cut, letters, percent};
-use crate::tui::theme::Palette;
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let slices = &app.slices;
     let areas = layout::slices(body, slices.arrangement);
     let Some(case) = slices.case() else {
@@ -118,7 +117,7 @@ pub fn draw_pictures(app: &App, slices: &Slices, panes: &[Rect], frame: &mut Fra
         ];
         for (letter, x, y) in places {
             if let Some(cell) = frame.buffer_mut().cell_mut((x, y)) {
-                cell.set_char(letter).set_style(app.setup.theme.dim());
+                cell.set_char(letter).set_style(app.theme.dim());
             }
         }
     }
@@ -138,7 +137,7 @@ pub fn pane_at(slices: &Slices, panes: &[Rect], cell: [u16; 2]) -> Option<(usize
 /// more there is to look at.
 fn draw_strip(app: &App, plane: Plane, index: usize, frame: &mut Frame<'_>, area: Rect) {
     const SHADES: [char; 5] = [' ', '\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'];
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let (Some(profile), Some(view)) = (app.slices.profile(), &app.slices.view) else {
         return;
     };
@@ -178,11 +177,11 @@ fn draw_strip(app: &App, plane: Plane, index: usize, frame: &mut Frame<'_>, area
 }
 
 fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'static>> {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let slices = &app.slices;
     let look = &slices.look;
     let labels = &snapshot.settings.labels;
-    let palette = Palette::of(labels);
+    let palette = theme.palette(labels);
     let switch = |action, words: &str, on: bool| {
         Line::from(vec![
             Span::styled(format!("{} ", app.key_of(action)), theme.dim()),
@@ -209,11 +208,8 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
     lines.extend(score_line(slices, view));
     lines.extend(crosshair_lines(app, snapshot, view));
     lines.push(Line::raw(""));
-    let swatch = |rgb, words: String| {
-        Line::from(vec![
-            Span::styled("\u{2588}\u{2588} ", theme.swatch(rgb)),
-            Span::raw(words),
-        ])
+    let swatch = |(pattern, style), words: String| {
+        Line::from(vec![Span::styled(pattern, style), Span::raw(format!(" {words}"))])
     };
     if look.difference && has_two(view) {
         let other = if view.corrected.is_some() {
@@ -221,9 +217,12 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
         } else {
             "the other model alone"
         };
-        lines.push(swatch(palette.common, "= in common".into()));
-        lines.push(swatch(palette.predicted, "p predicted alone".into()));
-        lines.push(swatch(palette.corrected, format!("c {other}")));
+        lines.push(swatch(palette.line(palette.common, 1), "= in common".into()));
+        lines.push(swatch(
+            palette.line(palette.predicted, 2),
+            "p predicted alone".into(),
+        ));
+        lines.push(swatch(palette.line(palette.corrected, 3), format!("c {other}")));
         if snapshot.settings.effort.tolerance_mm > 0.0 {
             lines.push(Line::raw("(pixel by pixel, no tolerance)"));
         }
@@ -237,15 +236,20 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
                 (true, 100) => String::new(),
                 (true, opacity) => format!(" {opacity} %"),
             };
-            lines.push(swatch(*rgb, format!("{sign}{letter} {}{shown}", clean(name))));
+            let pattern = match look.contours {
+                true => palette.line(*rgb, k),
+                false => palette.surface(*rgb, k),
+            };
+            lines.push(swatch(pattern, format!("{sign}{letter} {}{shown}", clean(name))));
         }
     }
     if look.margin {
-        let words = match &view.margins {
-            Some(margins) => format!("unsure, by {}", margins.model),
-            None => "no margin here".into(),
+        let words = match (&view.margins, app.shown().kind) {
+            (Some(margins), Kind::Ascii) => format!("? unsure, ! very, by {}", margins.model),
+            (Some(margins), _) => format!("unsure, by {}", margins.model),
+            (None, _) => "no margin here".into(),
         };
-        lines.push(swatch(palette.unsure, words));
+        lines.push(swatch(palette.block(palette.unsure), words));
     }
     lines.push(Line::raw(""));
     lines.extend(effort_lines(app, snapshot, view));
@@ -308,7 +312,7 @@ fn crosshair_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<
 
 /// C, L and saved effort per class of this slice, and of the whole case, once a person has corrected it.
 fn effort_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'static>> {
-    let theme = &app.setup.theme;
+    let theme = &app.theme;
     let Some(correction) = snapshot.correction_of(&view.case) else {
         return Vec::new();
     };

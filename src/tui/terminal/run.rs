@@ -16,10 +16,10 @@ use super::Takeover;
 use super::reader::{Read, read};
 use crate::protocol::{EngineGone, EngineHandle, EngineReceiver, EngineSender};
 use crate::tui::app::{App, Effect, Msg, Setup};
+use crate::tui::config::Faults;
 use crate::tui::keys::Keymap;
-use crate::tui::keys::KeymapErrors;
 use crate::tui::picture::{PaintJob, Painter, PictureMode, ProfileJob};
-use crate::tui::theme::Theme;
+use crate::tui::theme::{Theme, Themes};
 use crate::tui::wire::{Depth, Input};
 
 /// Messages taken in before a frame is drawn, so that a flood of them cannot keep the screen still.
@@ -34,10 +34,16 @@ pub struct Options {
     pub keymap: String,
     /// A keymap file laid over it; one that is not there lays nothing.
     pub user_keymap: Option<PathBuf>,
+    /// Name of the theme.
+    pub theme: String,
+    /// A theme file of the person's own, which may not be there.
+    pub user_theme: Option<PathBuf>,
     /// How pictures reach the terminal.
     pub picture: PictureMode,
     /// Whether there are colours; no when `NO_COLOR` is set. Without, pictures are letters.
     pub colour: bool,
+    /// Whether lines and bars are drawn in ASCII.
+    pub ascii: bool,
     /// Whether the mouse is listened to.
     pub mouse: bool,
     /// The engine ends with the app: leaving while it computes asks first.
@@ -49,8 +55,11 @@ impl Default for Options {
         Options {
             keymap: "default".into(),
             user_keymap: None,
+            theme: "auto".into(),
+            user_theme: None,
             picture: PictureMode::Auto,
             colour: true,
+            ascii: false,
             mouse: true,
             engine_ends: true,
         }
@@ -63,9 +72,9 @@ pub enum TuiError {
     /// Standard input or output is no terminal.
     #[error("the screens need a terminal; for scripts there are the verbs, see `overtrace --help`")]
     NoTerminal,
-    /// The keymap is wrong.
+    /// There is no such keymap, or no such theme.
     #[error(transparent)]
-    Keymap(#[from] KeymapErrors),
+    Choice(#[from] Faults),
     /// The terminal refused.
     #[error("using the terminal: {0}")]
     Terminal(#[from] io::Error),
@@ -99,13 +108,20 @@ enum Incoming {
 pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
     // A preset that is not there is a slip on the command line; a file that does not hold keeps nobody from working.
     let preset = Keymap::preset(&options.keymap)?;
-    let (keymap, problem) = match Keymap::load(&options.keymap, options.user_keymap.as_deref()) {
-        Ok(keymap) => (keymap, None),
-        Err(problem) => {
-            tracing::warn!(%problem, "the keymap file is left out");
-            (preset, Some(problem))
-        }
-    };
+    let mut problems = Vec::new();
+    let keymap = Keymap::load(&options.keymap, options.user_keymap.as_deref()).unwrap_or_else(|problem| {
+        problems.push(format!("your keys are left out: {problem}"));
+        preset
+    });
+    let own = options.user_theme.as_deref().map_or(Ok(None), Theme::own);
+    let own = own.unwrap_or_else(|problem| {
+        problems.push(format!("your looks are left out: {problem}"));
+        None
+    });
+    let themes = Themes::new(&options.theme, own)?;
+    for problem in &problems {
+        tracing::warn!("{problem}");
+    }
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(TuiError::NoTerminal);
     }
@@ -121,18 +137,22 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
     let mut takeover = Takeover::new(depth, move |words| drop(panics.send(Incoming::Panicked(words))))?;
     takeover.listen_to_mouse(options.mouse)?;
     let (sender, receiver) = handle.split();
-    let mut app = App::new(Setup {
-        keymap,
-        theme: Theme::new(options.colour),
-        who: sender.who().to_string(),
-        picture: options.picture,
-        depth,
-        mouse: options.mouse,
-        engine_ends: options.engine_ends,
-    });
+    let mut app = App::new(
+        Setup {
+            keymap,
+            themes,
+            who: sender.who().to_string(),
+            picture: options.picture,
+            depth,
+            ascii: options.ascii,
+            mouse: options.mouse,
+            engine_ends: options.engine_ends,
+        },
+        Timestamp::now(),
+    );
     app.update(Msg::Resize(takeover.size()?));
-    if let Some(problem) = problem {
-        app.update(Msg::Notice(format!("your keys are left out: {problem}")));
+    for problem in problems {
+        app.update(Msg::Notice(problem));
     }
     let painter = start_painter(inbox.clone());
     start_keys(inbox.clone());

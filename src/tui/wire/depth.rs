@@ -100,6 +100,16 @@ impl Depth {
         nearest.map_or(Color::Reset, |(name, _)| *name)
     }
 
+    /// What xterm shows a colour as; `None` for the terminal's own.
+    pub fn shown(colour: Color) -> Option<[u8; 3]> {
+        match colour {
+            Color::Reset => None,
+            Color::Rgb(r, g, b) => Some([r, g, b]),
+            Color::Indexed(n) => Some(Depth::rgb(n)),
+            named => Some(NAMED[usize::from(Depth::place(named))].1),
+        }
+    }
+
     /// The number of a colour that has a name.
     pub fn place(named: Color) -> u8 {
         NAMED.iter().position(|(name, _)| *name == named).unwrap_or(7) as u8
