@@ -242,6 +242,11 @@ fn s1_a_file_that_just_changed_or_is_not_complete_waits_and_is_refused_in_time()
     bench.drop_file("brain_1.nii.gz", &truth());
     assert_eq!(verdict(&bench.only_report()), (Outcome::Wait, "S1"));
     assert!(bench.scan().is_empty(), "told of once");
+    let status = |bench: &Bench| bench.snapshot().queue()[0].status.clone();
+    assert_eq!(status(&bench).word(), "in inbox");
+    fs::remove_file(bench.inbox().join("brain_1.nii.gz")).unwrap();
+    bench.scan();
+    assert_eq!(status(&bench).word(), "out");
 
     let bytes = truth();
     let half = &bytes[..bytes.len() / 2];

@@ -34,7 +34,11 @@ impl Bars {
         match event {
             Event::Activity(activity) => self.activity(activity),
             Event::Notice(words) => self.line(&printable(words)),
-            Event::Changed(_) | Event::Settings(_) | Event::Refresh | Event::Answer { .. } => {}
+            Event::Changed(_)
+            | Event::Settings(_)
+            | Event::Inbox(_)
+            | Event::Refresh
+            | Event::Answer { .. } => {}
         }
     }
 

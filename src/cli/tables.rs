@@ -108,7 +108,9 @@ pub fn queue(snapshot: &Snapshot, rows: &[QueueRow]) -> String {
         let (status, since) = match &row.status {
             Status::Out { owner, since } => (format!("out: {owner}"), moment(*since)),
             Status::Held { code } => (format!("held: {code}"), String::new()),
-            Status::Excluded { why } => (format!("excluded: {why}"), String::new()),
+            Status::InInbox { why } | Status::Excluded { why } => {
+                (format!("{}: {why}", row.status.word()), String::new())
+            }
             status => (status.word().to_string(), moment(row.added_at)),
         };
         let mut line = vec![

@@ -292,7 +292,11 @@ pub fn watch(session: &Session) -> Result<Exit> {
             match session.handle.wait()? {
                 Event::Changed(change) => super::print_json_line(&json!({ "changed": change }))?,
                 Event::Notice(words) => super::print_json_line(&json!({ "notice": words }))?,
-                Event::Settings(_) | Event::Activity(_) | Event::Refresh | Event::Answer { .. } => {}
+                Event::Settings(_)
+                | Event::Inbox(_)
+                | Event::Activity(_)
+                | Event::Refresh
+                | Event::Answer { .. } => {}
             }
         }
     }

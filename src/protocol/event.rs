@@ -1,5 +1,6 @@
 //! What the engine tells its surfaces.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -18,6 +19,8 @@ pub enum Event {
     Changed(Box<Change>),
     /// Other settings are in force. Emitted when the settings file was read again and differs.
     Settings(Box<Settings>),
+    /// The cases of which a file in the inbox is waited for, and why. Emitted when they change; the newest counts.
+    Inbox(BTreeMap<CaseId, String>),
     /// What the worker is at. Emitted often; only the newest counts.
     Activity(Activity),
     /// The answer to one request of this surface: what came of it, or why it could not be done.

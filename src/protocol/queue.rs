@@ -18,6 +18,11 @@ pub enum Status {
         /// The check's code.
         code: String,
     },
+    /// A file of it lies in the inbox and is waited for.
+    InInbox {
+        /// Why it is not looked at yet.
+        why: String,
+    },
     /// In somebody's hands.
     Out {
         /// Whose.
@@ -47,6 +52,7 @@ impl Status {
     pub fn word(&self) -> &'static str {
         match self {
             Status::Held { .. } => "held",
+            Status::InInbox { .. } => "in inbox",
             Status::Out { .. } => "out",
             Status::Queried => "queried",
             Status::Unlabelled => "unlabelled",
@@ -57,12 +63,12 @@ impl Status {
         }
     }
 
-    /// Whose hands it is in, which check holds it, why it is left out; as it was written.
+    /// Whose hands it is in, which check holds it, why it is waited for or left out; as it was written.
     pub fn note(&self) -> &str {
         match self {
             Status::Held { code } => code,
             Status::Out { owner, .. } => owner,
-            Status::Excluded { why } => why,
+            Status::InInbox { why } | Status::Excluded { why } => why,
             _ => "",
         }
     }
@@ -273,6 +279,8 @@ impl Snapshot {
             Status::Held {
                 code: code.to_string(),
             }
+        } else if let Some(why) = self.in_inbox.get(&case.id) {
+            Status::InInbox { why: why.clone() }
         } else if let Some(why) = &case.excluded {
             Status::Excluded { why: why.clone() }
         } else if let Some(handout) = case.handout.and_then(|id| self.handouts.get(&id)) {

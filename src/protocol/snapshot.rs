@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub predictions: BTreeMap<CaseId, Prediction>,
     /// Every held file.
     pub held: BTreeMap<HeldId, HeldFile>,
+    /// Cases of which a file in the inbox is waited for, and why.
+    pub in_inbox: BTreeMap<CaseId, String>,
     /// The order of the project's ranking, first to ask first.
     pub order: Vec<Scored>,
     /// What the worker is at.
@@ -89,6 +91,7 @@ impl Snapshot {
             rankings: BTreeMap::new(),
             predictions: BTreeMap::new(),
             held: BTreeMap::new(),
+            in_inbox: BTreeMap::new(),
             order: Vec::new(),
             activity: Activity::default(),
         }

@@ -2,7 +2,8 @@
 
 use super::bench::Bench;
 use super::project::{case_id, project, with_handout, with_held};
-use overtrace::protocol::Command;
+use super::scenes::shows;
+use overtrace::protocol::{Command, Event};
 use overtrace::records::{Case, HeldId, ModelId, What};
 
 #[test]
@@ -137,6 +138,27 @@ fn a_case_that_is_out_is_not_handed_out_twice_and_can_be_withdrawn() {
             why
         }]
     );
+}
+
+#[test]
+fn a_case_of_which_a_file_is_waited_for_is_in_the_inbox_until_it_is_not() {
+    let mut bench = Bench::on(project());
+    let why = "still changing".to_string();
+    bench.say(Event::Inbox([(case_id("middling"), why)].into()));
+    assert!(
+        bench
+            .line(bench.row_of("middling"))
+            .contains("in inbox: still ch"),
+        "{}",
+        bench.screen()
+    );
+    bench.say(Event::Inbox([(case_id("unsure"), "not complete".into())].into()));
+    assert!(
+        bench.line(bench.row_of("middling")).contains("unlabelled"),
+        "{}",
+        bench.screen()
+    );
+    shows(&bench, "in inbox: not complete");
 }
 
 #[test]

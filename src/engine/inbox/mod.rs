@@ -21,7 +21,7 @@ use super::EngineError;
 use super::actor::Actor;
 use super::project::{next, write_private};
 use crate::imaging::{MAX_VOLUME_BYTES, single_file};
-use crate::protocol::{Answer, IntakeReport, Outcome};
+use crate::protocol::{Answer, Event, IntakeReport, Outcome};
 use crate::records::{CaseId, Hash, HeldFile, HeldId, Row, What, printable};
 use crate::store::{Blobs, private_folder};
 use checks::{Candidate, Finding};
@@ -32,9 +32,9 @@ const DONE: &str = "done";
 const HELD: &str = "held";
 const QUARANTINE: &str = "quarantine";
 
-/// Which files are being waited for, and why: so that each is told of once.
+/// Which files are being waited for, of which case, and why: so that each is told of once.
 #[derive(Debug, Default)]
-pub struct Sight(BTreeMap<PathBuf, String>);
+pub struct Sight(BTreeMap<PathBuf, (Option<CaseId>, String)>);
 
 impl Sight {
     /// Whether some file may be ready at the next look.
@@ -108,19 +108,32 @@ impl Actor {
             };
             let is_news = match report.outcome {
                 Outcome::Ignore => false,
-                Outcome::Wait => before.as_ref() != Some(&report.words),
+                Outcome::Wait => before.is_none_or(|(_, words)| words != report.words),
                 _ => true,
             };
             if is_news {
                 reports.push(report);
             }
         }
+        self.tell_inbox();
         Ok(reports)
+    }
+
+    /// Tells of which cases a file is being waited for, if that has changed.
+    fn tell_inbox(&mut self) {
+        let waiting = self.sight.0.values();
+        let waiting: BTreeMap<CaseId, String> = waiting
+            .filter_map(|(case, words)| Some((case.clone()?, words.clone())))
+            .collect();
+        if self.project.snapshot.in_inbox != waiting {
+            self.project.snapshot.in_inbox = waiting.clone();
+            self.tell(Event::Inbox(waiting));
+        }
     }
 
     /// A file that the system would not let be dealt with; the next look tries again.
     fn wait_for(&mut self, path: &Path, words: &str) -> IntakeReport {
-        self.sight.0.insert(path.to_path_buf(), words.to_string());
+        self.sight.0.insert(path.to_path_buf(), (None, words.to_string()));
         IntakeReport {
             file: shown(path),
             outcome: Outcome::Wait,
@@ -171,7 +184,8 @@ impl Actor {
             }
             Some(Finding::Ignore(code)) => (report.outcome, report.code) = (Outcome::Ignore, code.into()),
             Some(Finding::Wait(code, words)) => {
-                self.sight.0.insert(path.to_path_buf(), words.clone());
+                let waits = (report.case.clone(), words.clone());
+                self.sight.0.insert(path.to_path_buf(), waits);
                 (report.outcome, report.code, report.words) = (Outcome::Wait, code.into(), words);
             }
             Some(Finding::Known(words)) => {

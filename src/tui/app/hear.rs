@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{App, Changed, Purpose, Tone};
 use crate::protocol::{Answer, Change, Event};
-use crate::records::Row;
+use crate::records::{CaseId, Row};
 use crate::tui::text::clean;
 use crate::tui::wish::answer_words;
 
@@ -16,7 +16,7 @@ impl App {
                     return;
                 };
                 self.views.rows_changed(&change.rows);
-                self.changed.add(&change);
+                self.changed.add(cases_of(&change), change.order.is_some());
                 // After a gap the next frame attaches again.
                 self.attached = snapshot.apply(*change).is_ok();
             }
@@ -24,6 +24,13 @@ impl App {
                 if let Some(snapshot) = &mut self.snapshot {
                     snapshot.settings = *settings;
                     self.changed = Changed::All;
+                }
+            }
+            Event::Inbox(waiting) => {
+                if let Some(snapshot) = &mut self.snapshot {
+                    let before = std::mem::replace(&mut snapshot.in_inbox, waiting);
+                    self.changed
+                        .add(before.keys().chain(snapshot.in_inbox.keys()), false);
                 }
             }
             Event::Activity(activity) => {
@@ -87,16 +94,8 @@ impl App {
 }
 
 impl Changed {
-    /// Notes what a change means for the queue.
-    fn add(&mut self, change: &Change) {
-        let cases = change.rows.iter().filter_map(|row| match row {
-            Row::Case(row) => Some(&row.id),
-            Row::Prediction(row) => Some(&row.case),
-            Row::Handout(row) => Some(&row.case),
-            Row::Held(row) => Some(&row.case),
-            Row::Correction(row) => Some(&row.case),
-            Row::Ranking(_) | Row::Project(_) | Row::Model(_) | Row::Round(_) => None,
-        });
+    /// Notes what a change means for the queue: the cases that it is about, and whether the order is another.
+    fn add<'a>(&mut self, cases: impl Iterator<Item = &'a CaseId>, has_order: bool) {
         let mut known = match std::mem::take(self) {
             Changed::All => {
                 *self = Changed::All;
@@ -108,8 +107,20 @@ impl Changed {
         };
         known.0.extend(cases.cloned());
         *self = match known {
-            (cases, was) if was || change.order.is_some() => Changed::Order(cases),
+            (cases, was) if was || has_order => Changed::Order(cases),
             (cases, _) => Changed::Cases(cases),
         };
     }
+}
+
+/// The cases that a change is about.
+fn cases_of(change: &Change) -> impl Iterator<Item = &CaseId> {
+    change.rows.iter().filter_map(|row| match row {
+        Row::Case(row) => Some(&row.id),
+        Row::Prediction(row) => Some(&row.case),
+        Row::Handout(row) => Some(&row.case),
+        Row::Held(row) => Some(&row.case),
+        Row::Correction(row) => Some(&row.case),
+        Row::Ranking(_) | Row::Project(_) | Row::Model(_) | Row::Round(_) => None,
+    })
 }

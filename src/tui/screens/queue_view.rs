@@ -179,7 +179,7 @@ fn status_words(app: &App, status: &Status) -> String {
     match status {
         Status::Held { code } => format!("held {}", clean(code)),
         Status::Out { owner, since } => format!("out {} {}", clean(owner), age(*since, app.now)),
-        Status::Excluded { why } => format!("excluded: {}", clean(why)),
+        Status::InInbox { why } | Status::Excluded { why } => format!("{}: {}", status.word(), clean(why)),
         status => status.word().into(),
     }
 }
