@@ -402,3 +402,30 @@ fn the_next_step_is_what_a_round_then_does() {
     assert_eq!(bench.snapshot().next_step(false), NextStep::Ask(model));
     assert_eq!(bench.snapshot().next_step(true), NextStep::Train);
 }
+
+/// The rounds of another project, which has its own engine meanwhile, stand beside those with as many labelled cases.
+#[test]
+fn rounds_are_held_against_a_control_that_is_another_project() {
+    let control = bench(SMALL);
+    control.done(START);
+    assert_eq!(state(&control), RoundState::Closed);
+    let folder = control.project();
+    let ours = bench(&format!("{SMALL}[query]\ncontrol = {folder:?}\n"));
+    assert!(
+        ours.snapshot().control.len() == 1,
+        "it is there before our first round"
+    );
+    ours.done(START);
+    let (snapshot, theirs) = (ours.snapshot(), last_round(&control));
+    let round = snapshot.rounds.values().next_back().unwrap();
+    assert_eq!(snapshot.control_of(round), Some(&theirs));
+    let mut smaller = round.clone();
+    smaller.labelled = 0;
+    assert_eq!(snapshot.control_of(&smaller), None, "it had learnt from more");
+    let journal = folder.join("store/journal/0001.jsonl");
+    // A line that is being written just now is not there yet.
+    let mut text = fs::read_to_string(&journal).unwrap();
+    text.push_str("{\"hash\":\"00");
+    fs::write(&journal, text).unwrap();
+    assert_eq!(ours.snapshot().control, [theirs]);
+}

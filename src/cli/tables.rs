@@ -158,6 +158,8 @@ pub fn rounds(snapshot: &Snapshot) -> String {
     header.extend(labels.names().map(|name| format!("{name} Dice %")));
     header.push("mean".into());
     header.extend(labels.names().map(|name| format!("{name} saved %")));
+    let has_control = !snapshot.control.is_empty();
+    header.extend(has_control.then(|| "control (labelled)".into()));
     header.extend(["training", "predicting"].map(String::from));
     let lines = snapshot.rounds.values().map(|round: &Round| {
         let mut line = vec![
@@ -174,6 +176,11 @@ pub fn rounds(snapshot: &Snapshot) -> String {
         );
         line.push(mean_of_known(dice.iter().copied()).map_or(String::new(), |mean| percent(Some(mean))));
         line.extend(saved(&round.effort, labels.0.len()));
+        let control = snapshot.control_of(round).map_or_else(String::new, |control| {
+            let mean = mean_of_known(control.held_out_dice.iter().copied());
+            format!("{} ({})", percent(mean), control.labelled)
+        });
+        line.extend(has_control.then_some(control));
         line.extend([duration(round.training_s), duration(round.predicting_s)]);
         line
     });

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::control;
 use super::inbox::{Sight, Watch};
 use super::project::Project;
 use super::worker::{Worker, WorkerMessage};
@@ -226,7 +227,10 @@ impl Actor {
 
     fn obey(&mut self, id: u64, who: &str, command: Command) -> Result<Reply, EngineError> {
         let answer = match command {
-            Command::Attach => Answer::Snapshot(Box::new(self.project.snapshot.clone())),
+            Command::Attach => {
+                self.read_control();
+                Answer::Snapshot(Box::new(self.project.snapshot.clone()))
+            }
             Command::Import { items, pool } => self.import(who, items, pool)?,
             Command::Exclude { case, why } => self.exclude(who, &case, why)?,
             Command::Include { case } => self.include(who, &case)?,
@@ -271,6 +275,20 @@ impl Actor {
             Command::Export { case } => self.export(&case)?,
         };
         Ok(answer.into())
+    }
+
+    /// Reads the rounds that ours are held against, if there are such.
+    fn read_control(&mut self) {
+        let snapshot = &mut self.project.snapshot;
+        let folder = &snapshot.settings.query.control;
+        if folder.as_os_str().is_empty() {
+            snapshot.control.clear();
+            return;
+        }
+        match control::rounds(&snapshot.folder.join(folder)) {
+            Ok(rounds) => snapshot.control = rounds,
+            Err(error) => self.tell_trouble(Some(format!("query.control: {error}"))),
+        }
     }
 
     fn hear(&mut self, message: WorkerMessage) {

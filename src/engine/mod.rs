@@ -8,6 +8,7 @@
 
 mod actor;
 mod cases;
+mod control;
 mod error;
 mod handout;
 mod inbox;

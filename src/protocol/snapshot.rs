@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub predictions: BTreeMap<CaseId, Prediction>,
     /// Every held file.
     pub held: BTreeMap<HeldId, HeldFile>,
+    /// The rounds of the random control, oldest first; none without one.
+    pub control: Vec<Round>,
     /// Cases of which a file in the inbox is waited for, and why.
     pub in_inbox: BTreeMap<CaseId, String>,
     /// The order of the project's ranking, first to ask first.
@@ -91,6 +93,7 @@ impl Snapshot {
             rankings: BTreeMap::new(),
             predictions: BTreeMap::new(),
             held: BTreeMap::new(),
+            control: Vec::new(),
             in_inbox: BTreeMap::new(),
             order: Vec::new(),
             activity: Activity::default(),
@@ -171,6 +174,16 @@ impl Snapshot {
             let missing = self.cases.values().any(|case| case.queried == Some(round.id));
             round.state == RoundState::Correcting && round.returned > 0 && !missing
         })
+    }
+
+    /// The round of the random control to hold a round against: the last that learnt from no more labelled cases.
+    pub fn control_of(&self, round: &Round) -> Option<&Round> {
+        round.model?;
+        let fair = |control: &&Round| control.labelled <= round.labelled;
+        self.control
+            .iter()
+            .filter(fair)
+            .max_by_key(|control| control.labelled)
     }
 
     /// The ranking that the queue shows.

@@ -133,6 +133,9 @@ pub struct Query {
     pub target_dice: f64,
     /// Whether training starts by itself when the last queried case is back.
     pub train_when_complete: bool,
+    /// The folder of another project on the same cases that asks in a random order, to hold the rounds against; relative
+    /// to this project's. Empty: none.
+    pub control: PathBuf,
 }
 
 /// How cases are ranked.
@@ -229,6 +232,7 @@ impl Default for Query {
             seed: 1,
             target_dice: 0.0,
             train_when_complete: true,
+            control: PathBuf::new(),
         }
     }
 }

@@ -17,6 +17,9 @@ use super::blobs::hash_of;
 use super::{StoreError, private_folder};
 use crate::records::{Entry, Hash, Row, What};
 
+/// The journal's file in its folder.
+const FILE: &str = "0001.jsonl";
+
 #[derive(Deserialize)]
 struct Line<'a> {
     hash: Hash,
@@ -56,7 +59,7 @@ impl Journal {
     pub fn open(store: &Path, notices: &mut Vec<String>) -> Result<Journal, StoreError> {
         let folder = store.join("journal");
         private_folder(&folder)?;
-        let path = folder.join("0001.jsonl");
+        let path = folder.join(FILE);
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -171,22 +174,7 @@ impl Journal {
     /// The entries after number `seq`, oldest first, with the chain checked again.
     pub fn entries_after(&self, seq: u64) -> Result<Vec<Entry>, StoreError> {
         let bytes = fs::read(&self.path).map_err(StoreError::io("reading", &self.path))?;
-        let mut entries = Vec::new();
-        let mut head = Head {
-            seq: 0,
-            hash: Hash::ZERO,
-        };
-        for line in bytes.split_inclusive(|&b| b == b'\n') {
-            let entry;
-            (head, entry) = self.follow(head, line)?;
-            if head.seq > seq {
-                let entry = serde_json::from_str(entry).map_err(|error| {
-                    self.broken(head.seq, format!("is no entry this build knows: {error}"))
-                })?;
-                entries.push(entry);
-            }
-        }
-        Ok(entries)
+        entries(&self.path, &bytes, seq)
     }
 
     /// Walks the chain over whole lines; `length` and `head` end at the last that holds together. On the way it has
@@ -196,7 +184,7 @@ impl Journal {
             .split_inclusive(|&b| b == b'\n')
             .filter(|line| line.ends_with(b"\n"))
         {
-            self.head = self.follow(self.head, line)?.0;
+            self.head = follow(&self.path, self.head, line)?.0;
             self.length += line.len() as u64;
             if known.is_some_and(|known| known.seq == self.head.seq && known.hash != self.head.hash) {
                 let problem = "is not the entry that was acknowledged under this number";
@@ -204,29 +192,6 @@ impl Journal {
             }
         }
         Ok(())
-    }
-
-    /// The head after `line`, and its entry's text.
-    fn follow<'a>(&self, head: Head, line: &'a [u8]) -> Result<(Head, &'a str), StoreError> {
-        let number = head.seq + 1;
-        let parsed: Line = serde_json::from_slice(line)
-            .map_err(|error| self.broken(number, format!("is not a journal line: {error}")))?;
-        let text = parsed.entry.get();
-        if hash_of(text.as_bytes()) != parsed.hash {
-            return Err(self.broken(number, "was altered: its hash does not hold".into()));
-        }
-        let link: Link = serde_json::from_str(text)
-            .map_err(|error| self.broken(number, format!("has no link: {error}")))?;
-        if link.seq != number || link.previous != head.hash {
-            return Err(self.broken(number, format!("does not follow entry {}", head.seq)));
-        }
-        Ok((
-            Head {
-                seq: number,
-                hash: parsed.hash,
-            },
-            text,
-        ))
     }
 
     fn cut_back(&mut self) -> Result<(), StoreError> {
@@ -255,10 +220,65 @@ impl Journal {
     }
 
     fn broken(&self, line: u64, problem: String) -> StoreError {
-        StoreError::Journal {
-            path: self.path.clone(),
-            line,
-            problem,
+        broken(&self.path, line, problem)
+    }
+}
+
+fn broken(path: &Path, line: u64, problem: String) -> StoreError {
+    StoreError::Journal {
+        path: path.to_path_buf(),
+        line,
+        problem,
+    }
+}
+
+/// The entries of a store that is another engine's, oldest first: what is being written while it is read is left out.
+///
+/// # Errors
+/// [`StoreError`] where there is no journal, or its chain does not hold.
+pub fn read(store: &Path) -> Result<Vec<Entry>, StoreError> {
+    let path = store.join("journal").join(FILE);
+    let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+    entries(&path, &bytes[..whole], 0)
+}
+
+/// The entries of a journal's bytes after number `seq`.
+fn entries(path: &Path, bytes: &[u8], seq: u64) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut head = Head {
+        seq: 0,
+        hash: Hash::ZERO,
+    };
+    for line in bytes.split_inclusive(|&b| b == b'\n') {
+        let entry;
+        (head, entry) = follow(path, head, line)?;
+        if head.seq > seq {
+            let entry = serde_json::from_str(entry)
+                .map_err(|error| broken(path, head.seq, format!("is no entry this build knows: {error}")))?;
+            entries.push(entry);
         }
     }
+    Ok(entries)
+}
+
+/// The head after `line`, and its entry's text.
+fn follow<'a>(path: &Path, head: Head, line: &'a [u8]) -> Result<(Head, &'a str), StoreError> {
+    let number = head.seq + 1;
+    let broken = |problem: String| broken(path, number, problem);
+    let parsed: Line =
+        serde_json::from_slice(line).map_err(|error| broken(format!("is not a journal line: {error}")))?;
+    let text = parsed.entry.get();
+    if hash_of(text.as_bytes()) != parsed.hash {
+        return Err(broken("was altered: its hash does not hold".into()));
+    }
+    let link: Link = serde_json::from_str(text).map_err(|error| broken(format!("has no link: {error}")))?;
+    if link.seq != number || link.previous != head.hash {
+        return Err(broken(format!("does not follow entry {}", head.seq)));
+    }
+    let head = Head {
+        seq: number,
+        hash: parsed.hash,
+    };
+    Ok((head, text))
 }

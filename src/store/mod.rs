@@ -35,6 +35,14 @@ use crate::records::{Entry, Hash, Row, RowKey, What};
 /// The store's folder inside a project folder.
 pub const FOLDER: &str = "store";
 
+/// The entries of a project that another engine may have open, oldest first; what is being written meanwhile is left out.
+///
+/// # Errors
+/// [`StoreError`] where there is no project, or its journal does not hold.
+pub fn read_elsewhere(project: &Path) -> Result<Vec<Entry>, StoreError> {
+    journal::read(&project.join(FOLDER))
+}
+
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

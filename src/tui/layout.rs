@@ -206,11 +206,13 @@ pub fn slices(body: Rect, arrangement: Arrangement) -> Slices {
 /// Title, header and rows of the rounds, the selected one's classes, the activity, and the curves.
 pub fn rounds(body: Rect) -> [Rect; 6] {
     let table = (body.height / 3).max(3);
+    // Two lines for a round, two for the control where there is room.
+    let classes = if body.height >= 30 { 4 } else { 2 };
     let rows = [
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(table - 1),
-        Constraint::Length(2),
+        Constraint::Length(classes),
         Constraint::Length(2),
         Constraint::Min(0),
     ];

@@ -2,8 +2,9 @@
 
 use super::bench::Bench;
 use super::project::project;
+use super::scenes::shows;
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
-use overtrace::records::{EpochReport, Hash, Mask, MaskOrigin, ModelId, Pool, Project, Row, What};
+use overtrace::records::{EpochReport, Hash, Mask, MaskOrigin, ModelId, Pool, Project, RoundId, Row, What};
 
 #[test]
 fn training_can_be_started_without_the_cases_that_are_not_back() {
@@ -169,6 +170,22 @@ fn rounds_list_dice_and_saved_effort_per_class() {
         screen.contains("saved effort: CSF 50.0 %  GM 75.0 %  WM n/a"),
         "{screen}"
     );
+}
+
+#[test]
+fn rounds_stand_beside_the_random_control_where_there_is_one() {
+    let mut snapshot = project();
+    let mut control = snapshot.rounds[&RoundId(1)].clone();
+    control.held_out_dice = vec![Some(0.5), Some(0.6), None];
+    snapshot.control = vec![control];
+    let mut bench = Bench::on(snapshot);
+    bench.resize(120, 40);
+    bench.keys("f4 k");
+    let line = bench.line(bench.row_of("r1"));
+    assert!(line.contains("0.550"), "{line}");
+    shows(&bench, "control");
+    shows(&bench, "control, 1 labelled: Dice CSF 0.500  GM 0.600  WM n/a");
+    shows(&bench, "control: saved effort CSF 50.0 %");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn draw_title(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect)
 }
 
 /// One line of the history; `per_class` is what there is room for.
-fn cells(round: &Round, per_class: bool) -> Vec<String> {
+fn cells(snapshot: &Snapshot, round: &Round, per_class: bool) -> Vec<String> {
     let mean_dice = mean_of_known(round.held_out_dice.iter().copied());
     let saved: Vec<Option<f64>> = round.effort.iter().map(ClassEffort::saved).collect();
     let mut cells = vec![
@@ -77,6 +77,12 @@ fn cells(round: &Round, per_class: bool) -> Vec<String> {
             .collect();
         cells.push(each.join(" "));
     }
+    if !snapshot.control.is_empty() {
+        let control = snapshot.control_of(round);
+        cells.push(control.map_or_else(String::new, |control| {
+            dice(mean_of_known(control.held_out_dice.iter().copied()))
+        }));
+    }
     cells.push(span(round.training_s + round.predicting_s));
     cells
 }
@@ -84,7 +90,8 @@ fn cells(round: &Round, per_class: bool) -> Vec<String> {
 fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rect, list: Rect) {
     let theme = &app.theme;
     let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
-    let per_class = (9 + 10 + 6 + 9 + 7 + 7 + 9) + 14 * names.len() <= header.width.into();
+    let control = if snapshot.control.is_empty() { 0 } else { 8 };
+    let per_class = (9 + 10 + 6 + 9 + 7 + 7 + 9) + control + 14 * names.len() <= header.width.into();
     let class_width = (7 * names.len()).max(1) as u16;
     let mut heads = vec![
         "round".to_string(),
@@ -103,6 +110,10 @@ fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rec
     if per_class {
         heads.push(cut(&names.join(" / "), class_width.into()));
         widths.push(class_width);
+    }
+    if !snapshot.control.is_empty() {
+        heads.push("control".into());
+        widths.push(7);
     }
     heads.push("took".into());
     widths.push(8);
@@ -127,7 +138,7 @@ fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rec
             RoundState::Abandoned(_) => theme.dim(),
             _ => Style::new(),
         };
-        Row::new(cells(round, per_class)).style(style)
+        Row::new(cells(snapshot, round, per_class)).style(style)
     });
     frame.render_widget(Table::new(rows, widths()), list);
 }
@@ -164,6 +175,22 @@ fn draw_classes(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rec
             .parent
             .map_or_else(String::new, |model| format!(" of {model}"));
         lines.push(format!(" saved effort{drawn}: {}", per_class(values)));
+    }
+    if let Some(control) = snapshot.control_of(round) {
+        let values = control.held_out_dice.iter().map(|value| dice(*value)).collect();
+        let labelled = control.labelled;
+        lines.push(format!(
+            " control, {labelled} labelled: Dice {}",
+            per_class(values)
+        ));
+        if !control.effort.is_empty() {
+            let values = control
+                .effort
+                .iter()
+                .map(|effort| percent(effort.saved()))
+                .collect();
+            lines.push(format!(" control: saved effort {}", per_class(values)));
+        }
     }
     let lines: Vec<Line<'_>> = lines.into_iter().map(Line::raw).collect();
     frame.render_widget(Paragraph::new(lines).style(theme.dim()), area);
