@@ -342,6 +342,11 @@ impl Actor {
             }
             Progress::Epoch(report) => activity.curve.push(report),
             Progress::Drawing | Progress::Waiting | Progress::Timed(_) => return,
+            Progress::Device(usage) => {
+                activity.devices.retain(|known| known.device != usage.device);
+                activity.devices.push(usage);
+                activity.devices.sort_by(|a, b| a.device.cmp(&b.device));
+            }
             Progress::Notice(words) => {
                 self.tell(Event::Notice(words));
                 return;

@@ -11,7 +11,7 @@ use super::{ModelError, Report};
 use crate::imaging::Rng;
 #[cfg(feature = "cuda")]
 use crate::records::Architecture;
-use crate::records::{Machine, Progress};
+use crate::records::{DeviceUse, Machine, Progress};
 #[cfg(feature = "cuda")]
 use crate::settings::Loss;
 use crate::settings::{Device, Precision};
@@ -88,6 +88,14 @@ impl Processor {
         answer.loss()?;
         judge(&net.narrowed()?.forward(&images)?, &[[16, 16]])?;
         Ok(())
+    }
+
+    /// How much of it is in use; `None` for the CPU.
+    pub fn usage(&self) -> Option<DeviceUse> {
+        #[cfg(feature = "cuda")]
+        return super::cuda::usage(&self.device);
+        #[cfg(not(feature = "cuda"))]
+        None
     }
 
     /// GPUs there are; 0 for the CPU.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CaseView, Snapshot};
 use crate::records::{
-    CaseId, ClassEffort, CorrectionId, Entry, EpochReport, HandoutId, HeldId, ModelId, Row, Scored, What,
+    CaseId, ClassEffort, CorrectionId, DeviceUse, Entry, EpochReport, HandoutId, HeldId, ModelId, Row,
+    Scored, What,
 };
 use crate::settings::Settings;
 
@@ -66,6 +67,8 @@ pub struct Activity {
     pub curve: Vec<EpochReport>,
     /// When the stage began.
     pub since: Option<Timestamp>,
+    /// How much of the devices that compute is in use, where they say.
+    pub devices: Vec<DeviceUse>,
 }
 
 /// What the worker does.

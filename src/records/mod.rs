@@ -23,7 +23,7 @@ pub use ids::{CaseId, CorrectionId, HandoutId, Hash, HeldId, IdError, ModelId, R
 pub use model::{Architecture, Model, ModelOrigin, Prediction, Ranking, Scored, SliceSums, TrainedOn};
 pub use round::{Fixed, Round, RoundState};
 pub use task::{
-    EpochReport, PredictCase, PredictTask, Predicted, Progress, Task, TaskResult, TrainCase, TrainTask,
-    Trained,
+    DeviceUse, EpochReport, PredictCase, PredictTask, Predicted, Progress, Task, TaskResult, TrainCase,
+    TrainTask, Trained,
 };
 pub use text::{is_unsafe, printable};

@@ -100,6 +100,19 @@ pub struct EpochReport {
     pub seconds: f64,
 }
 
+/// How much of a device is in use, by everybody on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceUse {
+    /// Its name and number.
+    pub device: String,
+    /// Memory in use.
+    pub used_bytes: u64,
+    /// Memory in all.
+    pub total_bytes: u64,
+    /// Share of the last moment in which it computed; `None` where the driver does not say.
+    pub busy_percent: Option<u32>,
+}
+
 /// What a task says while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Progress {
@@ -120,6 +133,8 @@ pub enum Progress {
     Drawing,
     /// Nothing new; asks only whether to go on.
     Waiting,
+    /// How much of the device is in use.
+    Device(DeviceUse),
     /// Something was timed.
     Timed(BenchRow),
     /// What people should know of how it is done.

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::text::clean;
 use crate::protocol::{Activity, Stage};
+use crate::records::DeviceUse;
 
 /// What the worker is at, in a few words: `training epoch 12/500 63 %`.
 pub fn activity_words(activity: &Activity) -> String {
@@ -17,6 +19,20 @@ pub fn activity_words(activity: &Activity) -> String {
         words += &format!(" {}/{}", activity.done, activity.of);
     }
     words
+}
+
+/// How much of a GPU is in use: `NVIDIA H100 (0) 12.3 of 79.6 GiB, 97 % busy`.
+pub fn device_words(usage: &DeviceUse) -> String {
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let busy = usage
+        .busy_percent
+        .map_or_else(String::new, |busy| format!(", {busy} % busy"));
+    format!(
+        "{} {:.1} of {:.1} GiB{busy}",
+        clean(&usage.device),
+        gib(usage.used_bytes),
+        gib(usage.total_bytes)
+    )
 }
 
 /// Seconds that the running stage takes at most, from how long its parts took so far.

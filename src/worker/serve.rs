@@ -16,6 +16,9 @@ use crate::settings::Device;
 /// Steps are told at most this often: a screen cannot show more.
 const STEP_EVERY: Duration = Duration::from_millis(100);
 
+/// How much of the device is in use is told this often.
+const USE_EVERY: Duration = Duration::from_secs(2);
+
 /// How far the work stands back for others.
 const NICE: i32 = 5;
 
@@ -58,13 +61,21 @@ fn compute(
     output: &mut (impl Write + Send),
 ) -> TaskResult {
     let mut told = Instant::now();
+    let mut used: Option<Instant> = None;
     let mut report = |progress: Progress| {
         let is_step = matches!(progress, Progress::Step { .. } | Progress::Drawing);
         let is_due = !is_step || told.elapsed() >= STEP_EVERY;
         if is_due {
             told = Instant::now();
         }
-        let heard = !is_due || frames::write(&mut *output, &Said::Progress(progress)).is_ok();
+        let mut heard = !is_due || frames::write(&mut *output, &Said::Progress(progress)).is_ok();
+        if used.is_none_or(|used| used.elapsed() >= USE_EVERY) {
+            used = Some(Instant::now());
+            let usage = processor
+                .usage()
+                .map(|usage| Said::Progress(Progress::Device(usage)));
+            heard &= usage.is_none_or(|usage| frames::write(&mut *output, &usage).is_ok());
+        }
         if cancel.load(Ordering::Relaxed) || !heard {
             ControlFlow::Break(())
         } else {

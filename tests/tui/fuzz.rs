@@ -4,7 +4,7 @@ use super::bench::Bench;
 use super::project::{case_id, project, view, view_of, with_correction, with_handout, with_held};
 use overtrace::imaging::Rng;
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
-use overtrace::records::{Case, EpochReport, Pool, Row, What};
+use overtrace::records::{Case, DeviceUse, EpochReport, Pool, Row, What};
 use overtrace::tui::{Depth, Keymap, Screen};
 
 /// Keys that a person may press, more often those that do something.
@@ -66,6 +66,12 @@ fn event(bench: &mut Bench, rng: &mut Rng) {
                 })
                 .collect(),
             since: None,
+            devices: Vec::from_iter((rng.below(2) == 0).then(|| DeviceUse {
+                device: "a \u{1b}[31m card (0)".into(),
+                used_bytes: u64::MAX,
+                total_bytes: 0,
+                busy_percent: None,
+            })),
         })),
         5 => bench.say(Event::Notice("a \u{1b}[31m notice\n of two lines".into())),
         6 => bench.say(Event::Refresh),

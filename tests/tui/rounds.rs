@@ -4,7 +4,9 @@ use super::bench::Bench;
 use super::project::project;
 use super::scenes::shows;
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
-use overtrace::records::{EpochReport, Hash, Mask, MaskOrigin, ModelId, Pool, Project, RoundId, Row, What};
+use overtrace::records::{
+    DeviceUse, EpochReport, Hash, Mask, MaskOrigin, ModelId, Pool, Project, RoundId, Row, What,
+};
 
 #[test]
 fn training_can_be_started_without_the_cases_that_are_not_back() {
@@ -231,6 +233,29 @@ fn a_running_training_draws_its_curve_live() {
 }
 
 #[test]
+fn a_running_training_shows_how_much_of_each_gpu_is_in_use() {
+    let mut bench = Bench::on(project());
+    bench.keys("f4");
+    let card = |number: u64, busy_percent| DeviceUse {
+        device: format!("NVIDIA H100 ({number})"),
+        used_bytes: (number + 1) << 33,
+        total_bytes: 80 << 30,
+        busy_percent,
+    };
+    bench.say(Event::Activity(Activity {
+        devices: vec![card(0, Some(97))],
+        ..training(2)
+    }));
+    shows(&bench, "NVIDIA H100 (0) 8.0 of 80.0 GiB, 97 % busy");
+    bench.resize(120, 30);
+    bench.say(Event::Activity(Activity {
+        devices: vec![card(0, Some(97)), card(1, None)],
+        ..training(2)
+    }));
+    shows(&bench, "NVIDIA H100 (1) 16.0 of 80.0 GiB");
+}
+
+#[test]
 fn leaving_while_a_round_trains_asks_first() {
     let mut bench = Bench::on(project());
     bench.say(Event::Activity(training(2)));
@@ -273,5 +298,6 @@ pub fn training(epochs_done: usize) -> Activity {
         max_epochs: 10,
         curve: curve(epochs_done),
         since: None,
+        devices: Vec::new(),
     }
 }

@@ -22,6 +22,8 @@ mod pinned;
 mod tests;
 #[cfg(feature = "cuda")]
 mod upload;
+#[cfg(feature = "cuda")]
+mod usage;
 
 #[cfg(feature = "cuda")]
 pub use device::{name, open, set_precision};
@@ -29,6 +31,8 @@ pub use device::{name, open, set_precision};
 pub use download::Download;
 #[cfg(feature = "cuda")]
 pub use upload::{Number, upload};
+#[cfg(feature = "cuda")]
+pub use usage::usage;
 
 /// The source of all kernels.
 const KERNELS: &str = include_str!("kernels.cu");

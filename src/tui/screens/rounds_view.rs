@@ -9,7 +9,7 @@ use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph,
 
 use crate::protocol::{Snapshot, Stage};
 use crate::records::{ClassEffort, EpochReport, Round, RoundState, mean_of_known};
-use crate::tui::activity::{activity_words, seconds_left};
+use crate::tui::activity::{activity_words, device_words, seconds_left};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout;
@@ -213,8 +213,15 @@ fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
     }
     frame.render_widget(Line::raw(text), words);
     let share = activity.done as f64 / activity.of.max(1) as f64;
+    let share = share.clamp(0.0, 1.0);
+    // A second line for the devices would be empty on most machines.
+    let mut label = format!("{:.0}%", share * 100.0);
+    for usage in &activity.devices {
+        label += &format!("   {}", device_words(usage));
+    }
     let bar = Gauge::default()
-        .ratio(share.clamp(0.0, 1.0))
+        .ratio(share)
+        .label(label)
         .gauge_style(theme.title());
     frame.render_widget(bar, gauge);
 }
