@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
         compute,
         app,
     };
-    let result = overtrace::cli::run(&args, &doors);
+    // A panic ends the program after its words are in the log.
+    let result = catch_unwind(AssertUnwindSafe(|| overtrace::cli::run(&args, &doors)));
     wait_for_engines();
     // What the log still holds is written before the process ends.
     drop(
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
             .expect("no thread panics while it holds the log")
             .take(),
     );
-    match result {
+    match result.unwrap_or_else(|panic| resume_unwind(panic)) {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -84,7 +86,7 @@ fn create(folder: &Path) -> Result<()> {
 
 fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
     if folder.join(overtrace::store::FOLDER).is_dir() {
-        log_to(&folder.join("logs"))?;
+        log_to(&logs(folder))?;
     }
     // A surface that lets go of one engine and opens another finds the store free.
     wait_for_engines();
@@ -175,13 +177,14 @@ fn wait_for_engines() {
     }
 }
 
-fn app(handle: EngineHandle, args: &Args) -> Result<()> {
+fn app(handle: EngineHandle, project: &Path, args: &Args) -> Result<()> {
     let options = tui::Options {
         keymap: args.keymap.clone(),
         user_keymap: own_file("keymap.toml"),
         theme: args.theme.clone(),
         user_theme: own_file("theme.toml"),
         engine_ends: true,
+        logs: logs(project),
         picture: match args.ascii && args.picture == "auto" {
             true => PictureMode::Only(Kind::Ascii),
             false => args.picture.parse().map_err(anyhow::Error::msg)?,
@@ -202,6 +205,11 @@ fn own_file(name: &str) -> Option<PathBuf> {
     };
     let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
     Some(folder.join("overtrace").join(name))
+}
+
+/// The folder of a project's log.
+fn logs(project: &Path) -> PathBuf {
+    project.join("logs")
 }
 
 /// Writes the log in the background; it flushes when it is dropped.

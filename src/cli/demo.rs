@@ -126,7 +126,7 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool, max_epochs: 
     if !no_app && !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         // From here on a person works: the app's engine watches the inbox and trains by itself.
         drop(session);
-        (doors.app)((doors.open)(folder, true)?, args)?;
+        (doors.app)((doors.open)(folder, true)?, folder, args)?;
     }
     Ok(Exit::Done)
 }

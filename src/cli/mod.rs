@@ -41,8 +41,8 @@ pub struct Doors {
     pub bench: fn(&BenchTask, &Devices, Found<'_>) -> Result<Machine>,
     /// Does the task that comes through standard input on a device.
     pub compute: fn(Device) -> Result<()>,
-    /// Opens the app on an engine.
-    pub app: fn(EngineHandle, &Args) -> Result<()>,
+    /// Opens the app on the engine of a project's folder.
+    pub app: fn(EngineHandle, &Path, &Args) -> Result<()>,
 }
 
 /// What a verb's exit code says.
@@ -71,7 +71,7 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
     let open = |stays| Session::open(args, doors, stays);
     match &args.verb {
         None => {
-            (doors.app)((doors.open)(&args.project, true)?, args)?;
+            (doors.app)((doors.open)(&args.project, true)?, &args.project, args)?;
             Ok(Exit::Done)
         }
         Some(Verb::Init { folder }) => {

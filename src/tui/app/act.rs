@@ -142,7 +142,10 @@ impl App {
             Action::Leave if self.screen == Screen::Queue => return self.quit(),
             Action::Leave => self.go_back(),
             Action::Suspend => return vec![Effect::Suspend],
-            Action::Redraw => return vec![Effect::Redraw],
+            Action::Redraw => {
+                self.forget_pictures();
+                return vec![Effect::Redraw];
+            }
             Action::Cancel => self.cancel(),
             Action::NextPictureMode => {
                 self.setup.picture = self.setup.picture.next();

@@ -43,6 +43,8 @@ pub enum Msg {
     Paste(String),
     /// The terminal has this size now.
     Resize(Size),
+    /// The terminal is the app's again after somebody else had it, and has this size.
+    Resumed(Size),
     /// The engine said something.
     Event(Event),
     /// A command went out under this number.
@@ -64,8 +66,6 @@ pub enum Msg {
     Notice(String),
     /// The system asks the program to stop (Ctrl-Z from elsewhere).
     Suspend,
-    /// The system asks the program to end.
-    Terminate,
     /// A frame will be drawn; the time is for ages.
     Frame(Timestamp),
 }
@@ -254,6 +254,10 @@ impl App {
             Msg::Key(key) => return self.press(key),
             Msg::Paste(text) => self.paste(&text),
             Msg::Resize(size) => self.size = size,
+            Msg::Resumed(size) => {
+                self.size = size;
+                self.forget_pictures();
+            }
             Msg::Event(event) => self.hear(event),
             Msg::Sent { request, purpose } => drop(self.purposes.insert(request, purpose)),
             Msg::Painted(job, picture) => {
@@ -266,13 +270,18 @@ impl App {
             Msg::Mouse(mouse) => self.point(mouse),
             Msg::Notice(text) => self.notice(text),
             Msg::Suspend => return vec![Effect::Suspend],
-            Msg::Terminate => return vec![Effect::Quit],
             Msg::Frame(now) => {
                 self.now = now;
                 return self.before_frame();
             }
         }
         Vec::new()
+    }
+
+    /// Has every picture made anew: a terminal that shows something else meanwhile lets go of those it was sent.
+    pub(super) fn forget_pictures(&mut self) {
+        self.preview.forget_pictures();
+        self.slices.forget_pictures();
     }
 
     fn say(&mut self, tone: Tone, text: impl AsRef<str>) {

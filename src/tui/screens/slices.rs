@@ -448,6 +448,12 @@ impl Slices {
         }
     }
 
+    /// Has every picture made anew.
+    pub fn forget_pictures(&mut self) {
+        self.painting = None;
+        self.pictures.fill(None);
+    }
+
     /// The picture of a pane, if it is here: the newest that was made.
     pub fn picture(&self, pane: usize) -> Option<&(Arc<PaintJob>, Picture)> {
         self.pictures[pane].as_ref()

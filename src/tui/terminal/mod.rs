@@ -1,14 +1,16 @@
 //! The terminal: taken over while the app runs, and given back sane however it ends.
 //!
 //! Given back on return and unwinding (drop), on a panic in any thread (hook), before the program stops for
-//! Ctrl-Z, and on SIGTERM and SIGHUP, which end the app in the ordinary way.
+//! Ctrl-Z, and on SIGTERM and SIGHUP, which end the app in the ordinary way. Where it is not a key that ended the app,
+//! the terminal is told where the log is.
 
 mod reader;
 mod run;
 
 pub use run::{Options, TuiError, run};
 
-use std::io::{self, Stdout, stdout};
+use std::io::{self, Stdout, Write, stderr, stdout};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::Terminal;
@@ -22,6 +24,7 @@ use ratatui::crossterm::terminal::{
 use ratatui::layout::{Position, Rect, Size};
 
 use super::app::App;
+use super::text::clean;
 use super::view::draw;
 use super::wire::{Capabilities, Depth, FEW_QUESTIONS, Output, QUESTIONS};
 
@@ -37,6 +40,8 @@ const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1002l\x1b[?1000l";
 /// The terminal while it is the app's; given back on drop.
 pub struct Takeover {
     terminal: Terminal<Output<Stdout>>,
+    /// The folder of the log, as it can be printed.
+    logs: String,
 }
 
 fn take() -> io::Result<()> {
@@ -66,22 +71,34 @@ fn give_back() {
     }
 }
 
+/// Says something on the terminal that was given back; it may have gone away (SIGHUP), and then nobody reads it.
+fn tell(words: &str) {
+    let _ = writeln!(stderr(), "overtrace: {words}");
+}
+
 impl Takeover {
     /// Takes the terminal over. A panic in any thread gives it back before the earlier hook prints its words,
     /// and then calls `on_panic` with them: the thread may have ended alone, and the app goes on.
-    pub fn new(depth: Depth, on_panic: impl Fn(String) + Send + Sync + 'static) -> io::Result<Takeover> {
+    pub fn new(
+        depth: Depth,
+        logs: &Path,
+        on_panic: impl Fn(String) + Send + Sync + 'static,
+    ) -> io::Result<Takeover> {
+        let logs = clean(&logs.display().to_string());
+        let takeover = Takeover {
+            terminal: Terminal::new(Output::new(stdout(), depth))?,
+            logs: logs.clone(),
+        };
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let taken = TAKEN.load(Ordering::SeqCst);
             give_back();
             earlier(panic);
             if taken {
+                tell(&format!("the log is in {logs}"));
                 on_panic(panic.to_string());
             }
         }));
-        let takeover = Takeover {
-            terminal: Terminal::new(Output::new(stdout(), depth))?,
-        };
         take()?;
         Ok(takeover)
     }
@@ -136,10 +153,21 @@ impl Takeover {
     /// Gives the terminal back and stops the job until the shell goes on with it; SIGCONT is the sign to
     /// [`Takeover::resume`].
     pub fn suspend(&self) {
-        give_back();
+        self.leave("stopped; fg goes on");
         // SAFETY: kill has no memory to violate. The whole group is stopped, as the kernel does on Ctrl-Z, so
         // that a wrapper which waits for the app stops too; SIGSTOP because SIGTSTP is handled by us.
         unsafe { libc::kill(0, libc::SIGSTOP) };
+    }
+
+    /// Gives the terminal back, and says on it why and where the log is.
+    pub fn leave(&self, why: &str) {
+        give_back();
+        tell(&format!("{why}; the log is in {}", self.logs));
+    }
+
+    /// The folder of the log.
+    pub fn logs(&self) -> &str {
+        &self.logs
     }
 
     /// Takes the terminal over again, whatever happened to it meanwhile.

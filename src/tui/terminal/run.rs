@@ -2,6 +2,7 @@
 //! done is done here. Blocks while nothing happens; draws once for all that came in meanwhile.
 
 use std::io::{self, IsTerminal};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 
 use super::Takeover;
 use super::reader::{Read, read};
@@ -18,7 +20,7 @@ use crate::protocol::{EngineGone, EngineHandle, EngineReceiver, EngineSender};
 use crate::tui::app::{App, Effect, Msg, Setup};
 use crate::tui::config::Faults;
 use crate::tui::keys::Keymap;
-use crate::tui::picture::{PaintJob, Painter, PictureMode, ProfileJob};
+use crate::tui::picture::{PaintJob, Painter, Picture, PictureMode, ProfileJob};
 use crate::tui::theme::{Theme, Themes};
 use crate::tui::wire::{Depth, Input};
 
@@ -48,6 +50,8 @@ pub struct Options {
     pub mouse: bool,
     /// The engine ends with the app: leaving while it computes asks first.
     pub engine_ends: bool,
+    /// The folder of the log, which is named whenever the app stops otherwise than by a key.
+    pub logs: PathBuf,
 }
 
 impl Default for Options {
@@ -62,6 +66,7 @@ impl Default for Options {
             ascii: false,
             mouse: true,
             engine_ends: true,
+            logs: PathBuf::from("logs"),
         }
     }
 }
@@ -91,6 +96,8 @@ enum Incoming {
     Continued,
     /// SIGWINCH.
     Resized,
+    /// A signal asks the app to end.
+    Signalled(i32),
     /// A thread panicked and the terminal was given back; the words are its last.
     Panicked(String),
     /// The engine ended.
@@ -134,7 +141,9 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
         true => Depth::guess(&word("COLORTERM"), &word("TERM")),
         false => Depth::Mono,
     };
-    let mut takeover = Takeover::new(depth, move |words| drop(panics.send(Incoming::Panicked(words))))?;
+    let mut takeover = Takeover::new(depth, &options.logs, move |words| {
+        drop(panics.send(Incoming::Panicked(words)));
+    })?;
     takeover.listen_to_mouse(options.mouse)?;
     let (sender, receiver) = handle.split();
     let mut app = App::new(
@@ -165,7 +174,10 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
     let hands = Hands { sender, painter };
     let end = follow(&mut app, &mut takeover, &incoming, &hands);
     wait_for_answers(&app, &incoming);
-    end
+    if let Some(signal) = end? {
+        takeover.leave(&format!("ended by {}", signal_name(signal).unwrap_or("a signal")));
+    }
+    Ok(())
 }
 
 /// Answers that come when the app has gone would be typed into the shell: they are waited for a little.
@@ -187,16 +199,17 @@ struct Hands {
     painter: Sender<Work>,
 }
 
+/// Runs the app until it is left, or ended by the signal that is returned.
 fn follow(
     app: &mut App,
     takeover: &mut Takeover,
     incoming: &Receiver<Incoming>,
     hands: &Hands,
-) -> Result<(), TuiError> {
+) -> Result<Option<i32>, TuiError> {
     loop {
         let wants = app.update(Msg::Frame(Timestamp::now()));
         if perform(app, takeover, hands, wants)? {
-            return Ok(());
+            return Ok(None);
         }
         takeover.draw(app)?;
         let first = incoming.recv().map_err(|_| EngineGone)?;
@@ -212,17 +225,22 @@ fn follow(
                 Incoming::Resized => app.update(Msg::Resize(takeover.size()?)),
                 Incoming::Continued => {
                     takeover.resume()?;
-                    app.update(Msg::Resize(takeover.size()?))
+                    app.update(Msg::Resumed(takeover.size()?))
                 }
+                Incoming::Signalled(signal) => return Ok(Some(signal)),
                 Incoming::Panicked(words) => {
                     takeover.resume()?;
-                    app.update(Msg::Notice(format!("a part of overtrace failed: {words}")))
+                    app.update(Msg::Resumed(takeover.size()?));
+                    app.update(Msg::Notice(format!(
+                        "a part of overtrace failed; the log is in {}; {words}",
+                        takeover.logs()
+                    )))
                 }
                 Incoming::EngineGone => return Err(EngineGone.into()),
                 Incoming::KeysEnded(error) => return Err(error.into()),
             };
             if perform(app, takeover, hands, effects)? {
-                return Ok(());
+                return Ok(None);
             }
         }
     }
@@ -241,7 +259,7 @@ fn perform(
                 let request = hands.sender.send(command)?;
                 app.update(Msg::Sent { request, purpose });
             }
-            // The painter lives as long as its sender, unless it panicked, and then there are no pictures.
+            // The painter lives as long as its sender.
             Effect::Paint(job) => drop(hands.painter.send(Work::Paint(job))),
             Effect::Profile(job) => drop(hands.painter.send(Work::Profile(job))),
             Effect::Suspend => takeover.suspend(),
@@ -266,8 +284,10 @@ fn start_painter(inbox: Sender<Incoming>) -> Sender<Work> {
         for job in todo {
             let done = match job {
                 Work::Paint(job) => {
-                    let picture = painter.paint(&job);
-                    Msg::Painted(job, picture)
+                    // A fault in one picture is not the end of all others.
+                    let picture = catch_unwind(AssertUnwindSafe(|| painter.paint(&job)));
+                    let fault = |_| Picture::Failed("a fault of overtrace; the log says where".into());
+                    Msg::Painted(job, picture.unwrap_or_else(fault))
                 }
                 Work::Profile(job) => {
                     let profile = job.make();
@@ -290,7 +310,7 @@ fn start_signals(inbox: Sender<Incoming>) -> io::Result<()> {
                 SIGCONT => Incoming::Continued,
                 SIGWINCH => Incoming::Resized,
                 SIGTSTP => Incoming::Msg(Msg::Suspend),
-                _ => Incoming::Msg(Msg::Terminate),
+                ending => Incoming::Signalled(ending),
             };
             if inbox.send(incoming).is_err() {
                 return;

@@ -1,0 +1,55 @@
+//! The app on a pseudo-terminal and under tmux: however it ends or stops, the terminal is given back.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+
+#[path = "../support/console.rs"]
+mod console;
+mod keys;
+mod leaving;
+mod pictures;
+#[path = "../support/mod.rs"]
+mod support;
+mod tmux;
+
+use std::path::Path;
+
+use console::Console;
+use overtrace::records::Pool;
+use support::{Bench, SMALL};
+
+/// What every terminal answers: a VT220 without pictures, in order.
+const PLAIN: &str = "\x1b[?62c";
+
+/// A project of one case without its engine, for the app to open.
+fn project() -> tempfile::TempDir {
+    let bench = Bench::new(SMALL);
+    bench.import("brain_1", 0, Pool::Unlabelled);
+    let Bench { folder, handle } = bench;
+    drop(handle);
+    // The lock is free when another engine has had it and has ended.
+    let after = support::start(&folder.path().join("project"), false);
+    drop(after.handle);
+    after.thread.join().unwrap();
+    folder
+}
+
+/// The app on a terminal that has not answered yet, with the configuration of a folder.
+fn open(folder: &Path) -> Console {
+    let (project, config) = (folder.join("project"), folder.join("config"));
+    Console::start(
+        Path::new(env!("CARGO_BIN_EXE_overtrace")),
+        &["--project", project.to_str().unwrap()],
+        &[("XDG_CONFIG_HOME", config.to_str().unwrap())],
+        [100, 30],
+    )
+}
+
+/// The app on a terminal that has answered, with its queue on the screen.
+fn opened(folder: &Path, answer: &str) -> Console {
+    let mut console = open(folder);
+    console.prints("\x1b[c");
+    console.send(answer);
+    console.shows("brain_1");
+    console
+}
