@@ -24,6 +24,8 @@ pub struct Console {
     printed: Vec<u8>,
     /// What of it was waited for.
     read_to: usize,
+    /// When the last of it came.
+    heard_at: Option<Instant>,
 }
 
 fn pty_size([columns, rows]: [u16; 2]) -> PtySize {
@@ -73,6 +75,7 @@ impl Console {
             screen: vt100::Parser::new(rows, columns, 0),
             printed: Vec::new(),
             read_to: 0,
+            heard_at: None,
         }
     }
 
@@ -87,6 +90,7 @@ impl Console {
             Ok((at, bytes)) => {
                 self.screen.process(&bytes);
                 self.printed.extend_from_slice(&bytes);
+                self.heard_at = Some(at);
                 Some((at, bytes.len()))
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
@@ -125,6 +129,28 @@ impl Console {
         self.screen.screen().contents()
     }
 
+    /// Reads on to the end of the next synchronized frame, of a program that was told that the terminal knows them; when
+    /// its last byte came, and its text. `None` where none ends in time.
+    pub fn frame(&mut self, patience: Duration) -> Option<(Instant, String)> {
+        const END: &[u8] = b"\x1b[?2026l";
+        let mut came = self.heard_at;
+        loop {
+            let rest = &self.printed[self.read_to..];
+            if let Some(at) = rest.windows(END.len()).position(|window| window == END) {
+                let frame = String::from_utf8_lossy(&rest[..at]).into_owned();
+                self.read_to += at + END.len();
+                return Some((came?, frame));
+            }
+            came = Some(self.hear(patience)?.0);
+        }
+    }
+
+    /// Whether a cell is shown with its colours exchanged.
+    pub fn is_reversed(&self, column: u16, row: u16) -> bool {
+        let cell = self.screen.screen().cell(row, column);
+        cell.is_some_and(vt100::Cell::inverse)
+    }
+
     /// Everything that was printed.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&self.printed).into_owned()
@@ -151,7 +177,8 @@ impl Console {
         self.master.resize(pty_size(size)).unwrap();
     }
 
-    fn pid(&self) -> Pid {
+    /// The program's process.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(self.program.process_id().unwrap() as i32).unwrap()
     }
 
