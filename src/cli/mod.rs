@@ -189,7 +189,7 @@ impl Session {
     }
 
     fn snapshot(&self) -> Result<Snapshot> {
-        match self.ask(Command::Attach)? {
+        match self.ask(Command::Attach { cases: None })? {
             Answer::Snapshot(snapshot) => Ok(*snapshot),
             other => bail!("the engine answered {other:?} to an attach"),
         }

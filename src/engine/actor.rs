@@ -227,9 +227,10 @@ impl Actor {
 
     fn obey(&mut self, id: u64, who: &str, command: Command) -> Result<Reply, EngineError> {
         let answer = match command {
-            Command::Attach => {
+            Command::Attach { cases } => {
                 self.read_control();
-                Answer::Snapshot(Box::new(self.project.snapshot.clone()))
+                let most = cases.unwrap_or(usize::MAX);
+                Answer::Snapshot(Box::new(self.project.snapshot.beginning(most)))
             }
             Command::Import { items, pool } => self.import(who, items, pool)?,
             Command::Exclude { case, why } => self.exclude(who, &case, why)?,

@@ -30,7 +30,7 @@ pub use error::EngineError;
 
 use crate::protocol::{EngineHandle, Request};
 use crate::settings::{FILE, Settings, TEMPLATE};
-use crate::store::{Store, private_folder};
+use crate::store::{Opened, Store, private_folder};
 use crate::worker::Programs;
 use actor::{Actor, Message};
 use project::Project;
@@ -61,7 +61,7 @@ pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
     // A folder that was there already is the project's from now on.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
         .map_err(EngineError::io("making private", folder))?;
-    let mut project = Project::new(folder, store, settings)?;
+    let mut project = Project::new(folder, store, Vec::new(), settings)?;
     project.begin(who)
 }
 
@@ -81,8 +81,8 @@ pub struct Started {
 /// # Errors
 /// [`EngineError`] where there is no project, another process holds it, or its settings or journal do not hold.
 pub fn start(folder: &Path, who: String, options: Options) -> Result<Started, EngineError> {
-    let (store, notices) = Store::open(folder)?;
-    let project = Project::new(folder, store, Settings::load(folder)?)?;
+    let Opened { store, rows, notices } = Store::open(folder)?;
+    let project = Project::new(folder, store, rows, Settings::load(folder)?)?;
     let (messages, inbox) = channel();
     let (events, surface_events) = channel();
     let (requests, surface_requests) = channel::<Request>();

@@ -42,14 +42,18 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
 }
 
 impl Project {
-    /// Reads every row out of the index and makes the folders that are missing.
-    pub fn new(folder: &Path, store: Store, settings: Settings) -> Result<Project, EngineError> {
+    /// With the rows of its store; makes the folders that are missing.
+    pub fn new(
+        folder: &Path,
+        store: Store,
+        rows: Vec<Row>,
+        settings: Settings,
+    ) -> Result<Project, EngineError> {
         let folder = folder
             .canonicalize()
             .map_err(EngineError::io("resolving", folder))?;
         let mut snapshot = Snapshot::empty(folder, settings);
         snapshot.seq = store.seq();
-        let rows = store.rows()?;
         // The project first: it says whose predictions count.
         let (first, others): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| matches!(row, Row::Project(_)));

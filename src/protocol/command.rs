@@ -11,7 +11,10 @@ use crate::settings::{Pixels, Strategy};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Send a snapshot, then every change. Answered by `Answer::Snapshot`.
-    Attach,
+    Attach {
+        /// Only the cases that the queue begins with, at most these many: what a first screen needs. `None`: all.
+        cases: Option<usize>,
+    },
     /// Take images (and masks) in. Answered by `Answer::Imported`.
     Import {
         /// The cases.

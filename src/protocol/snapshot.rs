@@ -1,6 +1,6 @@
 //! All that a surface shows, as of one journal entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ pub struct Snapshot {
     pub settings: Settings,
     /// The project.
     pub project: Project,
-    /// Every case.
+    /// Every case, or those that the queue begins with.
     pub cases: BTreeMap<CaseId, Case>,
     /// Every model.
     pub models: BTreeMap<ModelId, Model>,
@@ -66,6 +66,8 @@ pub struct Snapshot {
     pub in_inbox: BTreeMap<CaseId, String>,
     /// The order of the project's ranking, first to ask first.
     pub order: Vec<Scored>,
+    /// Cases that were left out.
+    pub cases_left_out: usize,
     /// What the worker is at.
     pub activity: Activity,
 }
@@ -96,7 +98,50 @@ impl Snapshot {
             control: Vec::new(),
             in_inbox: BTreeMap::new(),
             order: Vec::new(),
+            cases_left_out: 0,
             activity: Activity::default(),
+        }
+    }
+
+    /// The same with only the cases that the queue begins with, at most `most` of them.
+    pub fn beginning(&self, most: usize) -> Snapshot {
+        if self.cases.len() <= most {
+            return self.clone();
+        }
+        let ranked = self.order.iter().map(|scored| &scored.case);
+        let mut names = BTreeSet::new();
+        for name in ranked.chain(self.cases.keys()) {
+            if names.len() == most {
+                break;
+            }
+            names.insert(name);
+        }
+        let cases: BTreeMap<CaseId, Case> = names
+            .iter()
+            .filter_map(|name| Some(((*name).clone(), self.cases.get(*name)?.clone())))
+            .collect();
+        let predictions = names
+            .iter()
+            .filter_map(|name| Some(((*name).clone(), self.predictions.get(*name)?.clone())))
+            .collect();
+        Snapshot {
+            seq: self.seq,
+            folder: self.folder.clone(),
+            settings: self.settings.clone(),
+            project: self.project.clone(),
+            cases_left_out: self.cases.len() - cases.len(),
+            cases,
+            models: self.models.clone(),
+            rounds: self.rounds.clone(),
+            handouts: self.handouts.clone(),
+            corrections: self.corrections.clone(),
+            rankings: self.rankings.clone(),
+            predictions,
+            held: self.held.clone(),
+            control: self.control.clone(),
+            in_inbox: self.in_inbox.clone(),
+            order: self.order.iter().take(most).cloned().collect(),
+            activity: self.activity.clone(),
         }
     }
 
@@ -214,7 +259,8 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::What;
+    use crate::imaging::Grid;
+    use crate::records::{Hash, Pool, What};
 
     #[test]
     fn a_missed_change_is_a_gap_and_leaves_the_snapshot_alone() {
@@ -241,5 +287,43 @@ mod tests {
             (snapshot.seq, snapshot.project.satisfied.as_deref()),
             (1, Some("good"))
         );
+    }
+
+    #[test]
+    fn a_beginning_has_the_cases_that_the_queue_begins_with_and_says_how_many_it_lacks() {
+        let mut whole = Snapshot::empty("p".into(), Settings::default());
+        for name in ["a", "b", "c", "d"] {
+            whole.put(Row::Case(Case {
+                id: CaseId::new(name).unwrap(),
+                pool: Pool::Unlabelled,
+                excluded: None,
+                images: Vec::new(),
+                grid: Grid::new([1; 3], [1.0; 3]),
+                source: Hash::ZERO,
+                mask: None,
+                mask_versions: 0,
+                handout: None,
+                queried: None,
+                added_at: jiff::Timestamp::UNIX_EPOCH,
+            }));
+        }
+        whole.order = ["d", "b"]
+            .map(|name| Scored {
+                case: CaseId::new(name).unwrap(),
+                score: None,
+            })
+            .into();
+        let names = |most: usize| -> (Vec<String>, usize) {
+            let part = whole.beginning(most);
+            (
+                part.cases.keys().map(ToString::to_string).collect(),
+                part.cases_left_out,
+            )
+        };
+        assert_eq!(names(1), (vec!["d".into()], 3));
+        assert_eq!(names(2), (vec!["b".into(), "d".into()], 2));
+        // The ranked ones come again by name: no case is left out for that.
+        assert_eq!(names(3), (vec!["a".into(), "b".into(), "d".into()], 1));
+        assert_eq!(whole.beginning(4), whole);
     }
 }

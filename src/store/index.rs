@@ -34,15 +34,19 @@ fn codec() -> Configuration<LittleEndian, Varint, Limit<MAX_ROW_BYTES>> {
 pub struct Index(sled::Db);
 
 impl Index {
-    /// Opens the index and brings it up to the journal; moves it aside and makes it anew where that fails.
-    pub fn open(folder: &Path, journal: &Journal, notices: &mut Vec<String>) -> Result<Index, StoreError> {
+    /// Opens the index and brings it up to the journal; moves it aside and makes it anew where that fails. With every row.
+    pub fn open(
+        folder: &Path,
+        journal: &Journal,
+        notices: &mut Vec<String>,
+    ) -> Result<(Index, Vec<Row>), StoreError> {
         let fresh = !folder.exists();
         let problem = match Index::open_and_catch_up(folder, journal) {
-            Ok(index) => {
+            Ok(opened) => {
                 if fresh && journal.seq() > 0 {
                     notices.push("the index was missing and was rebuilt from the journal".into());
                 }
-                return Ok(index);
+                return Ok(opened);
             }
             Err(problem) => problem,
         };
@@ -51,15 +55,15 @@ impl Index {
             fs::remove_dir_all(&aside).map_err(StoreError::io("removing", &aside))?;
         }
         fs::rename(folder, &aside).map_err(StoreError::io("moving aside", folder))?;
-        let index = Index::open_and_catch_up(folder, journal).map_err(StoreError::Index)?;
+        let opened = Index::open_and_catch_up(folder, journal).map_err(StoreError::Index)?;
         notices.push(format!(
             "the index could not be used ({problem}); it was moved to {} and rebuilt from the journal",
             aside.display()
         ));
-        Ok(index)
+        Ok(opened)
     }
 
-    fn open_and_catch_up(folder: &Path, journal: &Journal) -> Result<Index, String> {
+    fn open_and_catch_up(folder: &Path, journal: &Journal) -> Result<(Index, Vec<Row>), String> {
         // sled 0.34 panics on some damaged files instead of returning an error.
         let opened = catch_unwind(AssertUnwindSafe(|| {
             sled::Config::new()
@@ -93,10 +97,10 @@ impl Index {
                 .map_err(|error| error.to_string())?;
         }
         // Every value is read once here, so that a damaged page shows now and not in the middle of a round.
-        catch_unwind(AssertUnwindSafe(|| index.rows()))
+        let rows = catch_unwind(AssertUnwindSafe(|| index.rows()))
             .map_err(|_| "sled panicked while reading it")?
             .map_err(|error| error.to_string())?;
-        Ok(index)
+        Ok((index, rows))
     }
 
     /// Puts an entry's rows in, together with its number.
@@ -111,8 +115,8 @@ impl Index {
             .map_err(|error| StoreError::Index(error.to_string()))
     }
 
-    /// Every row.
-    pub fn rows(&self) -> Result<Vec<Row>, StoreError> {
+    /// Every row as it is now.
+    fn rows(&self) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
         for pair in self.0.iter() {
             let (key, value) = pair.map_err(|error| StoreError::Index(error.to_string()))?;

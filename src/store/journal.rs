@@ -173,6 +173,9 @@ impl Journal {
 
     /// The entries after number `seq`, oldest first, with the chain checked again.
     pub fn entries_after(&self, seq: u64) -> Result<Vec<Entry>, StoreError> {
+        if seq >= self.head.seq {
+            return Ok(Vec::new());
+        }
         let bytes = fs::read(&self.path).map_err(StoreError::io("reading", &self.path))?;
         entries(&self.path, &bytes, seq)
     }

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A commit appends to the journal and syncs it, then writes head and index; when it returns, the entry
-//! survives a power cut. Whoever opens a store reads its rows out of the index once, not out of the journal's history. The room knows no rule of the loop: it keeps the rows it is given. It is the only room
+//! survives a power cut. Whoever opens a store reads its rows out of the index, not out of the journal's
+//! history. The room knows no rule of the loop: it keeps the rows it is given. It is the only room
 //! that knows sled, and imports `records`.
 
 mod blobs;
@@ -107,6 +108,17 @@ impl StoreError {
     }
 }
 
+/// A store, and what was found in it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// Every row as it is now.
+    pub rows: Vec<Row>,
+    /// What was mended, in words.
+    pub notices: Vec<String>,
+}
+
 /// An open store; nobody else can open it meanwhile.
 #[derive(Debug)]
 pub struct Store {
@@ -142,15 +154,15 @@ impl Store {
             });
         }
         private_folder(&folder)?;
-        Ok(Store::open(project)?.0)
+        Ok(Store::open(project)?.store)
     }
 
     /// Opens a project's store; brings the index up to the journal, rebuilding it where it is missing, older
-    /// than this build, ahead of the journal, or broken. The second value says in words what was mended.
+    /// than this build, ahead of the journal, or broken.
     ///
     /// # Errors
     /// [`StoreError::Held`] while another process has it; [`StoreError::Journal`] where the journal was altered.
-    pub fn open(project: &Path) -> Result<(Store, Vec<String>), StoreError> {
+    pub fn open(project: &Path) -> Result<Opened, StoreError> {
         let folder = project.join(FOLDER);
         if !folder.is_dir() {
             return Err(StoreError::Missing {
@@ -161,17 +173,15 @@ impl Store {
         let mut notices = Vec::new();
         let blobs = Blobs::open(&folder.join("blobs"))?;
         let journal = Journal::open(&folder, &mut notices)?;
-        let index = Index::open(&folder.join("index"), &journal, &mut notices)?;
-        Ok((
-            Store {
-                blobs,
-                journal,
-                index,
-                index_is_behind: false,
-                _lock: lock,
-            },
-            notices,
-        ))
+        let (index, rows) = Index::open(&folder.join("index"), &journal, &mut notices)?;
+        let store = Store {
+            blobs,
+            journal,
+            index,
+            index_is_behind: false,
+            _lock: lock,
+        };
+        Ok(Opened { store, rows, notices })
     }
 
     /// The arrays and lists.
@@ -209,14 +219,6 @@ impl Store {
             self.index_is_behind = true;
         }
         Ok(entry)
-    }
-
-    /// Every row as it is now.
-    ///
-    /// # Errors
-    /// [`StoreError::Index`].
-    pub fn rows(&self) -> Result<Vec<Row>, StoreError> {
-        self.index.rows()
     }
 
     /// A row by its key, if there is one.
@@ -278,9 +280,9 @@ mod tests {
     #[test]
     fn what_was_committed_is_there_at_the_next_start() {
         let (folder, _) = two_entries();
-        let (store, notices) = Store::open(folder.path()).unwrap();
+        let Opened { store, rows, notices } = Store::open(folder.path()).unwrap();
         assert_eq!((store.seq(), notices), (2, vec![]));
-        assert_eq!(store.rows().unwrap(), [project("two")]);
+        assert_eq!(rows, [project("two")]);
         let whys: Vec<_> = store
             .entries(0)
             .unwrap()
@@ -301,8 +303,8 @@ mod tests {
                 fs::write(index.join("conf"), b"not a sled configuration at all").unwrap();
                 fs::write(index.join("db"), [0x5a; 4096]).unwrap();
             }
-            let (store, notices) = Store::open(folder.path()).unwrap();
-            assert_eq!(store.rows().unwrap(), [project("two")]);
+            let Opened { rows, notices, .. } = Store::open(folder.path()).unwrap();
+            assert_eq!(rows, [project("two")]);
             assert!(
                 notices.iter().any(|notice| notice.contains("rebuilt")),
                 "{notices:?}"
@@ -316,12 +318,14 @@ mod tests {
         let mut text = fs::read(&journal).unwrap();
         text.extend_from_slice(b"{\"hash\":\"00");
         fs::write(&journal, &text).unwrap();
-        let (mut store, notices) = Store::open(folder.path()).unwrap();
+        let Opened {
+            mut store, notices, ..
+        } = Store::open(folder.path()).unwrap();
         assert_eq!(store.seq(), 2);
         assert!(notices[0].contains("11 bytes"), "{notices:?}");
         assert_eq!(commit(&mut store, "three").seq, 3);
         drop(store);
-        assert_eq!(Store::open(folder.path()).unwrap().0.seq(), 3);
+        assert_eq!(Store::open(folder.path()).unwrap().store.seq(), 3);
     }
 
     #[test]
@@ -349,7 +353,7 @@ mod tests {
     #[test]
     fn a_second_opener_is_told_who_holds_it() {
         let (folder, _) = two_entries();
-        let (_store, _) = Store::open(folder.path()).unwrap();
+        let _opened = Store::open(folder.path()).unwrap();
         let error = Store::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
     }

@@ -160,8 +160,11 @@ fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
     }
 }
 
-/// Labelled, unlabelled and held-out cases, without the excluded ones.
+/// Labelled, unlabelled and held-out cases, without the excluded ones; or that not all are here yet.
 fn pools(app: &App) -> String {
+    if let Some(known) = app.snapshot.as_ref().filter(|known| known.cases_left_out > 0) {
+        return format!("reading {} more cases", known.cases_left_out);
+    }
     let [labelled, unlabelled, held_out] = app.queue.pools;
     format!("{labelled} labelled, {unlabelled} unlabelled, {held_out} held out")
 }

@@ -134,7 +134,7 @@ impl Bench {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        match self.ask(Command::Attach).unwrap() {
+        match self.ask(Command::Attach { cases: None }).unwrap() {
             Answer::Snapshot(snapshot) => *snapshot,
             other => panic!("{other:?}"),
         }

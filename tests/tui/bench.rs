@@ -173,12 +173,21 @@ impl Bench {
         self.say(Event::Answer { request, result });
     }
 
+    /// The number of the newest command of a kind.
+    fn newest(&self, is_it: impl Fn(&Command) -> bool) -> u64 {
+        let newest = self.log.iter().rev().find(|request| is_it(&request.command));
+        newest.expect("it was asked for").id
+    }
+
     fn newest_open(&self) -> u64 {
-        let mut opened = self
-            .log
-            .iter()
-            .filter(|request| matches!(request.command, Command::Open { .. }));
-        opened.next_back().expect("a case was asked for").id
+        self.newest(|command| matches!(command, Command::Open { .. }))
+    }
+
+    /// The engine answers the newest attach.
+    pub fn attach(&mut self, snapshot: Snapshot) {
+        let request = self.newest(|command| matches!(command, Command::Attach { .. }));
+        let result = Ok(Answer::Snapshot(Box::new(snapshot)));
+        self.say(Event::Answer { request, result });
     }
 
     /// The engine answers the newest wish to open a case.
@@ -202,7 +211,7 @@ impl Bench {
         let by_itself = |command: &Command| {
             matches!(
                 command,
-                Command::Attach
+                Command::Attach { .. }
                     | Command::Open { .. }
                     | Command::Curve { .. }
                     | Command::Journal { .. }

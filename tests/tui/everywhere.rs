@@ -12,13 +12,54 @@ use overtrace::tui::{Keymap, Kind, MouseAction, PictureMode, Screen};
 fn a_missed_change_attaches_anew_and_shows_what_it_brings() {
     let mut bench = Bench::on(project());
     bench.change_at(99, What::CaseImported, Vec::new());
-    let attached = |command: &&Command| matches!(command, Command::Attach);
+    let attached = |command: &&Command| matches!(command, Command::Attach { .. });
     assert_eq!(bench.sent_all().iter().filter(attached).count(), 2);
     let mut fresh = project();
     fresh.project.model = Some(ModelId(7));
     fresh.seq = 99;
     bench.answer(Ok(Answer::Snapshot(Box::new(fresh))));
     assert!(bench.screen().contains("stale: now m7"), "{}", bench.screen());
+}
+
+#[test]
+fn the_first_screen_comes_with_the_cases_on_it_and_the_others_follow() {
+    let whole = project();
+    let mut bench = Bench::on(whole.beginning(2));
+    let attached = |bench: &Bench| -> Vec<Command> {
+        let is_attach = |command: &Command| matches!(command, Command::Attach { .. });
+        bench.sent_all().into_iter().filter(is_attach).collect()
+    };
+    let [
+        Command::Attach { cases: Some(first) },
+        Command::Attach { cases: None },
+    ] = attached(&bench)[..]
+    else {
+        panic!("{:?}", attached(&bench));
+    };
+    assert!(first >= 200, "more than a screen has rows: {first}");
+    assert!(bench.screen().contains("unsure") && !bench.screen().contains("labelled_1"));
+    assert!(
+        bench.screen().contains("reading 3 more cases"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("j g r s");
+    assert!(
+        bench.screen().contains("not all cases are here yet"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("g q");
+    bench.attach(whole);
+    assert!(bench.screen().contains("labelled_1"));
+    assert!(
+        bench.screen().contains("1 labelled, 3 unlabelled, 1 held out"),
+        "{}",
+        bench.screen()
+    );
+    // The cursor is where it was.
+    selected(&bench, "middling");
+    assert_eq!(attached(&bench).len(), 2, "and that is all");
 }
 
 #[test]

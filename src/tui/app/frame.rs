@@ -5,13 +5,22 @@ use crate::protocol::Command;
 use crate::tui::keys::Screen;
 use crate::tui::layout;
 
+/// Cases to begin with: more than a screen has rows.
+const FIRST_CASES: usize = 500;
+
 impl App {
     pub(super) fn before_frame(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut send = |command, purpose| effects.push(Effect::Send { command, purpose });
-        if !self.attached && !self.attaching {
+        let is_partial = self
+            .snapshot
+            .as_ref()
+            .is_some_and(|known| known.cases_left_out > 0);
+        if (!self.attached || is_partial) && !self.attaching {
             self.attaching = true;
-            send(Command::Attach, Purpose::Attach);
+            // The first screen does not wait for cases that are not on it.
+            let cases = self.snapshot.is_none().then_some(FIRST_CASES);
+            send(Command::Attach { cases }, Purpose::Attach);
         }
         let Some(snapshot) = &self.snapshot else {
             return effects;

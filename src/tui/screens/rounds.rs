@@ -92,6 +92,9 @@ impl Rounds {
 /// # Errors
 /// Why it cannot be done now, in words.
 pub fn act(action: Action, snapshot: &Snapshot) -> Result<Step, String> {
+    if snapshot.cases_left_out > 0 {
+        return Err("not all cases are here yet; ask again in a moment".into());
+    }
     let open = snapshot.open_round();
     let because = |title: &str, lines: Vec<String>, then| Ok(Step::Ask(Prompt::line(title, lines, "", then)));
     match action {
