@@ -48,6 +48,7 @@ fn opened(bench: &Bench, case: &str) -> CaseView {
     let open = Command::Open {
         case: id(case),
         beside: None,
+        correction: None,
     };
     match bench.ask(open).unwrap() {
         Answer::Case(view) => *view,
@@ -298,6 +299,23 @@ fn a_labelled_case_handed_out_again_gets_its_next_mask_version_and_trains_with_i
     assert_ne!(first.blob, second.blob);
     assert!(last_correction(&bench).effort.is_empty());
     assert!(!opened(&bench, "asked").is_measured);
+    // The correction before is shown as it was, against what was drawn before it.
+    let earlier = bench.snapshot().corrections.values().next().unwrap().id;
+    let open = |case: &str| {
+        bench.ask(Command::Open {
+            case: id(case),
+            beside: None,
+            correction: Some(earlier),
+        })
+    };
+    match open("asked").unwrap() {
+        Answer::Case(view) => {
+            assert!(view.is_measured);
+            assert_eq!(view.corrected.unwrap(), boxes(2).1.voxels);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(open("later").unwrap_err().contains("is no correction of later"));
     bench.start_round();
     bench.done(Command::Train);
     let name = last_round(&bench).training_set.unwrap().to_string();

@@ -267,8 +267,12 @@ impl Actor {
             Command::Orders => self.orders()?,
             Command::DeclareSatisfactory { why } => self.declare_satisfactory(who, why)?,
             Command::Reopen { why } => self.reopen(who, why)?,
-            Command::Open { case, beside } => {
-                self.open(id, &case, beside)?;
+            Command::Open {
+                case,
+                beside,
+                correction,
+            } => {
+                self.open(id, &case, beside, correction)?;
                 return Ok(Reply::Elsewhere);
             }
             Command::Curve { model } => self.curve(model)?,

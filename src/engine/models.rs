@@ -279,7 +279,7 @@ impl Actor {
         self.project.find_predictions()?;
         self.tell(Event::Refresh);
         Ok(Answer::Done(format!(
-            "{id} draws, ranks and is gone on from now; rank the pool to see it by {id}"
+            "{id} draws and ranks from now on, and the next round goes on from it; rank the pool to see it by {id}"
         )))
     }
 

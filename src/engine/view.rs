@@ -8,7 +8,7 @@ use super::actor::Actor;
 use super::project::{label_map, scan};
 use crate::imaging::{Grid, Plane};
 use crate::protocol::{Answer, CaseView, Drawing, Event, Intensities};
-use crate::records::{CaseId, Hash, ModelId, Prediction, Row, RowKey, SliceSums};
+use crate::records::{CaseId, CorrectionId, Hash, ModelId, Prediction, Row, RowKey, SliceSums};
 use crate::store::Blobs;
 
 /// What a view is made from, known at once.
@@ -26,17 +26,18 @@ struct Recipe {
 }
 
 impl Actor {
-    /// Answers `request` with a case, later; with what `beside` drew of it, too.
+    /// Answers `request` with a case, later, as one of its corrections left it; with what `beside` drew of it, too.
     ///
     /// # Errors
-    /// No such case, a model that has not drawn it, or no thread to be had.
+    /// No such case or correction, a model that has not drawn it, or no thread to be had.
     pub(super) fn open(
         &self,
         request: u64,
         case: &CaseId,
         beside: Option<ModelId>,
+        correction: Option<CorrectionId>,
     ) -> Result<(), EngineError> {
-        let recipe = self.recipe(case, beside)?;
+        let recipe = self.recipe(case, beside, correction)?;
         let (blobs, surface) = (self.project.store.blobs().clone(), self.surface());
         thread::Builder::new()
             .name("view".into())
@@ -52,13 +53,24 @@ impl Actor {
             .map_err(EngineError::thread)
     }
 
-    fn recipe(&self, id: &CaseId, beside: Option<ModelId>) -> Result<Recipe, EngineError> {
+    fn recipe(
+        &self,
+        id: &CaseId,
+        beside: Option<ModelId>,
+        correction: Option<CorrectionId>,
+    ) -> Result<Recipe, EngineError> {
         let case = self.project.case(id)?;
         let snapshot = &self.project.snapshot;
         // After hand-in, what matters is the pre-annotation the person was given; where that was nobody's drawing,
         // there is nothing to measure the correction against.
-        let measured = snapshot
-            .correction_of(id)
+        let asked = correction
+            .map(|asked| {
+                let known = snapshot.corrections.get(&asked).filter(|known| known.case == *id);
+                known.ok_or_else(|| EngineError::Refused(format!("{asked} is no correction of {id}")))
+            })
+            .transpose()?;
+        let measured = asked
+            .or_else(|| snapshot.correction_of(id))
             .and_then(|correction| Some((correction.model?, correction.pre_annotation)));
         let prediction = snapshot.predictions.get(id);
         let drawn = prediction.map(|prediction| (prediction.model, prediction.labels));
@@ -78,7 +90,9 @@ impl Actor {
             image: case.images[0],
             predicted: measured.or(drawn),
             is_measured: measured.is_some(),
-            corrected: case.mask.map(|mask| mask.blob),
+            corrected: asked
+                .map(|correction| correction.mask)
+                .or(case.mask.map(|mask| mask.blob)),
             margins: prediction.map(|prediction| (prediction.model, prediction.margins)),
             sums: prediction.map(|prediction| prediction.slices),
             beside,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::records::{CaseId, HeldId, ModelId, Pool};
+use crate::records::{CaseId, CorrectionId, HeldId, ModelId, Pool};
 use crate::settings::{Pixels, Strategy};
 
 /// One wish. Each is answered exactly once, long ones when they are done.
@@ -124,6 +124,8 @@ pub enum Command {
         case: CaseId,
         /// Another model whose drawing is wanted too.
         beside: Option<ModelId>,
+        /// The mask of this correction, and what was drawn before it, instead of the last one's.
+        correction: Option<CorrectionId>,
     },
     /// The learning curve of a model. Answered by `Answer::Curve`.
     Curve {

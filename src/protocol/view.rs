@@ -32,6 +32,19 @@ pub struct CaseView {
     pub beside: Option<Drawing>,
 }
 
+impl CaseView {
+    /// What the drawing is held against: another model's where one was asked for, otherwise the mask.
+    pub fn other(&self) -> Option<&Vec<u8>> {
+        let beside = self.beside.as_ref().map(|drawing| &drawing.voxels);
+        beside.or(self.corrected.as_ref())
+    }
+
+    /// Whether there are two label maps to compare.
+    pub fn has_two(&self) -> bool {
+        self.predicted.is_some() && self.other().is_some()
+    }
+}
+
 /// What a model made of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Drawing {

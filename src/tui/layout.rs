@@ -78,7 +78,9 @@ const TABLE: u16 = 66;
 /// The queue, with or without a preview.
 pub fn queue(body: Rect, has_preview: bool) -> Queue {
     let [above, details] = Layout::vertical([Constraint::Min(0), Constraint::Length(4)]).areas(body);
-    let wide = body.width.saturating_sub(TABLE).min(2 * above.height);
+    // Half of what a wide terminal has more is the table's, which shows volumes and effort there.
+    let spare = body.width.saturating_sub(TABLE);
+    let wide = spare.min(30 + spare / 3).min(2 * above.height);
     let [left, right] = match has_preview && wide >= 24 {
         true => Layout::horizontal([Constraint::Min(0), Constraint::Length(wide)]).areas(above),
         false => [above, Rect::default()],

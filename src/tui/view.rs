@@ -150,22 +150,37 @@ fn draw_state(app: &App, frame: &mut Frame<'_>, area: Rect) {
     if let Some(left) = seconds_left(app.now, &snapshot.activity) {
         activity += &format!(" at most {}", span(left));
     }
-    spans.push(Span::raw(format!("  {activity}  {}", pools(app))));
-    let line = Line::from(spans);
-    let room = usize::from(area.width).saturating_sub(line.width());
-    frame.render_widget(line, area);
     let picture = app.shown().kind.word();
-    if room > picture.len() {
-        frame.render_widget(Line::styled(picture, theme.dim()).right_aligned(), area);
-    }
+    let room = usize::from(area.width).saturating_sub(picture.len() + 2);
+    // Where there is no room for all of it, the pools are said shortly, then not at all.
+    let known: usize = spans.iter().map(Span::width).sum();
+    let with = |pools: String| format!("  {activity}  {pools}");
+    let fits = |words: &String| known + Line::raw(words.as_str()).width() <= room;
+    let words = Some(with(pools(app, false)))
+        .filter(fits)
+        .or_else(|| Some(with(pools(app, true))).filter(fits))
+        .unwrap_or_else(|| cut(&format!("  {activity}"), room.saturating_sub(known)));
+    spans.push(Span::raw(words));
+    frame.render_widget(Line::from(spans), area);
+    // In cells of its own: a line's style is that of all the cells it is given.
+    let width = (picture.len() as u16).min(area.width);
+    let right = Rect {
+        x: area.right() - width,
+        width,
+        ..area
+    };
+    frame.render_widget(Line::styled(picture, theme.dim()), right);
 }
 
 /// Labelled, unlabelled and held-out cases, without the excluded ones; or that not all are here yet.
-fn pools(app: &App) -> String {
+fn pools(app: &App, shortly: bool) -> String {
     if let Some(known) = app.snapshot.as_ref().filter(|known| known.cases_left_out > 0) {
         return format!("reading {} more cases", known.cases_left_out);
     }
     let [labelled, unlabelled, held_out] = app.queue.pools;
+    if shortly {
+        return format!("{labelled}/{unlabelled}/{held_out} cases");
+    }
     format!("{labelled} labelled, {unlabelled} unlabelled, {held_out} held out")
 }
 

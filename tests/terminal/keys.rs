@@ -1,5 +1,8 @@
 //! Keys, what is none, and keys of a person's own.
 
+use std::path::Path;
+
+use super::console::Console;
 use super::{PLAIN, open, opened, project};
 
 #[test]
@@ -61,11 +64,28 @@ fn keys_and_looks_that_do_not_hold_are_left_out_and_said() {
     .unwrap();
     let mut console = opened(folder.path(), PLAIN);
     console.shows("your looks are left out");
-    console.prints("theme.toml:3:");
-    // The message has room for one of them, the log for both.
-    console.send("gl");
-    console.prints("keymap.toml:2:");
-    console.prints("next_case");
+    console.shows("theme.toml:3:");
+    // The message has room for one of them, the log for both, and all of the one that is selected.
+    console.send("glj");
+    console.shows("next_case");
+    assert!(
+        console.screen().contains("keymap.toml:2:"),
+        "{}",
+        console.screen()
+    );
     console.send("qq");
+    assert_eq!(console.ended(), Some(0));
+    // Who asks for the looks that do not hold gets the others, too.
+    let project = folder.path().join("project");
+    let config = folder.path().join("config");
+    let mut console = Console::start(
+        Path::new(env!("CARGO_BIN_EXE_overtrace")),
+        &["--project", project.to_str().unwrap(), "--theme", "own"],
+        &[("XDG_CONFIG_HOME", config.to_str().unwrap())],
+        [100, 30],
+    );
+    console.shows("theme.toml:3:");
+    console.send(PLAIN);
+    console.send("q");
     assert_eq!(console.ended(), Some(0));
 }

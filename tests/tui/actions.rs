@@ -2,11 +2,9 @@
 
 use super::bench::Bench;
 use super::project::{case_id, project, view, view_of, with_correction, with_handout, with_held};
-use super::scenes::{
-    closed, leads_to, makes, on, scene, selected, sends, shows, with_lines, with_two_models,
-};
+use super::scenes::{closed, leads_to, lines_on, makes, on, scene, selected, sends, shows, with_two_models};
 use overtrace::protocol::{Answer, Command, Drawing};
-use overtrace::records::{Hash, HeldId, Mask, MaskOrigin, ModelId, Scored};
+use overtrace::records::{CorrectionId, Hash, HeldId, Mask, MaskOrigin, ModelId, RoundId, Row, Scored};
 use overtrace::tui::{ACTIONS, Action, Screen};
 use ratatui::style::Color;
 
@@ -173,20 +171,18 @@ fn check(action: Action) {
             // Those whose names or states have all three letters in this order.
             bench.keys("/ h e l enter");
             shows(&bench, "of 5 like \"hel\"");
-            let first = bench.selected_line();
+            bench.keys("esc");
+            bench.run("first_case");
             bench.run(name);
-            bench.run(name);
-            bench.run(if action == Action::NextMatch {
-                "previous_match"
-            } else {
-                "next_match"
-            });
-            bench.run(if action == Action::NextMatch {
-                "previous_match"
-            } else {
-                "next_match"
-            });
-            assert_eq!(bench.selected_line(), first);
+            // On to the next one, and back around the end.
+            selected(
+                &bench,
+                if action == Action::NextMatch {
+                    "middling"
+                } else {
+                    "labelled_1"
+                },
+            );
         }
         Action::SortNext => {
             let mut bench = on(Screen::Queue);
@@ -407,17 +403,21 @@ fn check(action: Action) {
         Action::ToggleClass => makes(action, on(Screen::Slices), "l l", ">G GM (hidden)"),
         Action::MoreOpacity => makes(action, on(Screen::Slices), "- -", "GM 90 %"),
         Action::LessOpacity => makes(action, on(Screen::Slices), "", "GM 90 %"),
-        Action::NextRound | Action::LastRound => {
-            let mut bench = on(Screen::Rounds);
-            bench.run("first_round");
-            assert!(bench.selected_line().contains("r1"));
+        Action::NextRound | Action::LastRound | Action::PreviousRound | Action::FirstRound => {
+            let mut snapshot = project();
+            let mut third = snapshot.rounds[&RoundId(2)].clone();
+            third.id = RoundId(3);
+            snapshot.put(Row::Round(third));
+            let mut bench = scene(snapshot, Screen::Rounds);
+            let back = matches!(action, Action::PreviousRound | Action::FirstRound);
+            bench.run(if back { "last_round" } else { "first_round" });
             bench.run(name);
-            assert!(bench.selected_line().contains("r2"));
-        }
-        Action::PreviousRound | Action::FirstRound => {
-            let mut bench = on(Screen::Rounds);
-            bench.run(name);
-            assert!(bench.selected_line().contains("r1"), "{}", bench.screen());
+            let expected = match action {
+                Action::NextRound | Action::PreviousRound => "r2",
+                Action::LastRound => "r3",
+                _ => "r1",
+            };
+            assert!(bench.selected_line().contains(expected), "{}", bench.screen());
         }
         Action::StartRound | Action::StartFromScratch => {
             let mut snapshot = closed();
@@ -461,6 +461,21 @@ fn check(action: Action) {
             let mut bench = scene(with_correction(project(), "unsure"), Screen::Corrections);
             bench.run(name);
             assert_eq!(bench.app.screen(), Screen::Slices);
+            // What the preview asked for comes first.
+            bench.answer_case(view_of("unsure", true));
+            let asked = bench
+                .sent_all()
+                .into_iter()
+                .rev()
+                .find_map(|command| match command {
+                    Command::Open { correction, .. } => Some(correction),
+                    _ => None,
+                });
+            assert_eq!(
+                asked,
+                Some(Some(CorrectionId(1))),
+                "this one, not the case's last"
+            );
             bench.answer_case(view_of("unsure", true));
             shows(&bench, "difference: on");
             bench.run("cancel");
@@ -517,8 +532,8 @@ fn check(action: Action) {
             assert!(!bench.screen().contains("rank correlation"));
         }
         Action::LineDown | Action::LastLine => {
-            for screen in [Screen::Models, Screen::Corrections, Screen::Help] {
-                let mut bench = scene(with_lines(), screen);
+            for screen in [Screen::Models, Screen::Corrections, Screen::Log, Screen::Help] {
+                let mut bench = lines_on(screen);
                 bench.resize(100, 20);
                 let before = bench.screen();
                 bench.run(name);
@@ -526,8 +541,8 @@ fn check(action: Action) {
             }
         }
         Action::LineUp | Action::FirstLine => {
-            for screen in [Screen::Models, Screen::Corrections, Screen::Help] {
-                let mut bench = scene(with_lines(), screen);
+            for screen in [Screen::Models, Screen::Corrections, Screen::Log, Screen::Help] {
+                let mut bench = lines_on(screen);
                 bench.resize(100, 20);
                 let before = bench.screen();
                 bench.run("line_down");
@@ -541,8 +556,20 @@ fn check(action: Action) {
             bench.keys("o p a c i t y enter");
             shows(&bench, "the chosen class denser");
             assert!(!bench.screen().contains("next case of the queue"));
+            assert!(!bench.screen().contains(" rounds\n"), "no heading without a line");
             bench.keys("esc");
             shows(&bench, "next case of the queue");
+            bench.run(name);
+            bench.keys("x x x enter");
+            shows(&bench, "no key, action or word is like \"xxx\"");
+            let mut bench = lines_on(Screen::Log);
+            shows(&bench, "notice 39");
+            bench.run(name);
+            bench.keys("n o t i c e space 0 7 enter");
+            shows(&bench, "notice 07");
+            assert!(!bench.screen().contains("notice 39"), "{}", bench.screen());
+            bench.keys("esc");
+            shows(&bench, "notice 39");
         }
     }
 }

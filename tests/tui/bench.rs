@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::project::at;
 use overtrace::protocol::{Answer, CaseView, Change, Command, EngineHandle, Event, Request, Snapshot};
-use overtrace::records::{ModelId, Row, Scored, What};
+use overtrace::records::{ModelId, Row, Scored, What, is_unsafe};
 use overtrace::tui::{
     App, Depth, Effect, Key, Keymap, Mouse, MouseAction, Msg, Painter, PictureMode, Screen, Setup, Themes,
     draw,
@@ -120,6 +120,18 @@ impl Bench {
         self.settle();
     }
 
+    /// The terminal's size.
+    pub fn size(&self) -> Size {
+        self.terminal.backend().buffer().area.as_size()
+    }
+
+    /// Something that is no key.
+    pub fn hear(&mut self, msg: Msg) {
+        let effects = self.app.update(msg);
+        self.perform(effects);
+        self.settle();
+    }
+
     /// Types a command.
     pub fn run(&mut self, command: &str) {
         self.keys(":");
@@ -227,7 +239,7 @@ impl Bench {
     /// The cases that the engine was asked to open, and beside which model.
     pub fn opened(&self) -> Vec<(String, Option<ModelId>)> {
         let opened = self.sent_all().into_iter().filter_map(|command| match command {
-            Command::Open { case, beside } => Some((case.to_string(), beside)),
+            Command::Open { case, beside, .. } => Some((case.to_string(), beside)),
             _ => None,
         });
         opened.collect()
@@ -263,16 +275,38 @@ impl Bench {
         let buffer = self.terminal.backend().buffer();
         let is_large = buffer.area.width >= 60 && buffer.area.height >= 20;
         let screen = self.screen();
-        let obeyed = screen.chars().any(|c| c != '\n' && c.is_control());
-        let is_list = self.app.screen() == Screen::Queue && is_large;
-        let lacks = is_list
-            && screen.contains("unlabelled, ")
-            && !screen.contains("no case yet")
-            && !screen.contains("none of ")
-            && !buffer
-                .content
-                .iter()
-                .any(|cell| cell.modifier.contains(Modifier::REVERSED));
+        // A picture is a long sequence in one cell, and placeholders in the others.
+        let is_picture = |symbol: &str| symbol.len() > 100 || symbol.starts_with('\u{10eeee}');
+        let mut symbols = buffer.content.iter().map(ratatui::buffer::Cell::symbol);
+        let obeyed = symbols.any(|symbol| !is_picture(symbol) && symbol.chars().any(is_unsafe));
+        if !is_large {
+            return !obeyed;
+        }
+        // Below the tab, which is reversed as well, and above the lines of state and message.
+        let rows = 2..buffer.area.height.saturating_sub(3);
+        let ground = buffer.cell((0, buffer.area.height - 1)).expect("a cell").bg;
+        let is_selected = |row: u16| {
+            let cell = buffer.cell((0, row));
+            // By its ground where the looks have colours for it.
+            cell.is_some_and(|cell| cell.modifier.contains(Modifier::REVERSED) || cell.bg != ground)
+        };
+        let header = (0..4).map(|row| self.line(row)).collect::<String>();
+        let has_lines = match self.app.screen() {
+            Screen::Queue => {
+                header.contains("case") && !screen.contains("no case yet") && !header.contains(" 0 of ")
+            }
+            Screen::Rounds => header.contains("round state"),
+            Screen::Models => header.contains("made"),
+            Screen::Corrections => header.contains("ago") && !screen.contains("nothing has come back yet"),
+            Screen::Slices | Screen::Log | Screen::Help => false,
+        };
+        // What may follow a key lies over the list, and a question where it is narrow.
+        let is_covered = self.app.screen() != Screen::Rounds
+            && rows.clone().any(|row| {
+                let cell = buffer.cell((0, row));
+                cell.is_some_and(|cell| ["\u{2502}", "|"].contains(&cell.symbol()))
+            });
+        let lacks = has_lines && !is_covered && !rows.into_iter().any(is_selected);
         !obeyed && !lacks
     }
 

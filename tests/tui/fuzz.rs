@@ -1,17 +1,17 @@
 //! Random keys, sizes, events and answers: nothing panics, a list never loses its selection, and Esc leads home.
 
 use super::bench::Bench;
-use super::project::{case_id, project, view, view_of, with_correction, with_handout, with_held};
+use super::project::{at, case_id, project, view, view_of, with_correction, with_handout, with_held};
 use overtrace::imaging::Rng;
 use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
-use overtrace::records::{Case, DeviceUse, EpochReport, Pool, Row, What};
-use overtrace::tui::{Depth, Keymap, Screen};
+use overtrace::records::{Case, DeviceUse, Entry, EpochReport, Hash, ModelId, Pool, Row, What};
+use overtrace::tui::{Capabilities, Depth, Keymap, MouseAction, Msg, Screen};
 
 /// Keys that a person may press, more often those that do something.
 const KEYS: &str = "j k g G n N h w a r t x i R s / > < ! space * v u e E p b H L K J X z Z = ctrl-left ctrl-right ctrl-up \
     ctrl-down ] [ } { W C o c m d l y + - enter esc tab backtab 1 2 3 4 5 6 ? : q Q ctrl-c ctrl-z ctrl-l up down left right \
     home end pageup pagedown backspace delete f1 f5 alt-x é 中 0 7 9 S f \
-    ctrl-n ctrl-g ctrl-x ctrl-s alt-< k o";
+    ctrl-n ctrl-g ctrl-x ctrl-s alt-< alt-> k o ctrl-p ctrl-y ctrl-t f2 f3 f4 f6 f7";
 
 fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
     &from[rng.below(from.len())]
@@ -106,11 +106,58 @@ fn answer(bench: &mut Bench, rng: &mut Rng) {
             Ok(Answer::Case(Box::new(view)))
         }
         Command::Curve { .. } => Ok(Answer::Curve(Vec::new())),
-        Command::Journal { .. } => Ok(Answer::Journal(Vec::new())),
-        Command::Orders => Ok(Answer::Orders(Vec::new())),
+        Command::Journal { from } => Ok(Answer::Journal(
+            (from..from + rng.below(4) as u64)
+                .map(|seq| Entry {
+                    seq,
+                    at: at(seq as i64),
+                    who: "a \u{202e}who".into(),
+                    what: What::RoundStarted,
+                    why: Some("why\u{1b}[0m".into()),
+                    rows: Vec::new(),
+                    previous: Hash::ZERO,
+                })
+                .collect(),
+        )),
+        Command::Orders => {
+            let mut order = project().order;
+            let orders = [1, 2].map(|model| {
+                order.rotate_left(rng.below(3));
+                order.truncate(1 + rng.below(3));
+                (ModelId(model), order.clone())
+            });
+            Ok(Answer::Orders(orders.into()))
+        }
         _ => Ok(Answer::Done("done".into())),
     };
     bench.answer_if_open(result);
+}
+
+/// What comes from the terminal and the system besides keys.
+fn other(bench: &mut Bench, rng: &mut Rng) {
+    let cell = [rng.below(220) as u16, rng.below(70) as u16];
+    let actions = [
+        MouseAction::Press(0),
+        MouseAction::Press(2),
+        MouseAction::Drag(0),
+        MouseAction::Drag(2),
+        MouseAction::Release,
+        MouseAction::WheelUp,
+        MouseAction::WheelDown,
+    ];
+    match rng.below(5) {
+        0 => bench.hear(Msg::Paste("a \u{1b}[31m\u{202e} paste\n".into())),
+        1 => bench.hear(Msg::Resumed(bench.size())),
+        2 => bench.hear(Msg::Terminal(Capabilities {
+            kitty: rng.below(3) == 0,
+            sixel: rng.below(3) == 0,
+            iterm2: rng.below(4) == 0,
+            cell: (rng.below(2) == 0).then_some([1 + rng.below(12) as u16, 1 + rng.below(24) as u16]),
+            is_light: *pick(rng, &[None, Some(true), Some(false)]),
+            ..Capabilities::default()
+        })),
+        _ => bench.mouse(*pick(rng, &actions), cell),
+    }
 }
 
 /// Esc, again and again, ends on the queue with nothing open.
@@ -139,6 +186,7 @@ fn run(seed: u64, steps: usize) {
         match rng.below(100) {
             0..2 => bench.resize(rng.below(220) as u16, rng.below(70) as u16),
             2..8 => event(&mut bench, &mut rng),
+            21..24 => other(&mut bench, &mut rng),
             8..20 => answer(&mut bench, &mut rng),
             20 => leads_home(&mut bench),
             _ => bench.press(keys[rng.below(keys.len())]),

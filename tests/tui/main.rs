@@ -4,6 +4,7 @@
 
 mod actions;
 mod bench;
+mod corrections;
 mod everywhere;
 mod fuzz;
 mod project;

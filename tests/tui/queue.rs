@@ -1,9 +1,9 @@
 //! The queue, and what keys do to a case.
 
 use super::bench::Bench;
-use super::project::{case_id, project, with_handout, with_held};
+use super::project::{at, case_id, project, with_handout, with_held};
 use super::scenes::shows;
-use overtrace::protocol::{Command, Event};
+use overtrace::protocol::{Answer, Command, Event};
 use overtrace::records::{Case, HeldId, ModelId, What};
 
 #[test]
@@ -197,4 +197,66 @@ fn a_held_file_is_accepted_or_refused_by_a_key() {
         "{}",
         bench.screen()
     );
+}
+
+#[test]
+fn what_came_of_several_is_counted_in_one_line_and_kept_in_the_log() {
+    let mut bench = Bench::on(project());
+    bench.keys("space space h enter");
+    assert!(
+        !bench.screen().contains("marked"),
+        "the marks were for this: {}",
+        bench.screen()
+    );
+    let cases = bench.sent();
+    assert_eq!(cases.len(), 2);
+    bench.answer_if_open(Err("no room on the disk".into()));
+    bench.answer_if_open(Ok(Answer::Done("it is out".into())));
+    let screen = bench.screen();
+    assert!(
+        screen.contains("1 of 2 done, 1 not: handing out middling: no room"),
+        "{screen}"
+    );
+    bench.keys("esc g l");
+    let screen = bench.screen();
+    assert!(
+        screen.contains("it is out") && screen.contains("no room on the disk"),
+        "{screen}"
+    );
+    // One mark is gone after it was acted on, too.
+    let mut bench = Bench::on(project());
+    bench.keys("space x y e s enter");
+    assert!(!bench.screen().contains("marked"), "{}", bench.screen());
+}
+
+#[test]
+fn the_youngest_comes_first_by_age_and_a_hidden_column_is_named() {
+    let mut snapshot = project();
+    for (name, seconds) in [("certain", 10), ("unsure", 20), ("middling", 30)] {
+        snapshot.cases.get_mut(&case_id(name)).unwrap().added_at = at(seconds);
+    }
+    let mut bench = Bench::on(snapshot);
+    bench.keys("<");
+    let rows = ["middling", "unsure", "certain"].map(|case| bench.row_of(case));
+    assert!(rows.is_sorted(), "{}", bench.screen());
+    // The model of the volumes has no room at 80 columns.
+    bench.resize(80, 24);
+    bench.keys("< < < < <");
+    let screen = bench.screen();
+    assert!(screen.contains("sorted by model of the volumes"), "{screen}");
+}
+
+#[test]
+fn a_held_out_case_is_not_handed_out() {
+    let mut bench = Bench::on(project());
+    bench.run("last_case 4");
+    bench.keys("h");
+    assert!(
+        bench
+            .screen()
+            .contains("held_out_1 is held out: it only measures"),
+        "{}",
+        bench.screen()
+    );
+    assert!(bench.sent().is_empty());
 }

@@ -195,7 +195,7 @@ fn the_curve_of_the_selected_rounds_model_is_fetched_once() {
     let mut bench = Bench::on(project());
     bench.keys("f4");
     assert!(
-        bench.screen().contains("no learning curve yet"),
+        bench.screen().contains("no training to show yet"),
         "r2 has no model: {}",
         bench.screen()
     );
@@ -225,11 +225,59 @@ fn a_running_training_draws_its_curve_live() {
     bench.say(Event::Activity(training(2)));
     let screen = bench.screen();
     assert!(screen.contains("training epoch 3/10 40/80"), "{screen}");
-    assert!(screen.contains("loss of live: 1.5000 in epoch 2"), "{screen}");
+    assert!(screen.contains("loss of this training: 1.5000"), "{screen}");
     assert!(screen.contains("at most 16 s"), "eight epochs of 2 s: {screen}");
-    assert!(screen.contains("50%"), "the gauge: {screen}");
+    assert!(screen.contains("50% of the epoch"), "the gauge: {screen}");
     bench.say(Event::Activity(training(3)));
-    assert!(bench.screen().contains("loss of live: 1.0000 in epoch 3"));
+    assert!(bench.screen().contains("loss of this training: 1.0000"));
+    // While it trains there is nothing to be trained by a key.
+    assert!(!bench.screen().contains("trains now"), "{}", bench.screen());
+}
+
+#[test]
+fn what_was_learnt_from_labels_is_a_chart_over_the_rounds_beside_the_control() {
+    let mut snapshot = project();
+    let mut bench = Bench::on(snapshot.clone());
+    bench.resize(140, 40);
+    bench.keys("f4");
+    shows(&bench, "held-out Dice");
+    let marks = |bench: &Bench| -> usize {
+        let is_mark = |c: &char| ('\u{2801}'..='\u{28ff}').contains(c) || "\u{2022}\u{2588}".contains(*c);
+        bench.screen().chars().filter(is_mark).count()
+    };
+    let one = marks(&bench);
+    // Two more rounds, each with more labels, and a control.
+    let first = snapshot.rounds[&RoundId(1)].clone();
+    for (id, labelled, dice) in [(3, 5, 0.85), (4, 9, 0.9)] {
+        let mut round = first.clone();
+        (round.id, round.labelled) = (RoundId(id), labelled);
+        round.held_out_dice = vec![Some(dice); 3];
+        snapshot.control.push(round.clone());
+        snapshot.put(Row::Round(round));
+    }
+    let mut bench = Bench::on(snapshot);
+    bench.resize(140, 40);
+    bench.keys("f4");
+    for name in [
+        "\u{2812} held-out Dice",
+        "\u{2022} saved",
+        "\u{2588} random",
+        "cases 9",
+    ] {
+        shows(&bench, name);
+    }
+    assert!(marks(&bench) > one + 5, "a line: {}", bench.screen());
+}
+
+#[test]
+fn a_round_is_not_begun_after_the_loop_was_ended() {
+    let mut snapshot = project();
+    snapshot.project.satisfied = Some("good".into());
+    snapshot.rounds.retain(|id, _| *id == RoundId(1));
+    let mut bench = Bench::on(snapshot);
+    bench.keys("f4 s");
+    shows(&bench, "the loop has ended (good); reopen it first");
+    assert!(bench.sent().is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::bench::Bench;
 use super::project::{project, view_of, with_correction, with_held};
-use overtrace::protocol::{Command, Snapshot};
+use overtrace::protocol::{Command, Event, Snapshot};
 use overtrace::records::{ModelId, RankingId, RoundState, Row};
 use overtrace::tui::{Action, Screen};
 
@@ -91,7 +91,17 @@ pub fn sends(action: Action, mut bench: Bench, answer: &str, command: Command) {
 }
 
 /// Two models, a held file and a correction.
-pub fn with_lines() -> Snapshot {
+/// A screen of lines with more of them than it has rows.
+pub fn lines_on(screen: Screen) -> Bench {
+    let mut bench = scene(with_lines(), screen);
+    if screen == Screen::Log {
+        (0..40).for_each(|n| bench.say(Event::Notice(format!("notice {n:02}"))));
+        bench.keys("esc");
+    }
+    bench
+}
+
+fn with_lines() -> Snapshot {
     let mut snapshot = with_held(with_correction(project(), "middling"), "unsure");
     for (id, model) in with_two_models().models {
         snapshot.models.insert(id, model);

@@ -2,6 +2,7 @@
 
 use super::bench::Bench;
 use super::project::{colour, project, view, view_of, with_correction};
+use super::scenes::shows;
 use overtrace::records::{Row, What};
 use overtrace::tui::Depth;
 use ratatui::style::Color;
@@ -273,4 +274,79 @@ fn without_colour_letters_carry_the_classes() {
         "{:?}",
         bench.colours()
     );
+}
+
+#[test]
+fn counts_are_times_and_a_class_that_is_not_there_is_said() {
+    let mut bench = Bench::at(project(), view("unsure"));
+    bench.keys("9 y");
+    shows(&bench, "there are the classes 1 to 3, and no class 9");
+    bench.run("toggle_class 0");
+    shows(&bench, "no class 0");
+    bench.keys("2 y");
+    shows(&bench, "GM (hidden)");
+    bench.keys("2 y 3 -");
+    shows(&bench, "GM 70 %");
+    // Three times is once, three times.
+    bench.keys("3 ]");
+    let three = bench.screen();
+    bench.run("next_window");
+    let mut other = Bench::at(project(), view("unsure"));
+    other.keys("2 y 2 y 3 - ] ] ]");
+    let title = |screen: &str| {
+        screen
+            .lines()
+            .find(|line| line.contains("window"))
+            .map(str::to_string)
+    };
+    assert_eq!(title(&three), title(&other.screen()));
+    assert!(title(&three).is_some(), "{three}");
+}
+
+#[test]
+fn the_margin_map_is_not_left_on_where_there_is_none() {
+    let mut without = view("unsure");
+    (without.margins, without.scores) = (None, Vec::new());
+    let mut bench = Bench::at(project(), without);
+    bench.keys("m");
+    shows(&bench, "margin map: off");
+    // Before the slices have been looked at nothing is said of them.
+    bench.keys("u");
+    shows(&bench, "no model has drawn this case");
+}
+
+/// The keys of panning, three eighths of what is shown at a time: each shows what lay there and was out of sight.
+#[test]
+fn panning_goes_where_it_says_and_no_further_than_the_edge() {
+    // Brighter to the left of the picture, and further down.
+    let mut case = view("unsure");
+    let shape = case.grid.shape;
+    case.image.values = (0..case.grid.len())
+        .map(|at| (100 + at % shape[0] + 10 * (shape[2] - 1 - at / (shape[0] * shape[1]))) as u16)
+        .collect();
+    (case.predicted, case.margins) = (None, None);
+    let mean = |bench: &Bench| -> f64 {
+        let greys: Vec<f64> = bench
+            .picture()
+            .into_iter()
+            .filter_map(|(colour, _)| match colour {
+                Color::Rgb(r, g, b) if r == g && g == b && r > 0 => Some(f64::from(r)),
+                _ => None,
+            })
+            .collect();
+        greys.iter().sum::<f64>() / greys.len() as f64
+    };
+    let seen = |keys: &str| {
+        let mut bench = Bench::at(project(), case.clone());
+        bench.keys("z z z");
+        bench.keys(keys);
+        mean(&bench)
+    };
+    let middle = seen("");
+    assert!(seen("3 ctrl-down") > middle && seen("3 ctrl-up") < middle);
+    let (left, right) = (seen("3 ctrl-left"), seen("3 ctrl-right"));
+    assert!((left > middle) != (right > middle), "{left} {middle} {right}");
+    // At the edge the first step back is seen.
+    assert_ne!(seen("9 9 ctrl-down"), seen("9 9 ctrl-down ctrl-up"));
+    assert_eq!(seen("9 9 ctrl-down"), seen("9 9 ctrl-down ctrl-down"));
 }

@@ -1,6 +1,6 @@
 //! What keys do.
 
-use super::{App, Effect, Tone};
+use super::{App, Batch, Effect, Tone};
 use crate::protocol::{Command, Stage};
 use crate::records::CaseId;
 use crate::tui::keys::{Action, Key, Meaning, Screen, chord_text};
@@ -8,6 +8,7 @@ use crate::tui::layout;
 use crate::tui::line::{Edited, Line, Purpose};
 use crate::tui::prompt::{Answered, Pressed, Prompt, Then};
 use crate::tui::screens::cases::{self, Step};
+use crate::tui::screens::corrections::{self, Item};
 use crate::tui::screens::{models, rounds};
 use crate::tui::wish::wish;
 
@@ -129,9 +130,11 @@ impl App {
     }
 
     pub(super) fn wish_all(&mut self, commands: Vec<Command>) -> Vec<Effect> {
-        if commands.len() > 1 {
+        if self.screen == Screen::Queue {
+            // The marks were for this.
             self.queue.unmark();
         }
+        self.batch = Batch::of(commands.len());
         commands.into_iter().map(wish).collect()
     }
 
@@ -154,6 +157,8 @@ impl App {
                     Tone::Plain,
                     format!("pictures: {} ({kind})", self.setup.picture.word()),
                 );
+                // Those of the other kind are not sent again on the way.
+                self.forget_pictures();
                 return vec![Effect::Redraw];
             }
             Action::NextTheme => {
@@ -225,6 +230,14 @@ impl App {
             return Vec::new();
         };
         let step = match action {
+            Action::AcceptHeld | Action::RefuseHeld | Action::NoteMinutes
+                if self.screen == Screen::Corrections =>
+            {
+                match self.corrections.selected(snapshot) {
+                    Some(item) => corrections::act(action, snapshot, item, &self.setup.who),
+                    None => Err("nothing is selected".into()),
+                }
+            }
             Action::HandOut
             | Action::Withdraw
             | Action::AcceptHeld
@@ -249,11 +262,16 @@ impl App {
                 return Vec::new();
             }
             Action::OpenCorrection => {
-                if let Some(case) = self.corrections.case(snapshot) {
-                    self.slices.open(&case);
-                    self.slices.look.difference = true;
-                    self.enter(Screen::Slices);
+                match self.corrections.selected(snapshot) {
+                    Some(Item::Done(correction)) => self.slices.open_correction(correction),
+                    Some(Item::Held(file)) => self.slices.open(&file.case),
+                    None => return Vec::new(),
                 }
+                // The next case is the one after it.
+                if let Some(case) = self.slices.case() {
+                    self.queue.select(case);
+                }
+                self.enter(Screen::Slices);
                 return Vec::new();
             }
             Action::NextCase | Action::PreviousCase if self.screen == Screen::Slices => {

@@ -81,15 +81,55 @@ impl App {
                 let why = result.err().unwrap_or_else(other);
                 self.models.answered(Err(clean(&why)));
             }
-            (Purpose::Wish(words), Err(why)) => {
-                self.log.notice(self.now, clean(&format!("{words}: {why}")));
-                self.say(Tone::Error, format!("{words}: {why}"));
-            }
-            (Purpose::Wish(words), Ok(answer)) => {
-                let (tone, text) = answer_words(&words, answer);
-                self.say(tone, text);
+            (Purpose::Wish(words), result) => {
+                let (tone, text) = match result {
+                    Ok(answer) => answer_words(&words, answer),
+                    Err(why) => (Tone::Error, format!("{words}: {why}")),
+                };
+                // One line cannot say what came of several: it counts, and the log has each.
+                let together = self.batch.add(tone == Tone::Error, &text);
+                if tone == Tone::Error || together.is_some() {
+                    self.log.notice(self.now, clean(&text));
+                }
+                self.say(tone, together.unwrap_or(text));
             }
         }
+    }
+}
+
+/// Wishes that were sent together, and what came of them so far.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    of: usize,
+    answered: usize,
+    refused: usize,
+    /// Why the last one was.
+    why: String,
+}
+
+impl Batch {
+    pub fn of(wishes: usize) -> Batch {
+        Batch {
+            of: wishes,
+            ..Batch::default()
+        }
+    }
+
+    /// Counts an answer; what came of all, where there are several.
+    fn add(&mut self, is_refused: bool, text: &str) -> Option<String> {
+        if self.of < 2 || self.answered == self.of {
+            return None;
+        }
+        self.answered += 1;
+        if is_refused {
+            self.refused += 1;
+            self.why = text.to_string();
+        }
+        let done = self.answered - self.refused;
+        Some(match self.refused {
+            0 => format!("{done} of {} done; last: {text}", self.of),
+            refused => format!("{done} of {} done, {refused} not: {}", self.of, self.why),
+        })
     }
 }
 

@@ -10,6 +10,8 @@ mod frame;
 mod hear;
 mod point;
 
+use hear::Batch;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -193,6 +195,8 @@ pub struct App {
     /// Whether the snapshot is followed without a gap.
     attached: bool,
     attaching: bool,
+    /// The wishes that were sent last.
+    batch: Batch,
     changed: Changed,
 }
 
@@ -228,6 +232,7 @@ impl App {
             purposes: HashMap::new(),
             attached: false,
             attaching: false,
+            batch: Batch::default(),
             changed: Changed::Nothing,
         }
     }

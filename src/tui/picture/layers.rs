@@ -90,6 +90,8 @@ impl Layers {
         let cut = |voxels: &[u8]| Slice::cut(voxels, &view.grid, job.plane, job.index);
         let image = Slice::cut(&view.image.values, &view.grid, job.plane, job.index);
         let [black, white] = look.window.unwrap_or(view.image.window);
+        // In CT 0 is water.
+        let has_floor = view.image.low >= 0.0;
         let mut base: Vec<[u8; 3]> = image
             .pixels
             .iter()
@@ -97,11 +99,12 @@ impl Layers {
                 let v = view.image.low + view.image.step * f64::from(value);
                 let bright = ((v - black) / (white - black) * 255.0).round().clamp(0.0, 255.0) as u8;
                 // Where there is no signal it is dark, wherever the window lies.
-                look.colours.rgb(if v == 0.0 && look.window.is_none() {
-                    0
-                } else {
-                    bright
-                })
+                look.colours
+                    .rgb(if v == 0.0 && look.window.is_none() && has_floor {
+                        0
+                    } else {
+                        bright
+                    })
             })
             .collect();
         let margins = view.margins.as_ref().filter(|_| look.margin);
@@ -112,14 +115,12 @@ impl Layers {
             }
         }
         let predicted = view.predicted.as_ref().map(|drawing| &drawing.voxels);
-        let other = view
-            .corrected
-            .as_ref()
-            .or(view.beside.as_ref().map(|drawing| &drawing.voxels));
+        let other = view.other();
+        let is_difference = look.difference && view.has_two();
         let mut marks = vec![0; image.pixels.len()];
         let shown = |k: u8| k > 0 && look.class(k).is_on;
         let mut inks = match (predicted, other) {
-            (Some(predicted), Some(other)) if look.difference => {
+            (Some(predicted), Some(other)) if is_difference => {
                 let [predicted, other] = [predicted, other].map(|map| contour(&cut(map)).pixels);
                 for (mark, (p, c)) in marks.iter_mut().zip(predicted.into_iter().zip(other)) {
                     let [p, c] = [p, c].map(|k| if shown(k) { k } else { 0 });
@@ -166,7 +167,7 @@ impl Layers {
                     })
                     .collect();
                 let ink_of = |k: u8| inks.get(usize::from(k).wrapping_sub(1)).filter(|_| shown(k));
-                if let Some(map) = map.filter(|_| look.overlay && !look.difference) {
+                if let Some(map) = map.filter(|_| look.overlay) {
                     let map = cut(map);
                     if contours || job.palette.hatching {
                         marks = if contours {

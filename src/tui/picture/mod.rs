@@ -25,6 +25,7 @@ use image::DynamicImage;
 use ratatui::layout::Size;
 use ratatui_image::picker::{Picker, ProtocolType};
 use ratatui_image::protocol::Protocol;
+use ratatui_image::protocol::kitty::Kitty;
 use ratatui_image::{FontSize, Resize};
 
 use super::theme::Palette;
@@ -165,6 +166,8 @@ impl fmt::Debug for Picture {
 #[derive(Debug, Default)]
 pub struct Painter {
     before: Vec<Option<Cells>>,
+    /// kitty's pictures sent so far.
+    sent: u32,
 }
 
 impl Painter {
@@ -174,6 +177,8 @@ impl Painter {
         if job.turned().contains(&0) {
             return Picture::Failed("this slice has no pixels".into());
         }
+        let [width, height] = job.cell_px;
+        let room = [columns * f64::from(width), rows * f64::from(height)];
         let protocol = match job.kind {
             Kind::Off => return Picture::Failed("pictures are off".into()),
             Kind::Ascii => return Picture::Spelled(layers::spell(job, &job.window([columns, rows], 2.0))),
@@ -187,17 +192,29 @@ impl Painter {
                 return Picture::Cells(cells);
             }
             Kind::Sixel => ProtocolType::Sixel,
-            Kind::Kitty => ProtocolType::Kitty,
+            Kind::Kitty => {
+                let picture = compose(job, &job.window(room, 1.0));
+                let cells = Size::new(
+                    picture.width().div_ceil(width.into()) as u16,
+                    picture.height().div_ceil(height.into()) as u16,
+                );
+                // Compressed: as it is a picture takes megabytes. Another program's numbers are another process's.
+                self.sent = self.sent.wrapping_add(1) % (1 << 10);
+                let number = std::process::id() << 10 | self.sent;
+                let picture = DynamicImage::ImageRgb8(picture);
+                return Kitty::new(picture, cells, number.max(1), false, true).map_or_else(
+                    |error| Picture::Failed(error.to_string()),
+                    |picture| Picture::Encoded(Protocol::Kitty(picture)),
+                );
+            }
             Kind::Iterm2 => ProtocolType::Iterm2,
         };
-        let [width, height] = job.cell_px;
         #[expect(
             deprecated,
             reason = "the terminal was asked by us; asking again would swallow keys"
         )]
         let mut picker = Picker::from_fontsize(FontSize::new(width, height));
         picker.set_protocol_type(protocol);
-        let room = [columns * f64::from(width), rows * f64::from(height)];
         let picture = compose(job, &job.window(room, 1.0));
         picker
             .new_protocol(DynamicImage::ImageRgb8(picture), job.cells, Resize::Fit(None))

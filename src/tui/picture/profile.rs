@@ -48,17 +48,16 @@ impl ProfileJob {
             None => Vec::new(),
         };
         let predicted = view.predicted.as_ref().map(|drawing| &drawing.voxels);
-        let other = view
-            .corrected
-            .as_ref()
-            .or(view.beside.as_ref().map(|drawing| &drawing.voxels));
+        let other = view.other();
+        // Effort is only what the mask saved.
+        let is_measured = view.is_measured && view.beside.is_none();
         let (mut efforts, mut differing) = (Vec::new(), Vec::new());
         if let (Some(predicted), Some(other)) = (predicted, other) {
             let pixel_mm = self.plane.pixel_mm(&view.grid);
             for index in 0..slices {
                 let [p, o] = [predicted, other].map(|map| cut(map, index));
                 differing.push(p.pixels.iter().zip(&o.pixels).filter(|(p, o)| p != o).count() as u64);
-                if view.is_measured {
+                if is_measured {
                     efforts.push(slice_effort(&p, &o, pixel_mm, self.classes, self.tolerance_mm));
                 }
             }

@@ -139,7 +139,7 @@ fn fills_and_contours_are_as_dense_as_they_are_set() {
 }
 
 #[test]
-fn the_other_map_is_the_mask_or_another_model_s() {
+fn the_other_map_is_another_model_s_where_one_is_asked_for_and_otherwise_the_mask() {
     let mut view = flat(1, &[0]);
     view.predicted = drawn(&[1]);
     view.beside = drawn(&[2]);
@@ -147,8 +147,30 @@ fn the_other_map_is_the_mask_or_another_model_s() {
     both.source = Source::Other;
     assert_eq!(colours(&both, [1, 1]), [both.palette.classes[1]]);
     view.corrected = Some(vec![3]);
+    both.view = Seen(view.clone().into());
+    assert_eq!(colours(&both, [1, 1]), [both.palette.classes[1]]);
+    view.beside = None;
     both.view = Seen(view.into());
     assert_eq!(colours(&both, [1, 1]), [both.palette.classes[2]]);
+}
+
+#[test]
+fn a_difference_left_on_hides_nothing_where_there_is_nothing_to_compare() {
+    let mut view = flat(1, &[0]);
+    view.predicted = drawn(&[1]);
+    let mut job = job(view, [1, 1]);
+    job.look.difference = true;
+    assert_eq!(colours(&job, [1, 1]), [job.palette.classes[0]]);
+}
+
+#[test]
+fn no_signal_is_black_in_mr_and_water_is_not_in_ct() {
+    let mut view = flat(3, &[0, 10, 20]);
+    view.image.window = [-10.0, 20.0];
+    assert_eq!(colours(&job(view.clone(), [3, 1]), [3, 1])[0], [0; 3]);
+    view.image.low = -10.0;
+    let water = colours(&job(view, [3, 1]), [3, 1])[1];
+    assert_eq!(water, [85; 3], "0 HU, a third of the way up");
 }
 
 #[test]

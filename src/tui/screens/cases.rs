@@ -32,6 +32,27 @@ pub fn act(action: Action, snapshot: &Snapshot, cases: &[CaseId], who: &str) -> 
     act_on_one(action, snapshot, case, who)
 }
 
+/// The question before a held file is accepted or refused.
+pub fn decide(action: Action, file: &HeldFile) -> Step {
+    let (name, lines) = (
+        format!("{} {}", file.id, clean(&file.name)),
+        vec![format!("{}: {}", clean(&file.code), clean(&file.words))],
+    );
+    Step::Ask(match action {
+        Action::AcceptHeld => Prompt::confirm(
+            format!("accept {name} for {}?", file.case),
+            lines,
+            Then::Send(Command::AcceptHeld { held: file.id }),
+        ),
+        _ => Prompt::line(
+            format!("refuse {name}, because"),
+            lines,
+            "",
+            Then::Refuse(file.id),
+        ),
+    })
+}
+
 fn act_on_all(action: Action, snapshot: &Snapshot, cases: &[CaseId], who: &str) -> Result<Step, String> {
     let (mut prompts, mut commands, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for case in cases {
@@ -91,13 +112,14 @@ fn act_on_one(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> 
                 "no model has drawn it: the mask will be empty".into(),
                 |prediction| format!("{} has drawn it", prediction.model),
             );
-            let mut lines = vec![drawn];
             if row.pool == Pool::HeldOut {
-                lines.push("it is held out: it only measures".into());
+                return Err(format!(
+                    "{case} is held out: it only measures, and is not handed out"
+                ));
             }
             ask(
                 format!("hand {case} out to"),
-                lines,
+                vec![drawn],
                 who,
                 Then::HandOut(case.clone()),
             )
@@ -112,21 +134,10 @@ fn act_on_one(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> 
                 Then::Withdraw(case.clone()),
             )
         }
-        Action::AcceptHeld => {
+        Action::AcceptHeld | Action::RefuseHeld => {
             let file =
                 held(snapshot, case).ok_or_else(|| format!("no file of {case} waits for a decision"))?;
-            Ok(Step::Ask(Prompt::confirm(
-                format!("accept {} for {case}?", clean(&file.name)),
-                vec![format!("{}: {}", clean(&file.code), clean(&file.words))],
-                Then::Send(Command::AcceptHeld { held: file.id }),
-            )))
-        }
-        Action::RefuseHeld => {
-            let file =
-                held(snapshot, case).ok_or_else(|| format!("no file of {case} waits for a decision"))?;
-            let lines = vec![format!("{}: {}", clean(&file.code), clean(&file.words))];
-            let title = format!("refuse {}, because", clean(&file.name));
-            ask(title, lines, "", Then::Refuse(file.id))
+            Ok(decide(action, file))
         }
         Action::NoteMinutes => {
             let last = snapshot

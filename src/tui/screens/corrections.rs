@@ -1,5 +1,6 @@
 //! The corrections' state: what waits for a decision, then what came back, newest first.
 
+use super::cases::{self, Step};
 use crate::protocol::Snapshot;
 use crate::records::{CaseId, Correction, HeldFile};
 use crate::tui::keys::Action;
@@ -56,5 +57,30 @@ impl Corrections {
     /// Moves the selection; `page` is the height of the list.
     pub fn act(&mut self, action: Action, count: Option<usize>, page: usize, snapshot: &Snapshot) {
         self.cursor.act(action, count, page, len(snapshot));
+    }
+}
+
+/// What `action` leads to for the selected line; `who` is the account of the person at the keys.
+///
+/// # Errors
+/// Why it cannot be done, in words.
+pub fn act(action: Action, snapshot: &Snapshot, item: Item<'_>, who: &str) -> Result<Step, String> {
+    match (action, item) {
+        (Action::AcceptHeld | Action::RefuseHeld, Item::Held(file)) => Ok(cases::decide(action, file)),
+        (Action::AcceptHeld | Action::RefuseHeld, Item::Done(correction)) => {
+            Err(format!("{} was taken in already", correction.id))
+        }
+        (_, item) => {
+            let last = snapshot.correction_of(item.case());
+            if let (Item::Done(correction), Some(last)) = (item, last)
+                && correction.id != last.id
+            {
+                return Err(format!(
+                    "{} came after it: minutes are noted for the last correction of a case",
+                    last.id
+                ));
+            }
+            cases::act(action, snapshot, std::slice::from_ref(item.case()), who)
+        }
     }
 }

@@ -18,9 +18,11 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.theme;
     let areas = layout::list(body);
     let held = snapshot.waiting().count();
+    let number = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
     let title = format!(
-        " {} corrections, {held} held files wait for a decision",
-        snapshot.corrections.len()
+        " {}, {} waiting for a decision",
+        number(snapshot.corrections.len(), "correction"),
+        number(held, "held file")
     );
     frame.render_widget(Line::raw(title), areas.title);
     let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
@@ -31,12 +33,15 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
         .max()
         .unwrap_or(0)
         .clamp(6, 24);
-    let room = usize::from(body.width).saturating_sub(9 + name_width + 13 + 8 + 8 + 6 + 6);
+    // Names of people get what classes leave.
+    let taken = 2 + 9 + name_width + 1 + 8 + 8 + 6 + 6;
+    let room = usize::from(body.width).saturating_sub(taken + 13);
     let classes = names.len().min(room / 9);
-    let mut widths = vec![8, name_width as u16, 12, 7, 7, 5];
+    let who = (12 + room.saturating_sub(9 * classes)).min(24);
+    let mut widths = vec![1, 8, name_width as u16, who as u16, 7, 7, 5];
     widths.extend(vec![8; classes]);
     let widths = || widths.iter().map(|width| Constraint::Length(*width));
-    let mut heads: Vec<String> = ["ago", "case", "who", "minutes", "saved", "by"]
+    let mut heads: Vec<String> = ["", "ago", "case", "who", "minutes", "saved", "by"]
         .map(String::from)
         .into();
     heads.extend(names.iter().take(classes).map(|name| cut(name, 8)));
@@ -55,7 +60,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
             Item::Done(correction) if !correction.notes.is_empty() => theme.warn(),
             Item::Done(_) => Style::new(),
         };
-        Row::new(cells(app, snapshot, item, classes)).style(style)
+        Row::new(cells(app, snapshot, item, classes, who)).style(style)
     });
     frame.render_widget(Table::new(rows, widths()), areas.list);
     match app.corrections.selected(snapshot) {
@@ -67,21 +72,25 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     }
 }
 
-fn cells(app: &App, snapshot: &Snapshot, item: Item<'_>, classes: usize) -> Vec<String> {
+/// A line's columns; the first is `!` where there is something to read about it.
+fn cells(app: &App, snapshot: &Snapshot, item: Item<'_>, classes: usize, who: usize) -> Vec<String> {
     match item {
         Item::Held(file) => vec![
+            "!".into(),
             age(file.at, app.now),
             file.case.to_string(),
-            owner(snapshot, file.case.as_str()),
-            String::new(),
+            owner(snapshot, file.case.as_str(), who),
+            file.id.to_string(),
             format!("held {}", clean(&file.code)),
         ],
         Item::Done(correction) => {
             let saved: Vec<Option<f64>> = correction.effort.iter().map(ClassEffort::saved).collect();
+            let sign = if correction.notes.is_empty() { "" } else { "!" };
             let mut cells = vec![
+                sign.into(),
                 age(correction.at, app.now),
                 correction.case.to_string(),
-                cut(&clean(&correction.who), 12),
+                cut(&clean(&correction.who), who),
                 correction
                     .minutes
                     .map_or_else(String::new, |minutes| format!("{minutes:.0}")),
@@ -96,13 +105,13 @@ fn cells(app: &App, snapshot: &Snapshot, item: Item<'_>, classes: usize) -> Vec<
     }
 }
 
-fn owner(snapshot: &Snapshot, case: &str) -> String {
+fn owner(snapshot: &Snapshot, case: &str, room: usize) -> String {
     let handout = snapshot
         .handouts
         .values()
         .rev()
         .find(|handout| handout.case.as_str() == case);
-    handout.map_or_else(String::new, |handout| cut(&clean(&handout.owner), 12))
+    handout.map_or_else(String::new, |handout| cut(&clean(&handout.owner), room))
 }
 
 fn draw_details(
@@ -120,7 +129,8 @@ fn draw_details(
             let [accept, refuse] = [Action::AcceptHeld, Action::RefuseHeld].map(|action| app.key_of(action));
             lines.push(Line::styled(
                 format!(
-                    "{} waits ({accept} accepts, {refuse} refuses), {}: {}",
+                    "{} {} waits ({accept} accepts, {refuse} refuses), {}: {}",
+                    file.id,
                     clean(&file.name),
                     clean(&file.code),
                     clean(&file.words)

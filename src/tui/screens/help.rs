@@ -77,6 +77,7 @@ impl Help {
     pub fn lines(&self, keymap: &Keymap) -> Vec<HelpLine> {
         let mut lines = Vec::new();
         let mut section = |head, screen: Screen, all: bool| {
+            let before = lines.len();
             lines.push(HelpLine::Head(head));
             for entry in ACTIONS {
                 let here = if all {
@@ -98,7 +99,11 @@ impl Help {
                     }
                 }
             }
-            lines.push(HelpLine::Gap);
+            // A screen without any of what is looked for has no heading either.
+            match lines.len() == before + 1 {
+                true => lines.truncate(before),
+                false => lines.push(HelpLine::Gap),
+            }
         };
         section(self.from.word(), self.from, false);
         section("on every screen", self.from, true);

@@ -7,6 +7,7 @@ use ratatui::widgets::Paragraph;
 
 use super::help::HelpLine;
 use crate::tui::app::App;
+use crate::tui::text::{clean, cut};
 
 pub fn draw(app: &App, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.theme;
@@ -16,6 +17,11 @@ pub fn draw(app: &App, frame: &mut Frame<'_>, body: Rect) {
         _ => 0,
     });
     let keys_width = widest.max().unwrap_or(0).min(20);
+    if lines.is_empty() {
+        let words = format!(" no key, action or word is like {:?}", clean(&app.help.search));
+        return frame.render_widget(Line::styled(words, theme.dim()), body);
+    }
+    let room = usize::from(body.width).saturating_sub(keys_width + 3);
     let first = app.help.cursor.offset.min(lines.len());
     let shown = lines[first..]
         .iter()
@@ -25,7 +31,7 @@ pub fn draw(app: &App, frame: &mut Frame<'_>, body: Rect) {
             HelpLine::Key(keys, name, words) => {
                 let mut spans = vec![
                     Span::styled(format!(" {keys:<keys_width$}  "), theme.warn()),
-                    Span::raw(*words),
+                    Span::raw(cut(words, room)),
                 ];
                 if body.width >= 100 {
                     spans.push(Span::styled(format!("  ({name})"), theme.dim()));

@@ -19,6 +19,8 @@ pub struct Log {
     notices: Vec<(Timestamp, String)>,
     entries: Vec<Entry>,
     is_asked: bool,
+    /// The last entry there was when the journal could not be had: it is asked for again when there is another.
+    told: Option<u64>,
     /// Why the journal is not here.
     pub problem: Option<String>,
 }
@@ -46,10 +48,11 @@ impl Log {
     /// The first entry to ask for, if some are missing; `seq` is the last there is.
     pub fn request(&mut self, seq: u64) -> Option<u64> {
         let known = self.entries.last().map_or(0, |entry| entry.seq);
-        if self.is_asked || known >= seq || self.problem.is_some() {
+        let is_told = self.told == Some(seq);
+        if self.is_asked || known >= seq || is_told {
             return None;
         }
-        self.is_asked = true;
+        (self.is_asked, self.told) = (true, Some(seq));
         Some((known + 1).max(seq.saturating_sub(KEPT as u64 - 1)))
     }
 
@@ -58,6 +61,7 @@ impl Log {
         self.is_asked = false;
         match result {
             Ok(entries) => {
+                (self.problem, self.told) = (None, None);
                 self.entries.extend(entries);
                 let old = self.entries.len().saturating_sub(KEPT);
                 self.entries.drain(..old);
@@ -100,6 +104,8 @@ impl Log {
             .chain(entries)
             .filter(|line| line.words.to_lowercase().contains(&search))
             .collect();
+        // Of those at the same time, too, the last comes first.
+        lines.reverse();
         lines.sort_by_key(|line| std::cmp::Reverse(line.at));
         lines
     }

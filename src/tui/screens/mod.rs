@@ -12,6 +12,7 @@ pub mod models_view;
 pub mod queue;
 pub mod queue_view;
 pub mod rounds;
+pub mod rounds_charts;
 pub mod rounds_view;
 pub mod slices;
 pub mod slices_view;

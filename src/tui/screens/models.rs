@@ -1,6 +1,6 @@
 //! The models' state: which one is selected, and how its ranking is held against the current model's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::cases::Step;
 use crate::metrics::rank_correlation;
@@ -30,7 +30,7 @@ pub struct Comparison {
     pub cases: usize,
     /// Spearman's.
     pub correlation: Option<f64>,
-    /// Cases and their places with either, from 1; those that they disagree on most first.
+    /// Cases and their places with either among the cases in both, from 1; those that they disagree on most first.
     pub places: Vec<(CaseId, [usize; 2])>,
 }
 
@@ -76,7 +76,8 @@ impl Models {
         if snapshot.project.model == Some(model) {
             return Err(format!("{model} is the current model: select another one"));
         }
-        self.compared = Some(model);
+        // What went wrong last time may have been put right.
+        (self.compared, self.asked_at, self.problem) = (Some(model), None, None);
         Ok(())
     }
 
@@ -100,7 +101,10 @@ impl Models {
 
     /// The chosen model's ranking against the current model's; or why there is none.
     pub fn comparison(&self, snapshot: &Snapshot) -> Option<Result<Comparison, String>> {
-        let compared = self.compared?;
+        // The model that was compared may have been made the current one.
+        let compared = self
+            .compared
+            .filter(|model| snapshot.project.model != Some(*model))?;
         if let Some(why) = &self.problem {
             return Some(Err(why.clone()));
         }
@@ -116,11 +120,20 @@ impl Models {
 
 /// Two orders, case by case.
 fn compare(first: &[Scored], second: &[Scored]) -> Comparison {
-    let places: HashMap<&CaseId, usize> = second.iter().map(|scored| &scored.case).zip(1..).collect();
-    let mut both: Vec<(CaseId, [usize; 2])> = first
-        .iter()
+    // Places are counted among the cases in both: the pool has changed from one ranking to the other.
+    let among = |order: &'_ [Scored], other: &'_ [Scored]| -> Vec<CaseId> {
+        let known: HashSet<&CaseId> = other.iter().map(|scored| &scored.case).collect();
+        let common = order.iter().filter(|scored| known.contains(&scored.case));
+        common.map(|scored| scored.case.clone()).collect()
+    };
+    let places: HashMap<CaseId, usize> = among(second, first).into_iter().zip(1..).collect();
+    let mut both: Vec<(CaseId, [usize; 2])> = among(first, second)
+        .into_iter()
         .zip(1..)
-        .filter_map(|(scored, at)| Some((scored.case.clone(), [at, *places.get(&scored.case)?])))
+        .map(|(case, at)| {
+            let there = places[&case];
+            (case, [at, there])
+        })
         .collect();
     let ranks: Vec<[f64; 2]> = both.iter().map(|(_, places)| places.map(|n| n as f64)).collect();
     both.sort_by_key(|(case, [a, b])| (std::cmp::Reverse(a.abs_diff(*b)), case.clone()));
@@ -180,6 +193,6 @@ mod tests {
             .iter()
             .map(|(case, places)| (case.as_str(), *places))
             .collect();
-        assert_eq!(names, [("a", [1, 4]), ("b", [2, 3]), ("c", [3, 2])]);
+        assert_eq!(names, [("a", [1, 3]), ("c", [3, 1]), ("b", [2, 2])]);
     }
 }

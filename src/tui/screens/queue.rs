@@ -61,8 +61,8 @@ pub struct Queue {
     pub has_preview: bool,
     /// Characters in the longest name, for the width of its column.
     pub longest_name: usize,
-    /// The largest score, for the length of the bars.
-    pub largest_score: f64,
+    /// The smallest and the largest score, for the length of the bars.
+    pub scores: [f64; 2],
     /// Number of classes, background left out.
     classes: usize,
     /// The selected case by name: the order may change under it.
@@ -83,7 +83,7 @@ impl Default for Queue {
             cursor: Cursor::default(),
             has_preview: true,
             longest_name: 0,
-            largest_score: 0.0,
+            scores: [0.0; 2],
             classes: 0,
             case: None,
         }
@@ -138,7 +138,11 @@ impl Queue {
         snapshot.rank(&mut self.rows, &self.order);
         let names = self.rows.iter().map(|row| row.case.as_str().len());
         self.longest_name = names.max().unwrap_or(0);
-        self.largest_score = self.rows.iter().filter_map(|row| row.score).fold(0.0, f64::max);
+        let scores = || self.rows.iter().filter_map(|row| row.score);
+        self.scores = [
+            scores().fold(f64::INFINITY, f64::min),
+            scores().fold(0.0, f64::max),
+        ];
         self.pools = [0; 3];
         for row in self.rows.iter().filter(|row| !row.is_excluded) {
             let at = match row.pool {
@@ -211,6 +215,12 @@ impl Queue {
     fn step(&mut self, steps: isize) {
         self.cursor.step(steps, self.shown.len());
         self.case = self.selected().map(|row| row.case.clone());
+    }
+
+    /// Selects a case, where it is shown.
+    pub fn select(&mut self, case: &CaseId) {
+        self.case = Some(case.clone());
+        self.find();
     }
 
     /// Selects the row on a line of the window.
@@ -363,12 +373,18 @@ impl Queue {
         if self.marked.is_empty() {
             return self.selected().map(|row| row.case.clone()).into_iter().collect();
         }
-        let mut chosen: Vec<CaseId> = self.marked.iter().cloned().collect();
-        chosen.sort_by_key(|case| {
-            self.places
-                .get(case)
-                .map(|&at| (self.rows[at as usize].rank.is_none(), self.rows[at as usize].rank))
-        });
+        let shown = self.shown.iter().map(|&at| &self.rows[at as usize].case);
+        let mut chosen: Vec<CaseId> = shown.filter(|case| self.marked.contains(case)).cloned().collect();
+        // Those that the filter hides come last, by name.
+        let seen: HashSet<&CaseId> = chosen.iter().collect();
+        let mut hidden: Vec<CaseId> = self
+            .marked
+            .iter()
+            .filter(|case| !seen.contains(case))
+            .cloned()
+            .collect();
+        hidden.sort_unstable();
+        chosen.append(&mut hidden);
         chosen
     }
 }
@@ -403,6 +419,7 @@ fn compare(column: Column, reverse: bool, a: &QueueRow, b: &QueueRow) -> Orderin
         Column::ClassSaved(class) => {
             number(|row, class| row.saved_effort.get(class).copied().flatten(), class)
         }
-        Column::Age => known_first(Some(a.added_at), Some(b.added_at), reverse, Ord::cmp),
+        // The youngest first.
+        Column::Age => known_first(Some(a.added_at), Some(b.added_at), !reverse, Ord::cmp),
     }
 }

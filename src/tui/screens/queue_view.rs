@@ -96,6 +96,11 @@ fn title_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
     let theme = &app.theme;
     let queue = &app.queue;
     let mut line = order_line(app, snapshot);
+    if queue.sort.0 != Column::Rank {
+        let way = if queue.sort.1 { ", the other way round" } else { "" };
+        let words = format!(" sorted by {}{way} ", column_word(snapshot, queue.sort.0));
+        line.spans.insert(0, Span::styled(words, theme.title()));
+    }
     if !queue.filter.is_empty() {
         let words = format!(
             " {} of {} like {:?} ",
@@ -163,15 +168,22 @@ fn known_score(row: &QueueRow) -> Option<f64> {
     row.score.filter(|_| row.score_model.is_some())
 }
 
-/// The score as a bar of seven cells, from 0 to the largest of the ranking.
-fn bar(score: f64, largest: f64) -> String {
+/// The score as a bar of seven cells, from an eighth of a cell for the smallest of the ranking to all for the largest:
+/// counted from 0 the bars of a real pool would all be full.
+fn bar(score: f64, [smallest, largest]: [f64; 2]) -> String {
     const EIGHTHS: [&str; 8] = [
         "", "\u{258f}", "\u{258e}", "\u{258d}", "\u{258c}", "\u{258b}", "\u{258a}", "\u{2589}",
     ];
     if largest <= 0.0 {
         return String::new();
     }
-    let eighths = (score / largest * 56.0).round().clamp(0.0, 56.0) as usize;
+    let range = largest - smallest;
+    let share = if range > 0.0 {
+        (score - smallest) / range
+    } else {
+        1.0
+    };
+    let eighths = (1.0 + share * 55.0).round().clamp(1.0, 56.0) as usize;
     format!("{}{}", "\u{2588}".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
@@ -184,9 +196,33 @@ fn status_words(app: &App, status: &Status) -> String {
     }
 }
 
+/// A column's name in full: it may have no room in the table.
+fn column_word(snapshot: &Snapshot, column: Column) -> String {
+    let class = |at: usize| {
+        snapshot
+            .settings
+            .labels
+            .names()
+            .nth(at)
+            .map_or_else(String::new, clean)
+    };
+    match column {
+        Column::Rank => "rank".into(),
+        Column::Case => "case".into(),
+        Column::Score => "score".into(),
+        Column::Status => "status".into(),
+        Column::Expected => "expected saved effort".into(),
+        Column::Volume(at) => format!("volume of {}", class(at)),
+        Column::VolumeModel => "model of the volumes".into(),
+        Column::Saved => "saved effort".into(),
+        Column::ClassSaved(at) => format!("saved effort of {}", class(at)),
+        Column::Age => "age".into(),
+    }
+}
+
 fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Shown<'a>> {
     let labels = &snapshot.settings.labels.0;
-    let largest = app.queue.largest_score;
+    let range = app.queue.scores;
     let label =
         move |at: usize, word: &str, room: usize| cut(&format!("{} {word}", clean(&labels[at].name)), room);
     let one = |column: Column| -> Shown<'a> {
@@ -209,7 +245,7 @@ fn columns<'a>(app: &'a App, snapshot: &'a Snapshot, room: u16) -> Vec<Shown<'a>
                 0,
                 Box::new(move |row| {
                     known_score(row)
-                        .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, largest)))
+                        .map_or_else(String::new, |score| format!("{score:.4} {}", bar(score, range)))
                 }),
             ),
             Column::Status => (
@@ -310,7 +346,10 @@ fn draw_details(app: &App, snapshot: &Snapshot, row: &QueueRow, frame: &mut Fram
     };
     let mut lines = vec![Line::from(vec![
         Span::styled(format!("{} ", row.case), theme.title()),
-        Span::raw(format!("{}, {}", row.pool.word(), status_words(app, &row.status))),
+        Span::raw(match (row.pool.word(), status_words(app, &row.status)) {
+            (pool, status) if status.replace(' ', "-") == pool => status,
+            (pool, status) => format!("{pool}, {status}"),
+        }),
     ])];
     if let Some(file) = cases::held(snapshot, &row.case) {
         let [accept, refuse] = [Action::AcceptHeld, Action::RefuseHeld]

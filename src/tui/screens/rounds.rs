@@ -62,7 +62,7 @@ impl Rounds {
         let newest = self.cursor.selected + 1 >= snapshot.rounds.len();
         let activity = &snapshot.activity;
         if newest && matches!(activity.stage, Stage::Training | Stage::Evaluating) {
-            return Some(("live".into(), &activity.curve));
+            return Some(("this training".into(), &activity.curve));
         }
         let model = self.selected(snapshot)?.model?;
         let curve = self.curves.get(&model)?.as_ref().ok()?;
@@ -105,6 +105,9 @@ pub fn act(action: Action, snapshot: &Snapshot) -> Result<Step, String> {
                     round.id,
                     round.state.word()
                 ));
+            }
+            if let Some(words) = &snapshot.project.satisfied {
+                return Err(format!("the loop has ended ({}); reopen it first", clean(words)));
             }
             let from_scratch = action == Action::StartFromScratch;
             Ok(Step::Ask(Prompt::confirm(
@@ -183,7 +186,7 @@ pub fn act(action: Action, snapshot: &Snapshot) -> Result<Step, String> {
                 .ok_or("the loop has not ended")?;
             because(
                 "go on after all, because",
-                vec![format!("ended by {}", clean(words))],
+                vec![format!("it ended because: {}", clean(words))],
                 Then::Reopen,
             )
         }

@@ -3,12 +3,12 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
-use ratatui::symbols::Marker;
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Row, Table, Wrap};
+use ratatui::text::Line;
+use ratatui::widgets::{Gauge, Paragraph, Row, Table};
 
+use super::rounds_charts;
 use crate::protocol::{Snapshot, Stage};
-use crate::records::{ClassEffort, EpochReport, Round, RoundState, mean_of_known};
+use crate::records::{Case, ClassEffort, Round, RoundState, mean_of_known};
 use crate::tui::activity::{activity_words, device_words, seconds_left};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
@@ -21,33 +21,58 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     draw_table(app, snapshot, frame, header, list);
     draw_classes(app, snapshot, frame, classes);
     draw_activity(app, snapshot, frame, activity);
-    draw_curves(app, snapshot, frame, charts);
+    rounds_charts::draw(app, snapshot, frame, charts);
 }
 
 fn draw_title(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
     let theme = &app.theme;
     let key = |action| app.setup.keymap.first_key_of(app.screen, action);
     let line = match (&snapshot.project.satisfied, snapshot.open_round()) {
-        (Some(words), _) => {
+        (Some(words), None) => {
             let again = key(Action::Reopen);
             let text = format!(" satisfactory ({again} goes on): {}", clean(words));
             Line::styled(text, theme.good())
         }
-        (None, Some(round)) => Line::raw(format!(
-            " {} is {}, {} of {} back ({} trains now, {} abandons)",
-            round.id,
-            round.state.word(),
-            round.returned,
-            round.queried.len(),
-            key(Action::Train),
-            key(Action::AbandonRound)
-        )),
+        (ended, Some(round)) => {
+            let back = match round.queried.len() {
+                0 => String::new(),
+                asked => format!(", {} of {asked} back", round.returned),
+            };
+            let train = match snapshot.activity.stage {
+                Stage::Idle => format!("{} trains now, ", key(Action::Train)),
+                _ => String::new(),
+            };
+            let again = key(Action::Reopen);
+            let after = ended.as_ref().map_or_else(String::new, |words| {
+                format!("; satisfactory ({again} goes on): {}", clean(words))
+            });
+            Line::raw(format!(
+                " {} is {}{back} ({train}{} cancels it){after}",
+                round.id,
+                round.state.word(),
+                key(Action::AbandonRound)
+            ))
+        }
         (None, None) => Line::raw(format!(
             " no round is open ({} starts one)",
             key(Action::StartRound)
         )),
     };
     frame.render_widget(line, area);
+}
+
+/// Labelled, unlabelled and held-out cases when a round trained; as they are now where it has not yet.
+fn pools(snapshot: &Snapshot, round: &Round) -> String {
+    if round.labelled > 0 || round.state.is_over() {
+        return format!("{}/{}/{}", round.labelled, round.unlabelled, round.held_out);
+    }
+    let now = |is_in: fn(&Case) -> bool| snapshot.cases.values().filter(|case| is_in(case)).count();
+    format!(
+        "{}/{}/{}",
+        now(Case::is_training),
+        now(Case::is_askable),
+        now(Case::is_measuring)
+    )
 }
 
 /// One line of the history; `per_class` is what there is room for.
@@ -58,7 +83,7 @@ fn cells(snapshot: &Snapshot, round: &Round, per_class: bool) -> Vec<String> {
         round.id.to_string(),
         round.state.word().into(),
         round.model.map_or_else(|| "-".into(), |model| model.to_string()),
-        round.labelled.to_string(),
+        pools(snapshot, round),
     ];
     let known = |empty: bool, text: String| if empty { String::new() } else { text };
     cells.push(known(round.held_out_dice.is_empty(), dice(mean_dice)));
@@ -91,16 +116,16 @@ fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rec
     let theme = &app.theme;
     let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
     let control = if snapshot.control.is_empty() { 0 } else { 8 };
-    let per_class = (9 + 10 + 6 + 9 + 7 + 7 + 9) + control + 14 * names.len() <= header.width.into();
+    let per_class = (9 + 10 + 6 + 13 + 7 + 7 + 9) + control + 14 * names.len() <= header.width.into();
     let class_width = (7 * names.len()).max(1) as u16;
     let mut heads = vec![
         "round".to_string(),
         "state".into(),
         "model".into(),
-        "labelled".into(),
+        "lab/unl/held".into(),
         "Dice".into(),
     ];
-    let mut widths = vec![5, 10, 5, 8, 6];
+    let mut widths = vec![5, 10, 5, 12, 6];
     if per_class {
         heads.push(cut(&names.join(" / "), class_width.into()));
         widths.push(class_width);
@@ -215,7 +240,12 @@ fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
     let share = activity.done as f64 / activity.of.max(1) as f64;
     let share = share.clamp(0.0, 1.0);
     // A second line for the devices would be empty on most machines.
-    let mut label = format!("{:.0}%", share * 100.0);
+    let of = if activity.stage == Stage::Training {
+        " of the epoch"
+    } else {
+        ""
+    };
+    let mut label = format!("{:.0}%{of}", share * 100.0);
     for usage in &activity.devices {
         label += &format!("   {}", device_words(usage));
     }
@@ -224,77 +254,4 @@ fn draw_activity(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
         .label(label)
         .gauge_style(theme.title());
     frame.render_widget(bar, gauge);
-}
-
-fn draw_curves(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.theme;
-    let Some((of, curve)) = app.rounds.curve(snapshot).filter(|(_, curve)| !curve.is_empty()) else {
-        let selected = app.rounds.selected(snapshot).and_then(|round| round.model);
-        let why = match selected.and_then(|model| app.rounds.curves.get(&model)) {
-            Some(Err(why)) => why.clone(),
-            _ => "no learning curve yet".into(),
-        };
-        let words = Paragraph::new(why)
-            .style(theme.dim())
-            .centered()
-            .wrap(Wrap { trim: true });
-        frame.render_widget(words, layout::middle(area, area.width, 2));
-        return;
-    };
-    // Loss and Dice have scales of their own, so each has a chart of its own.
-    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(area);
-    let points = |value: &dyn Fn(&EpochReport) -> Option<f64>| -> Vec<(f64, f64)> {
-        curve
-            .iter()
-            .filter_map(|epoch| {
-                value(epoch)
-                    .filter(|v| v.is_finite())
-                    .map(|v| (epoch.epoch as f64, v))
-            })
-            .collect()
-    };
-    let loss = points(&|epoch| Some(epoch.loss));
-    let mean = points(&|epoch| mean_of_known(epoch.dice.iter().copied()));
-    let last = curve.last().expect("an empty curve was filtered out");
-    let worst = loss.iter().map(|point| point.1).fold(0.0, f64::max);
-    let loss_title = format!(" loss of {of}: {:.4} in epoch {} ", last.loss, last.epoch);
-    let last_dice = dice(mean_of_known(last.dice.iter().copied()));
-    let dice_title = format!(" validation Dice: {last_dice}, best epoch {} ", last.best_epoch);
-    draw_chart(
-        app,
-        frame,
-        left,
-        loss_title,
-        &loss,
-        if worst > 0.0 { worst } else { 1.0 },
-    );
-    draw_chart(app, frame, right, dice_title, &mean, 1.0);
-}
-
-fn draw_chart(app: &App, frame: &mut Frame<'_>, area: Rect, title: String, points: &[(f64, f64)], top: f64) {
-    let theme = &app.theme;
-    let end = points.last().map_or(2.0, |point| point.0.max(2.0));
-    let label = |value: f64| {
-        if value >= 10.0 {
-            format!("{value:.0}")
-        } else {
-            format!("{value:.2}")
-        }
-    };
-    let data = Dataset::default()
-        .marker(Marker::Braille)
-        .graph_type(GraphType::Line)
-        .style(theme.title())
-        .data(points);
-    let epochs = Axis::default()
-        .bounds([1.0, end])
-        .labels([Span::raw("1"), Span::raw(format!("epoch {end:.0}"))]);
-    let values = Axis::default()
-        .bounds([0.0, top])
-        .labels([0.0, top / 2.0, top].map(|value| Span::raw(label(value))));
-    let chart = Chart::new(vec![data])
-        .block(Block::bordered().title(title))
-        .x_axis(epochs.style(theme.dim()))
-        .y_axis(values.style(theme.dim()));
-    frame.render_widget(chart, area);
 }

@@ -10,7 +10,7 @@ use ratatui::layout::Size;
 use super::views::{Views, Wanted};
 use crate::imaging::Plane;
 use crate::protocol::{CaseView, Snapshot};
-use crate::records::{CaseId, ModelId};
+use crate::records::{CaseId, Correction, ModelId};
 use crate::tui::keys::Action;
 use crate::tui::layout::Arrangement;
 use crate::tui::picture::{
@@ -71,12 +71,19 @@ pub struct Slices {
 impl Slices {
     /// Shows `case`, at the slice the model is least sure of; the cut stays.
     pub fn open(&mut self, case: &CaseId) {
-        if self.case() != Some(case) {
-            self.want(Wanted {
-                case: case.clone(),
-                beside: None,
-            });
+        let is_whole = self.wanted().is_some_and(|wanted| wanted.correction.is_none());
+        if self.case() != Some(case) || !is_whole {
+            self.want(Wanted::of(case));
         }
+    }
+
+    /// Shows a correction against what was drawn before it.
+    pub fn open_correction(&mut self, correction: &Correction) {
+        self.want(Wanted {
+            correction: Some(correction.id),
+            ..Wanted::of(&correction.case)
+        });
+        self.look.difference = true;
     }
 
     /// The case that is shown or on its way.
@@ -90,7 +97,8 @@ impl Slices {
     }
 
     fn want(&mut self, wanted: Wanted) {
-        if self.case() != Some(&wanted.case) {
+        let is_other = |known: &Wanted| (&known.case, known.correction) != (&wanted.case, wanted.correction);
+        if self.wanted().is_none_or(is_other) {
             self.view = None;
             self.pictures = Default::default();
             self.zoom = Zoom::default();
@@ -142,7 +150,18 @@ impl Slices {
     /// Why something cannot be shown, in words.
     pub fn act(&mut self, action: Action, count: Option<usize>, snapshot: &Snapshot) -> Result<(), String> {
         let times = count.unwrap_or(1).min(100_000) as isize;
+        // Where one is a fraction of what is seen, more than a hundred make no difference.
+        let often = times.min(100) as f64;
         let labels = snapshot.settings.labels.0.len();
+        let class = match count {
+            Some(n) if action == Action::ToggleClass || action == Action::NextClass => {
+                if !(1..=labels).contains(&n) {
+                    return Err(format!("there are the classes 1 to {labels}, and no class {n}"));
+                }
+                Some(n as u8)
+            }
+            _ => self.class,
+        };
         let look = &mut self.look;
         match action {
             Action::NextSlice => self.step(times),
@@ -155,8 +174,8 @@ impl Slices {
                 None => self.step(isize::MAX),
             },
             Action::UnsureSlice => {
-                let scores = self.profile().map(|profile| unsure(&profile.scores));
-                match scores.flatten() {
+                let profile = self.profile().ok_or("the slices are still being looked at")?;
+                match unsure(&profile.scores) {
                     Some(index) => self.go(index),
                     None => return Err("no model has drawn this case, so none is unsure of it".into()),
                 }
@@ -179,14 +198,14 @@ impl Slices {
             Action::ZoomIn => self.zoom.step(times),
             Action::ZoomOut => self.zoom.step(-times),
             Action::ZoomReset => self.zoom = Zoom::default(),
-            Action::PanLeft => self.pan(0, -1.0),
-            Action::PanRight => self.pan(0, 1.0),
-            Action::PanUp => self.pan(1, -1.0),
-            Action::PanDown => self.pan(1, 1.0),
-            Action::WindowNarrower => self.window(|[low, high]| spread(low, high, 0.9, 0.0)),
-            Action::WindowWider => self.window(|[low, high]| spread(low, high, 1.0 / 0.9, 0.0)),
-            Action::LevelDown => self.window(|[low, high]| spread(low, high, 1.0, -0.05)),
-            Action::LevelUp => self.window(|[low, high]| spread(low, high, 1.0, 0.05)),
+            Action::PanLeft => self.pan(0, -often),
+            Action::PanRight => self.pan(0, often),
+            Action::PanUp => self.pan(1, -often),
+            Action::PanDown => self.pan(1, often),
+            Action::WindowNarrower => self.window(|[low, high]| spread(low, high, 0.9f64.powf(often), 0.0)),
+            Action::WindowWider => self.window(|[low, high]| spread(low, high, 0.9f64.powf(-often), 0.0)),
+            Action::LevelDown => self.window(|[low, high]| spread(low, high, 1.0, -0.05 * often)),
+            Action::LevelUp => self.window(|[low, high]| spread(low, high, 1.0, 0.05 * often)),
             Action::NextWindow => {
                 let known = PRESETS.iter().position(|preset| preset.window == look.window);
                 look.window = PRESETS[known.map_or(0, |at| (at + 1) % PRESETS.len())].window;
@@ -196,27 +215,26 @@ impl Slices {
             Action::ToggleContours => look.contours = !look.contours,
             Action::ToggleCrosshair => look.crosshair = !look.crosshair,
             Action::ToggleMargin => {
-                look.margin = !look.margin;
-                if look.margin && self.view.as_ref().is_some_and(|view| view.margins.is_none()) {
+                if !look.margin && self.view.as_ref().is_some_and(|view| view.margins.is_none()) {
                     return Err("the current model has not predicted this case: there is no margin".into());
                 }
+                look.margin = !look.margin;
             }
             Action::ToggleDifference => {
                 let is_on = !look.difference;
-                if is_on && !self.view.as_ref().is_some_and(|view| has_two(view)) {
+                if is_on && !self.view.as_ref().is_some_and(|view| view.has_two()) {
                     return Err("contours can be compared once the case has a prediction and a mask".into());
                 }
                 look.difference = is_on;
             }
             Action::NextClass => {
                 self.class = match (count, self.class) {
-                    (Some(n), _) => Some(n as u8).filter(|_| (1..=labels).contains(&n)),
+                    (Some(_), _) => class,
                     (None, None) => Some(1),
                     (None, Some(class)) => Some(class + 1).filter(|class| usize::from(*class) <= labels),
                 };
             }
             Action::ToggleClass => {
-                let class = count.map(|n| n.min(255) as u8).or(self.class);
                 // All at once become the same.
                 let is_on = match class {
                     Some(k @ 1..) => !look.class(k).is_on,
@@ -225,10 +243,10 @@ impl Slices {
                 look.change(class, labels, |class| class.is_on = is_on);
             }
             Action::MoreOpacity => look.change(self.class, labels, |class| {
-                class.opacity = (class.opacity + 10).min(100);
+                class.opacity = (usize::from(class.opacity) + 10 * often as usize).min(100) as u8;
             }),
             Action::LessOpacity => look.change(self.class, labels, |class| {
-                class.opacity = class.opacity.saturating_sub(10);
+                class.opacity = usize::from(class.opacity).saturating_sub(10 * often as usize) as u8;
             }),
             _ => {}
         }
@@ -287,6 +305,10 @@ impl Slices {
             beside: next.copied(),
             ..wanted.clone()
         };
+        // With one picture there would be nothing to see of it.
+        if wanted.beside.is_none() && self.arrangement == Arrangement::One && !self.look.difference {
+            self.arrangement = Arrangement::Beside;
+        }
         self.want(next);
         Ok(())
     }
@@ -328,16 +350,19 @@ impl Slices {
         }
     }
 
-    /// Moves what is seen of a picture zoomed in by an eighth of it.
-    fn pan(&mut self, axis: usize, way: f64) {
+    /// Moves what is seen of a picture zoomed in by `eighths` of it, no further than its edge.
+    fn pan(&mut self, axis: usize, eighths: f64) {
         let (Some(view), Some(plane)) = (&self.view, self.plane()) else {
             return;
         };
         if self.zoom.factor > 1.0 {
-            let size = Turn::of(&view.grid, plane).sides(plane.size(&view.grid));
-            let most = size[axis] as f64;
-            let pan = self.zoom.pan[axis] + way * most / self.zoom.factor / 8.0;
-            self.zoom.pan[axis] = pan.clamp(-most, most);
+            let turn = Turn::of(&view.grid, plane);
+            let size = turn.sides(plane.size(&view.grid));
+            let focus = turn.target(self.pixel(plane), size)[axis] as f64 + 0.5;
+            let shown = size[axis] as f64 / self.zoom.factor;
+            let (first, last) = (shown / 2.0 - focus, size[axis] as f64 - shown / 2.0 - focus);
+            let pan = self.zoom.pan[axis].clamp(first, last) + eighths * shown / 8.0;
+            self.zoom.pan[axis] = pan.clamp(first, last);
         }
     }
 
@@ -463,11 +488,6 @@ impl Slices {
 /// The least sure slice.
 fn unsure(scores: &[f64]) -> Option<usize> {
     (0..scores.len()).min_by(|&a, &b| scores[a].total_cmp(&scores[b]))
-}
-
-/// Whether there are two label maps to compare.
-pub fn has_two(view: &CaseView) -> bool {
-    view.predicted.is_some() && (view.corrected.is_some() || view.beside.is_some())
 }
 
 /// A window `times` as wide, moved by a share of its width.

@@ -5,7 +5,7 @@ use ratatui::layout::{Alignment, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
-use super::slices::{Slices, has_two};
+use super::slices::Slices;
 use crate::imaging::Plane;
 use crate::protocol::{CaseView, Snapshot};
 use crate::records::{ClassEffort, mean_of_known};
@@ -189,15 +189,16 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
         ])
     };
     let mut lines = Vec::new();
-    let drawn = match &view.predicted {
-        Some(drawing) => format!("drawn by {}", drawing.model),
-        None => "nothing drawn beforehand".into(),
+    let drawn = match (&view.predicted, &view.corrected) {
+        (Some(drawing), _) => format!("drawn by {}", drawing.model),
+        (None, Some(_)) => "the mask; nothing drawn beforehand".into(),
+        (None, None) => "nothing drawn beforehand".into(),
     };
     lines.push(Line::raw(drawn));
     if slices.arrangement == Arrangement::Beside {
         let other = match (&view.corrected, &view.beside) {
-            (Some(_), _) => "right: the mask".into(),
-            (None, Some(drawing)) => format!("right: {}", drawing.model),
+            (_, Some(drawing)) => format!("right: {}", drawing.model),
+            (Some(_), None) => "right: the mask".into(),
             (None, None) => format!(
                 "right: nothing; {} shows another model's",
                 app.key_of(Action::NextBeside)
@@ -211,8 +212,8 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
     let swatch = |(pattern, style), words: String| {
         Line::from(vec![Span::styled(pattern, style), Span::raw(format!(" {words}"))])
     };
-    if look.difference && has_two(view) {
-        let other = if view.corrected.is_some() {
+    if look.difference && view.has_two() {
+        let other = if view.beside.is_none() {
             "corrected: drawn by hand"
         } else {
             "the other model alone"
@@ -313,12 +314,16 @@ fn crosshair_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<
 /// C, L and saved effort per class of this slice, and of the whole case, once a person has corrected it.
 fn effort_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'static>> {
     let theme = &app.theme;
-    let Some(correction) = snapshot.correction_of(&view.case) else {
+    let shown = app.slices.wanted().and_then(|wanted| wanted.correction);
+    let Some(correction) = shown
+        .and_then(|id| snapshot.corrections.get(&id))
+        .or_else(|| snapshot.correction_of(&view.case))
+    else {
         return Vec::new();
     };
     let head = match correction.model {
-        Some(model) => format!("saved effort of {model}"),
-        None => "saved effort (nothing was drawn)".into(),
+        Some(model) => format!("{}: saved effort of {model}", correction.id),
+        None => format!("{}: no saved effort, nothing was drawn", correction.id),
     };
     let mut lines = vec![
         Line::styled(head, theme.title()),
@@ -354,7 +359,7 @@ fn effort_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'st
     }
     let mean = |effort: &[ClassEffort]| percent(mean_of_known(effort.iter().map(ClassEffort::saved)));
     lines.push(Line::raw(format!(
-        "mean {:>9} of {:>9}",
+        "mean {:>18}{:>9}",
         mean(here),
         mean(&correction.effort)
     )));

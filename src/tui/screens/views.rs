@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::protocol::{CaseView, Command};
-use crate::records::{CaseId, ModelId, Row};
+use crate::records::{CaseId, CorrectionId, ModelId, Row};
 
 /// Cases kept: the one looked at and the one before it, of 5 bytes a voxel each.
 const KEPT: usize = 2;
@@ -15,6 +15,19 @@ pub struct Wanted {
     pub case: CaseId,
     /// Another model whose drawing is wanted too.
     pub beside: Option<ModelId>,
+    /// The correction to show; the last one when `None`.
+    pub correction: Option<CorrectionId>,
+}
+
+impl Wanted {
+    /// A case as it is.
+    pub fn of(case: &CaseId) -> Wanted {
+        Wanted {
+            case: case.clone(),
+            beside: None,
+            correction: None,
+        }
+    }
 }
 
 /// Opened cases.
@@ -63,6 +76,7 @@ impl Views {
         Some(Command::Open {
             case: wanted.case.clone(),
             beside: wanted.beside,
+            correction: wanted.correction,
         })
     }
 
@@ -120,10 +134,7 @@ mod tests {
     use crate::protocol::Intensities;
 
     fn wanted(case: &str) -> Wanted {
-        Wanted {
-            case: CaseId::new(case).unwrap(),
-            beside: None,
-        }
+        Wanted::of(&CaseId::new(case).unwrap())
     }
 
     fn view(case: &str) -> Box<CaseView> {

@@ -55,6 +55,9 @@ pub fn read(terminal: impl AsFd, mut tell: impl FnMut(Read) -> bool) -> io::Resu
                 Input::Answer(sequence) => {
                     let before = known;
                     known.hear(&sequence);
+                    if known.is_complete {
+                        parser.has_all_answers();
+                    }
                     if known == before {
                         continue;
                     }

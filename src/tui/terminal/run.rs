@@ -125,7 +125,9 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
         problems.push(format!("your looks are left out: {problem}"));
         None
     });
-    let themes = Themes::new(&options.theme, own)?;
+    // What was said of the file is enough: the app starts without it.
+    let is_left_out = !problems.is_empty() && own.is_none() && options.theme == "own";
+    let themes = Themes::new(if is_left_out { "auto" } else { &options.theme }, own)?;
     for problem in &problems {
         tracing::warn!("{problem}");
     }

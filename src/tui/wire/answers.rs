@@ -6,9 +6,9 @@
 
 use super::depth::Depth;
 
-/// The questions, in order: kitty's pictures, iTerm2's, a cell's size, synchronized output, the colour of the ground, all
+/// The questions, in order: kitty's pictures (compressed, as they will be sent), iTerm2's, a cell's size, synchronized output, the colour of the ground, all
 /// colours (one is set, asked for, and taken back), and what terminal it is.
-pub const QUESTIONS: &str = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b]1337;ReportCellSize\x1b\\\x1b[16t\x1b[?2026$p\
+pub const QUESTIONS: &str = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24,o=z;eJxjYGAAAAADAAE=\x1b\\\x1b]1337;ReportCellSize\x1b\\\x1b[16t\x1b[?2026$p\
     \x1b]11;?\x1b\\\x1b[48;2;1;2;3m\x1bP$qm\x1b\\\x1b[49m\x1b[c";
 
 /// The questions to a multiplexer: nothing that it would have to show.

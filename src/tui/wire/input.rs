@@ -1,7 +1,8 @@
 //! What comes from the terminal: bytes to keys, pastes, the mouse, and answers to what it was asked.
 //!
 //! Without I/O, so that every split of a stream can be tried. A sequence is taken whole or not at all: an answer that
-//! comes late, or in pieces, is never taken for keys.
+//! comes late, or in pieces, is never taken for keys. While answers are to come, even the rest of one whose beginning was
+//! given up as a key is known by how answers begin; another string that does not end at once is alt with its keys.
 
 use ratatui::crossterm::event::KeyCode;
 
@@ -9,6 +10,17 @@ use crate::tui::keys::Key;
 
 /// Longest sequence that is kept; of a longer one only the end is looked for.
 const MAX_SEQUENCE: usize = 4096;
+/// How the answers begin that the terminal may still owe.
+const ANSWERS: [&[u8]; 8] = [
+    b"\x1b_G",
+    b"\x1b]11;",
+    b"\x1b]1337;",
+    b"\x1bP1$r",
+    b"\x1bP0$r",
+    b"\x1b[?",
+    b"\x1b[6;",
+    b"\x1b[4;",
+];
 /// Longest paste that is kept.
 const MAX_PASTE: usize = 65_536;
 
@@ -82,21 +94,51 @@ pub struct Parser {
     pasted: Vec<u8>,
     /// An ESC before ESC: alt with what follows.
     is_alt: bool,
+    /// The terminal has answered everything: no answer is to come any more.
+    has_answers: bool,
+    /// What was given up as a key while an answer might have begun with it.
+    given_up: Vec<u8>,
 }
 
 impl Parser {
     /// Takes bytes; what they make is added to `inputs`.
     pub fn feed(&mut self, bytes: &[u8], inputs: &mut Vec<Input>) {
+        let given_up = std::mem::take(&mut self.given_up);
+        if self.state == State::Ground && !given_up.is_empty() {
+            let whole = [given_up.as_slice(), bytes].concat();
+            if ANSWERS.iter().any(|answer| whole.starts_with(answer)) {
+                return whole.iter().for_each(|&byte| self.take(byte, inputs));
+            }
+        }
         bytes.iter().for_each(|&byte| self.take(byte, inputs));
+    }
+
+    /// Nothing is owed any more: what begins like an answer is a key.
+    pub fn has_all_answers(&mut self) {
+        self.has_answers = true;
     }
 
     /// Whether more has to come, or [`Parser::settle`] to be said.
     pub fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Escape | State::Shift | State::Control)
+        let is_string = matches!(self.state, State::String | State::StringEscape) && !self.is_answer();
+        is_string || matches!(self.state, State::Escape | State::Shift | State::Control)
+    }
+
+    /// Whether the string so far begins as an answer does.
+    fn is_answer(&self) -> bool {
+        !self.has_answers && ANSWERS.iter().any(|answer| self.bytes.starts_with(answer))
+    }
+
+    /// Whether it may still turn out to.
+    fn may_be_answer(&self) -> bool {
+        !self.has_answers && ANSWERS.iter().any(|answer| answer.starts_with(&self.bytes))
     }
 
     /// Nothing more has come for a while: an ESC by itself is the key, and what else was begun is given up.
     pub fn settle(&mut self, inputs: &mut Vec<Input>) {
+        if !self.has_answers && self.is_waiting() && !self.is_alt && self.may_be_answer() {
+            self.given_up.clone_from(&self.bytes);
+        }
         match self.state {
             State::Escape => {
                 if self.is_alt {
@@ -111,7 +153,12 @@ impl Parser {
                 inputs.push(Input::Key(Key::normal(KeyCode::Char(letter), false, true)));
                 self.reset();
             }
-            // A string is waited for however long it takes: its rest would be taken for keys.
+            State::String if !self.is_answer() => self.spell(inputs),
+            State::StringEscape if !self.is_answer() => {
+                self.spell(inputs);
+                inputs.push(Input::Key(Key::normal(KeyCode::Esc, false, false)));
+            }
+            // An answer is waited for however long it takes: its rest would be taken for keys.
             _ => {}
         }
     }
@@ -119,6 +166,18 @@ impl Parser {
     fn reset(&mut self) {
         (self.state, self.len, self.is_alt) = (State::Ground, 0, false);
         self.bytes.clear();
+    }
+
+    /// What began like a string is none: alt with its letter, and the keys after it.
+    fn spell(&mut self, inputs: &mut Vec<Input>) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.reset();
+        inputs.push(Input::Key(Key::normal(
+            KeyCode::Char(char::from(bytes[1])),
+            false,
+            true,
+        )));
+        bytes[2..].iter().for_each(|&byte| self.take(byte, inputs));
     }
 
     fn keep(&mut self, byte: u8) {
@@ -453,5 +512,65 @@ mod tests {
             panic!("{} inputs", inputs.len());
         };
         assert_eq!(text.len(), MAX_PASTE);
+    }
+
+    /// What comes in parts, with a pause after each.
+    fn read_slowly(parser: &mut Parser, parts: &[&[u8]]) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        for part in parts {
+            parser.feed(part, &mut inputs);
+            if parser.is_waiting() {
+                parser.settle(&mut inputs);
+            }
+        }
+        inputs
+    }
+
+    fn words(inputs: &[Input]) -> String {
+        let word = |input: &Input| match input {
+            Input::Key(key) => key.to_string(),
+            Input::Answer(answer) => String::from_utf8_lossy(answer).replace('\u{1b}', "ESC"),
+            other => format!("{other:?}"),
+        };
+        inputs.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_at_its_escape_for_long_is_still_none_of_the_keys() {
+        for (parts, expected) in [
+            (&[&b"\x1b"[..], b"_Gi=31;OK\x1b\\j"][..], "esc ESC_Gi=31;OK j"),
+            (&[b"\x1b", b"]11;rgb:0/0/0\x07"], "esc ESC]11;rgb:0/0/0"),
+            (&[b"\x1b]", b"11;rgb:0/0/0\x07"], "alt-] ESC]11;rgb:0/0/0"),
+            (&[b"\x1b_Gi=3", b"1;OK\x1b", b"\\j"], "ESC_Gi=31;OK j"),
+            (&[b"\x1b", b"[?62;4c"], "esc ESC[?62;4c"),
+            // No answer begins so: these are keys.
+            (&[b"\x1b", b"j", b"[?62c"], "esc j [ ? 6 2 c"),
+        ] {
+            assert_eq!(words(&read_slowly(&mut Parser::default(), parts)), expected);
+        }
+    }
+
+    #[test]
+    fn alt_with_a_letter_that_begins_strings_is_a_key_and_the_next_keys_are_heard() {
+        for letter in ["X", "P", "^", "_", "]"] {
+            for is_answered in [false, true] {
+                let mut parser = Parser::default();
+                if is_answered {
+                    parser.has_all_answers();
+                }
+                let alt = format!("\u{1b}{letter}");
+                let inputs = read_slowly(&mut parser, &[alt.as_bytes(), b"j", b"\x03"]);
+                assert_eq!(words(&inputs), format!("alt-{letter} j ctrl-c"));
+            }
+        }
+        // Typed so fast that they came together.
+        let mut parser = Parser::default();
+        parser.has_all_answers();
+        assert_eq!(
+            words(&read_slowly(&mut parser, &[b"\x1b]jj", b"k"])),
+            "alt-] j j k"
+        );
+        // All has been answered: what looks like an answer is typed.
+        assert_eq!(words(&read_slowly(&mut parser, &[b"\x1b", b"[6;"])), "esc [ 6 ;");
     }
 }
