@@ -142,21 +142,28 @@ pub fn read(path: &Path) -> Result<Option<String>, Faults> {
 
 /// The word nearest to `word`, if one is near.
 pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (likeness, near) = most_alike(word, words)?;
+    (likeness > 0.8).then_some(near)
+}
+
+/// The word most like `word`, and how like it is: 1 is the same.
+fn most_alike<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<(f64, &'a str)> {
     words
         .into_iter()
         .map(|near| (strsim::jaro_winkler(word, near), near))
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .map(|(_, near)| near)
 }
 
-/// The end of a sentence that names the word nearest to `word`, or all of them where none is near and they are few.
+/// The end of a sentence that names the word nearest to `word`, or all of them where none is near and they are few, or the
+/// least far.
 pub fn hint<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<&str> = words.into_iter().collect();
     match nearest(word, words.iter().copied()) {
         Some(near) => format!("; did you mean {near:?}?"),
         None if words.len() <= 24 => format!("; there are {}", words.join(", ")),
-        None => String::new(),
+        None => {
+            most_alike(word, words).map_or_else(String::new, |(_, near)| format!("; the nearest is {near:?}"))
+        }
     }
 }
 

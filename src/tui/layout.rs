@@ -74,6 +74,10 @@ pub struct Queue {
 
 /// Least columns of the queue's table beside a preview.
 const TABLE: u16 = 66;
+/// Least columns of a preview.
+const PREVIEW: u16 = 24;
+/// Columns from which on there is a preview.
+pub const PREVIEW_FROM: u16 = TABLE + PREVIEW;
 
 /// The queue, with or without a preview.
 pub fn queue(body: Rect, has_preview: bool) -> Queue {
@@ -81,7 +85,7 @@ pub fn queue(body: Rect, has_preview: bool) -> Queue {
     // Half of what a wide terminal has more is the table's, which shows volumes and effort there.
     let spare = body.width.saturating_sub(TABLE);
     let wide = spare.min(30 + spare / 3).min(2 * above.height);
-    let [left, right] = match has_preview && wide >= 24 {
+    let [left, right] = match has_preview && wide >= PREVIEW {
         true => Layout::horizontal([Constraint::Min(0), Constraint::Length(wide)]).areas(above),
         false => [above, Rect::default()],
     };
@@ -206,10 +210,10 @@ pub fn slices(body: Rect, arrangement: Arrangement) -> Slices {
 }
 
 /// Title, header and rows of the rounds, the selected one's classes, the activity, and the curves.
-pub fn rounds(body: Rect) -> [Rect; 6] {
+pub fn rounds(body: Rect, has_control: bool) -> [Rect; 6] {
     let table = (body.height / 3).max(3);
-    // Two lines for a round, two for the control where there is room.
-    let classes = if body.height >= 30 { 4 } else { 2 };
+    // Two lines for a round, two for the control.
+    let classes = if has_control { 4 } else { 2 };
     let rows = [
         Constraint::Length(1),
         Constraint::Length(1),

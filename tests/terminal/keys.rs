@@ -24,6 +24,22 @@ fn keys_scroll_through_the_slices_and_back() {
     assert_eq!(console.ended(), Some(0));
 }
 
+/// The image is gone from the store: the picture's place says so, and what to do.
+#[test]
+fn a_case_whose_file_has_vanished_says_why_in_place_of_the_picture() {
+    let folder = project();
+    let blobs = folder.path().join("project/store/blobs");
+    std::fs::remove_dir_all(&blobs).unwrap();
+    std::fs::create_dir(&blobs).unwrap();
+    let mut console = opened(folder.path(), PLAIN);
+    console.send("\r");
+    console.shows("cannot be read: No such file");
+    console.send("\x1b");
+    console.shows("not ranked yet");
+    console.send("q");
+    assert_eq!(console.ended(), Some(0));
+}
+
 /// Answers that come late, and in pieces that begin right after an ESC: no key among them, and pictures get better.
 #[test]
 fn a_late_answer_is_never_taken_for_keys_and_upgrades_the_pictures() {

@@ -170,9 +170,9 @@ fn the_app_lives_in_tmux_from_start_to_end() {
     // tmux was asked nothing about pictures: half-blocks.
     tmux.shows("half");
     tmux.press("Enter");
-    tmux.shows("slice 3 of 4");
+    tmux.shows("axial slice 3 of 4");
     tmux.press("G");
-    tmux.shows("slice 4 of 4");
+    tmux.shows("axial slice 4 of 4");
     tmux.press("C-z");
     tmux.shows("stopped; fg goes on; the log is in");
     tmux.shows("Stopped");
@@ -181,14 +181,14 @@ fn the_app_lives_in_tmux_from_start_to_end() {
     tmux.run("echo an$((40 + 2))swer");
     tmux.shows("an42swer");
     tmux.run("fg");
-    tmux.shows("slice 4 of 4");
+    tmux.shows("axial slice 4 of 4");
     assert!(!tmux.is_sane());
     tmux.press("k");
-    tmux.shows("slice 3 of 4");
+    tmux.shows("axial slice 3 of 4");
     tmux.resize([40, 10]);
     tmux.shows("overtrace needs 60x20 cells");
     tmux.resize([200, 60]);
-    tmux.shows("slice 3 of 4");
+    tmux.shows("axial slice 3 of 4");
     kill_process(app, Signal::TERM).unwrap();
     tmux.shows("ended by SIGTERM; the log is in");
     tmux.is_asked();

@@ -263,6 +263,15 @@ impl Bench {
         }
     }
 
+    /// Presses keys that come in one, before a frame.
+    pub fn together(&mut self, keys: &str) {
+        for key in keys.split_whitespace() {
+            let effects = self.app.update(Msg::Key(Key::parse(key).expect("a key")));
+            self.perform(effects);
+        }
+        self.settle();
+    }
+
     /// Presses a key without drawing.
     pub fn press(&mut self, key: &str) {
         let effects = self.app.update(Msg::Key(Key::parse(key).expect("a key")));

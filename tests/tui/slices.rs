@@ -350,3 +350,12 @@ fn panning_goes_where_it_says_and_no_further_than_the_edge() {
     assert_ne!(seen("9 9 ctrl-down"), seen("9 9 ctrl-down ctrl-up"));
     assert_eq!(seen("9 9 ctrl-down"), seen("9 9 ctrl-down ctrl-down"));
 }
+
+/// Typed faster than frames are drawn.
+#[test]
+fn keys_that_follow_the_one_that_opens_a_case_are_not_lost() {
+    let mut bench = Bench::on(project());
+    bench.answer_case(view("unsure"));
+    bench.together("enter G");
+    shows(&bench, "coronal slice 9 of 9");
+}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::bench::Bench;
 use super::project::{project, view_of, with_correction, with_held};
-use overtrace::protocol::{Answer, Command, Snapshot};
+use overtrace::protocol::{Answer, Command, Event, Snapshot};
 use overtrace::records::{Entry, Hash, ModelId, Row, What};
 use overtrace::tui::{Depth, Screen};
 use ratatui::buffer::Buffer;
@@ -93,24 +93,66 @@ fn plain() -> Style {
     cell.style()
 }
 
+/// What lies over a screen, or is on it for a while.
+fn moments(colour: bool) -> Vec<(&'static str, Bench)> {
+    let on = |screen| scene(screen, (80, 24), colour);
+    let mut difference = on(Screen::Corrections);
+    difference.answer_if_open(Err("not now".into()));
+    difference.keys("G enter");
+    difference.answer_case(view_of("middling", true));
+    let mut question = on(Screen::Queue);
+    question.keys("h");
+    let mut chord = on(Screen::Queue);
+    chord.keys("g");
+    let mut command = on(Screen::Queue);
+    command.keys(": s o r");
+    let mut training = on(Screen::Rounds);
+    training.say(Event::Activity(super::rounds::training(3)));
+    let mut comparison = on(Screen::Models);
+    comparison.keys("j c");
+    let order = |model| {
+        let mut order = full().order;
+        order.rotate_left(model as usize);
+        (ModelId(model), order)
+    };
+    comparison.answer(Ok(Answer::Orders([1, 2].map(order).into())));
+    vec![
+        ("difference", difference),
+        ("question", question),
+        ("chord", chord),
+        ("command", command),
+        ("training", training),
+        ("comparison", comparison),
+    ]
+}
+
 #[test]
 fn every_screen_is_as_it_was_when_somebody_last_looked_at_it() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/screens");
     let writes = std::env::var_os("OVERTRACE_WRITE_SCREENS").is_some();
+    let mut scenes = Vec::new();
+    for (colour, word) in [(true, "colour"), (false, "mono")] {
+        for (moment, bench) in moments(colour) {
+            scenes.push((format!("{moment}-80x24-{word}.txt"), bench));
+        }
+    }
     let mut changed = Vec::new();
     for screen in Screen::ALL {
         for size in SIZES {
             for (colour, word) in [(true, "colour"), (false, "mono")] {
                 let name = format!("{}-{}x{}-{word}.txt", screen.word(), size.0, size.1);
-                let now = spelled(scene(screen, size, colour).buffer());
-                let path = folder.join(&name);
-                if writes {
-                    fs::create_dir_all(&folder).unwrap();
-                    fs::write(&path, now).unwrap();
-                } else if fs::read_to_string(&path).ok().as_ref() != Some(&now) {
-                    changed.push(format!("{name}:\n{now}"));
-                }
+                scenes.push((name, scene(screen, size, colour)));
             }
+        }
+    }
+    for (name, bench) in scenes {
+        let now = spelled(bench.buffer());
+        let path = folder.join(&name);
+        if writes {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(&path, now).unwrap();
+        } else if fs::read_to_string(&path).ok().as_ref() != Some(&now) {
+            changed.push(format!("{name}:\n{now}"));
         }
     }
     assert!(

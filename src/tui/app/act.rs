@@ -284,11 +284,20 @@ impl App {
                     Screen::Queue => {
                         let page = layout::queue(body, self.queue.has_preview).list.height;
                         self.queue.act(action, count, page.into());
-                        Ok(())
+                        let is_hidden = self.queue.has_preview && layout::queue(body, true).preview.is_none();
+                        match action == Action::TogglePreview && is_hidden {
+                            true => Err(format!("the preview needs {} columns", layout::PREVIEW_FROM)),
+                            false => Ok(()),
+                        }
                     }
-                    Screen::Slices => self.slices.act(action, count, snapshot),
+                    Screen::Slices => {
+                        // The key may have come in one with that which opened the case.
+                        self.slices.find(&self.views);
+                        self.slices.act(action, count, snapshot)
+                    }
                     Screen::Rounds => {
-                        let page = layout::rounds(body)[2].height.into();
+                        let has_control = !snapshot.control.is_empty();
+                        let page = layout::rounds(body, has_control)[2].height.into();
                         self.rounds.act(action, count, page, snapshot.rounds.len());
                         Ok(())
                     }

@@ -38,8 +38,8 @@ impl App {
         }
         let queue = layout::queue(body, self.queue.has_preview);
         self.queue.settle(queue.list.height.into());
-        self.rounds
-            .settle(snapshot.rounds.len(), layout::rounds(body)[2].height.into());
+        let rounds = layout::rounds(body, !snapshot.control.is_empty())[2];
+        self.rounds.settle(snapshot.rounds.len(), rounds.height.into());
         let (slices, cells) = match self.screen {
             Screen::Slices => {
                 let panes = layout::slices(body, self.slices.arrangement).panes;

@@ -87,8 +87,25 @@ fn draw_preview_words(app: &App, frame: &mut Frame<'_>, area: Rect) {
         let words = Paragraph::new(why.to_string())
             .style(theme.error())
             .wrap(Wrap { trim: true });
-        frame.render_widget(words, area);
+        return frame.render_widget(words, area);
     }
+    // It keeps to the project's own cut and the slice that the model is least sure of.
+    let (Some(view), Some(plane), Some(index)) = (&preview.view, preview.plane(), preview.index()) else {
+        return;
+    };
+    let sure = match view.scores.get(index) {
+        Some(_) => ", least sure",
+        None => "",
+    };
+    let words = format!("slice {} of {}{sure}", index + 1, plane.slices(&view.grid));
+    let above = Rect {
+        y: area.y.saturating_sub(1),
+        height: 1,
+        ..area
+    };
+    // The letter of the patient's direction stands in the middle.
+    let words = cut(&words, usize::from(area.width / 2).saturating_sub(1));
+    frame.render_widget(Line::styled(words, theme.dim()), above);
 }
 
 /// What the list shows: how many of how many, how many marked, and what the order is.

@@ -16,7 +16,7 @@ use crate::tui::layout;
 use crate::tui::text::{age, clean, cut, dice, percent, span};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
-    let [title, header, list, classes, activity, charts] = layout::rounds(body);
+    let [title, header, list, classes, activity, charts] = layout::rounds(body, !snapshot.control.is_empty());
     draw_title(app, snapshot, frame, title);
     draw_table(app, snapshot, frame, header, list);
     draw_classes(app, snapshot, frame, classes);

@@ -13,7 +13,7 @@ use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout::{self, Arrangement};
 use crate::tui::picture::{Kind, PRESETS, Picture};
-use crate::tui::text::{clean, cut, letters, percent};
+use crate::tui::text::{clean, cut, letters};
 
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     let theme = &app.theme;
@@ -258,6 +258,14 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
     lines.push(switch(Action::ToggleContours, "contours", look.contours));
     lines.push(switch(Action::ToggleMargin, "margin map", look.margin));
     lines.push(switch(Action::ToggleDifference, "difference", look.difference));
+    if let Some(profile) = slices.profile() {
+        let strip = match (profile.efforts.is_empty(), profile.scores.is_empty()) {
+            (false, _) => Some("strip: what was not saved"),
+            (true, false) => Some("strip: how unsure"),
+            (true, true) => None,
+        };
+        lines.extend(strip.map(|words| Line::styled(words, theme.dim())));
+    }
     lines
 }
 
@@ -357,9 +365,10 @@ fn effort_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'st
             saved(&correction.effort)
         )));
     }
-    let mean = |effort: &[ClassEffort]| percent(mean_of_known(effort.iter().map(ClassEffort::saved)));
+    let mean = |effort: &[ClassEffort]| short(mean_of_known(effort.iter().map(ClassEffort::saved)));
     lines.push(Line::raw(format!(
-        "mean {:>18}{:>9}",
+        "{:<16}{:>6}{:>6}",
+        "mean",
         mean(here),
         mean(&correction.effort)
     )));
