@@ -237,6 +237,10 @@ fn each_round_records_the_settings_it_ran_with() {
         })
         .collect();
     assert_eq!(rates, [Settings::default().training.learning_rate, 0.0002]);
+    // The pools are those it trained with: the second round's case had not come back.
+    let pools = |round: &Round| (round.labelled, round.unlabelled, round.held_out);
+    let all: Vec<_> = bench.snapshot().rounds.values().map(pools).collect();
+    assert_eq!(all, [(1, Some(2), 1), (1, Some(2), 1)]);
 }
 
 /// The same seed and labels, with and without held-out cases: the same weights to the bit.

@@ -94,7 +94,7 @@ impl Actor {
             },
             training_set: None,
             labelled: 0,
-            unlabelled: 0,
+            unlabelled: None,
             model: None,
             effort: Vec::new(),
             held_out_dice: Vec::new(),

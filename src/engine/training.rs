@@ -82,13 +82,8 @@ impl Actor {
         let set = self.training_set()?;
         let snapshot = &self.project.snapshot;
         round.labelled = set.len();
-        round.unlabelled = self
-            .project
-            .snapshot
-            .cases
-            .values()
-            .filter(|case| case.is_askable())
-            .count();
+        let unlabelled = snapshot.cases.values().filter(|case| case.is_askable());
+        round.unlabelled = Some(unlabelled.count());
         round.training_set = Some(self.project.store.blobs().put_json(&set)?);
         round.settings = self.project.store.blobs().put_json(&snapshot.settings)?;
         advance(&mut round, RoundState::Training)?;

@@ -84,9 +84,9 @@ pub struct Round {
     pub training_set: Option<Hash>,
     /// Labelled cases in it.
     pub labelled: usize,
-    /// Cases that were still unlabelled then; 0 in a round older than this field.
+    /// Cases that were still unlabelled then; `None` before it trains, and in a round older than this field.
     #[serde(default)]
-    pub unlabelled: usize,
+    pub unlabelled: Option<usize>,
     /// The model it made.
     pub model: Option<ModelId>,
     /// Saved effort of the corrections that came back, summed per class over the cases.

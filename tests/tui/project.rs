@@ -130,7 +130,7 @@ pub fn project() -> Snapshot {
         effort: vec![effort(8, 4), effort(8, 6), effort(0, 0)],
         held_out_dice: vec![Some(0.7), Some(0.9), None],
         held_out: 1,
-        unlabelled: 4,
+        unlabelled: Some(4),
         training_s: 100.0,
         predicting_s: 20.0,
         started_at: at(0),

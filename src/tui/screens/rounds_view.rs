@@ -64,7 +64,8 @@ fn draw_title(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect)
 /// Labelled, unlabelled and held-out cases when a round trained; as they are now where it has not yet.
 fn pools(snapshot: &Snapshot, round: &Round) -> String {
     if round.labelled > 0 || round.state.is_over() {
-        return format!("{}/{}/{}", round.labelled, round.unlabelled, round.held_out);
+        let unlabelled = round.unlabelled.map_or_else(|| "?".into(), |n| n.to_string());
+        return format!("{}/{unlabelled}/{}", round.labelled, round.held_out);
     }
     let now = |is_in: fn(&Case) -> bool| snapshot.cases.values().filter(|case| is_in(case)).count();
     format!(
