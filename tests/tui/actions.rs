@@ -2,7 +2,9 @@
 
 use super::bench::Bench;
 use super::project::{case_id, project, view, view_of, with_correction, with_handout, with_held};
-use super::scenes::{closed, leads_to, lines_on, makes, on, scene, selected, sends, shows, with_two_models};
+use super::scenes::{
+    closed, leads_to, lines_on, makes, on, pages, scene, selected, sends, shows, with_two_models,
+};
 use overtrace::protocol::{Answer, Command, Drawing};
 use overtrace::records::{CorrectionId, Hash, HeldId, Mask, MaskOrigin, ModelId, RoundId, Row, Scored};
 use overtrace::tui::{ACTIONS, Action, Screen};
@@ -129,6 +131,9 @@ fn check(action: Action) {
             let below = bench.screen();
             bench.run("page_up");
             assert_ne!(below, bench.screen());
+            for screen in [Screen::Rounds, Screen::Corrections, Screen::Models, Screen::Log] {
+                pages(screen);
+            }
         }
         Action::NextCase => {
             let mut bench = on(Screen::Queue);
@@ -252,7 +257,10 @@ fn check(action: Action) {
                 case: case_id("unsure"),
                 why: why(),
             };
-            sends(action, scene(snapshot, Screen::Queue), "w h y enter", command);
+            for screen in [Screen::Queue, Screen::Slices] {
+                let bench = scene(snapshot.clone(), screen);
+                sends(action, bench, "w h y enter", command.clone());
+            }
         }
         Action::AcceptHeld => {
             for screen in [Screen::Queue, Screen::Slices, Screen::Corrections] {
@@ -261,7 +269,7 @@ fn check(action: Action) {
             }
         }
         Action::RefuseHeld => {
-            for screen in [Screen::Queue, Screen::Corrections] {
+            for screen in [Screen::Queue, Screen::Slices, Screen::Corrections] {
                 let bench = scene(with_held(project(), "unsure"), screen);
                 let command = Command::RefuseHeld {
                     held: HeldId(1),
@@ -271,7 +279,7 @@ fn check(action: Action) {
             }
         }
         Action::NoteMinutes => {
-            for screen in [Screen::Queue, Screen::Corrections] {
+            for screen in [Screen::Queue, Screen::Slices, Screen::Corrections] {
                 let bench = scene(with_correction(project(), "unsure"), screen);
                 let command = Command::NoteMinutes {
                     case: case_id("unsure"),
@@ -285,7 +293,9 @@ fn check(action: Action) {
                 case: case_id("unsure"),
                 why: why(),
             };
-            sends(action, on(Screen::Queue), "w h y enter", command);
+            for screen in [Screen::Queue, Screen::Slices] {
+                sends(action, on(screen), "w h y enter", command.clone());
+            }
         }
         Action::IncludeCase => {
             let mut snapshot = project();

@@ -3,7 +3,7 @@
 use super::bench::Bench;
 use super::project::{project, view_of, with_correction, with_held};
 use overtrace::protocol::{Command, Event, Snapshot};
-use overtrace::records::{ModelId, RankingId, RoundState, Row};
+use overtrace::records::{CorrectionId, ModelId, RankingId, RoundId, RoundState, Row};
 use overtrace::tui::{Action, Screen};
 
 /// A scene on `screen` in which every action has something to act on.
@@ -107,4 +107,46 @@ fn with_lines() -> Snapshot {
         snapshot.models.insert(id, model);
     }
     snapshot
+}
+
+/// Fifty more of what lists show.
+fn with_many_lines() -> Snapshot {
+    let mut snapshot = with_correction(project(), "unsure");
+    for n in 10..60 {
+        let mut round = snapshot.rounds[&RoundId(2)].clone();
+        round.id = RoundId(n);
+        snapshot.put(Row::Round(round));
+        let mut correction = snapshot.corrections[&CorrectionId(1)].clone();
+        correction.id = CorrectionId(n);
+        snapshot.put(Row::Correction(correction));
+        let mut model = snapshot.models[&ModelId(2)].clone();
+        model.id = ModelId(n);
+        snapshot.put(Row::Model(model));
+    }
+    snapshot
+}
+
+/// Keys go through the list by pages, on and back.
+pub fn pages(screen: Screen) {
+    let mut bench = match screen {
+        Screen::Log => lines_on(screen),
+        _ => scene(with_many_lines(), screen),
+    };
+    bench.resize(100, 24);
+    // Which line is selected: two may read alike.
+    let at = |bench: &Bench| -> (String, String) { (bench.selected_line(), bench.screen()) };
+    bench.run(if screen == Screen::Rounds {
+        "first_round"
+    } else {
+        "first_line"
+    });
+    let first = at(&bench);
+    bench.run("page_down 2");
+    let further = at(&bench);
+    assert_ne!(first, further, "{}", screen.word());
+    bench.run("page_up");
+    let between = at(&bench);
+    assert!(between != first && between != further, "{}", screen.word());
+    bench.run("page_up");
+    assert_eq!(at(&bench).0, first.0, "{}", screen.word());
 }
