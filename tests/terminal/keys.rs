@@ -1,9 +1,6 @@
 //! Keys, what is none, and keys of a person's own.
 
-use std::path::Path;
-
-use super::console::Console;
-use super::{PLAIN, open, opened, project};
+use super::{PLAIN, open, open_with, opened, project};
 
 #[test]
 fn keys_scroll_through_the_slices_and_back() {
@@ -92,16 +89,18 @@ fn keys_and_looks_that_do_not_hold_are_left_out_and_said() {
     console.send("qq");
     assert_eq!(console.ended(), Some(0));
     // Who asks for the looks that do not hold gets the others, too.
-    let project = folder.path().join("project");
-    let config = folder.path().join("config");
-    let mut console = Console::start(
-        Path::new(env!("CARGO_BIN_EXE_overtrace")),
-        &["--project", project.to_str().unwrap(), "--theme", "own"],
-        &[("XDG_CONFIG_HOME", config.to_str().unwrap())],
-        [100, 30],
-    );
+    let mut console = open_with(folder.path(), &["--theme", "own"]);
     console.shows("theme.toml:3:");
     console.send(PLAIN);
     console.send("q");
     assert_eq!(console.ended(), Some(0));
+    // Where there are none, that is a slip on the command line, whatever the keys are.
+    std::fs::remove_file(own.join("theme.toml")).unwrap();
+    let mut console = open_with(folder.path(), &["--theme", "own"]);
+    assert_eq!(console.ended(), Some(2));
+    assert!(
+        console.screen().contains("there is none of that name"),
+        "{}",
+        console.screen()
+    );
 }

@@ -36,10 +36,15 @@ fn project() -> tempfile::TempDir {
 
 /// The app on a terminal that has not answered yet, with the configuration of a folder.
 fn open(folder: &Path) -> Console {
+    open_with(folder, &[])
+}
+
+/// The same, with more arguments.
+fn open_with(folder: &Path, more: &[&str]) -> Console {
     let (project, config) = (folder.join("project"), folder.join("config"));
     Console::start(
         Path::new(env!("CARGO_BIN_EXE_overtrace")),
-        &["--project", project.to_str().unwrap()],
+        &[&["--project", project.to_str().unwrap()], more].concat(),
         &[("XDG_CONFIG_HOME", config.to_str().unwrap())],
         [100, 30],
     )

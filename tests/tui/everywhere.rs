@@ -50,7 +50,11 @@ fn the_first_screen_comes_with_the_cases_on_it_and_the_others_follow() {
         bench.screen()
     );
     bench.keys("g q");
+    bench.answer_case(view_of("unsure", false));
+    bench.answer_case(view_of("middling", false));
+    let opened = bench.opened();
     bench.attach(whole);
+    assert_eq!(bench.opened(), opened, "what is here is not read again");
     assert!(bench.screen().contains("labelled_1"));
     assert!(
         bench.screen().contains("1 labelled, 3 unlabelled, 1 held out"),

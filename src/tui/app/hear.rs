@@ -54,8 +54,11 @@ impl App {
         match (purpose, result) {
             (Purpose::Attach, Ok(Answer::Snapshot(snapshot))) => {
                 self.snapshot = Some(*snapshot);
+                // The other cases after those of the first screen: every change meanwhile was heard.
+                if !self.attached {
+                    self.views.refetch_all();
+                }
                 (self.attached, self.attaching, self.changed) = (true, false, Changed::All);
-                self.views.refetch_all();
             }
             (Purpose::Attach, result) => {
                 let why = result.err().unwrap_or_else(other);

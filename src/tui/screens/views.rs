@@ -71,7 +71,12 @@ impl Views {
         if self.asked.is_some() || self.problem(wanted).is_some() {
             return None;
         }
-        self.outdated.retain(|case| *case != wanted.case);
+        // What else was kept of an outdated case is no newer.
+        if self.outdated.contains(&wanted.case) {
+            self.outdated.retain(|case| *case != wanted.case);
+            self.kept
+                .retain(|(kept, _)| kept.case != wanted.case || kept == wanted);
+        }
         self.asked = Some(wanted.clone());
         Some(Command::Open {
             case: wanted.case.clone(),
@@ -181,5 +186,25 @@ mod tests {
         assert!(views.want(&wanted("a")).is_some() && views.get(&wanted("a")).is_some());
         views.answered(Ok(view("a")));
         assert!(views.want(&wanted("a")).is_none());
+    }
+
+    #[test]
+    fn a_case_that_changed_is_outdated_however_it_is_looked_at() {
+        let mut views = Views::default();
+        let corrected = Wanted {
+            correction: Some(CorrectionId(1)),
+            ..wanted("a")
+        };
+        for wanted in [&wanted("a"), &corrected] {
+            assert!(views.want(wanted).is_some());
+            views.answered(Ok(view("a")));
+        }
+        views.refetch(&corrected.case);
+        assert!(views.want(&corrected).is_some());
+        views.answered(Ok(view("a")));
+        assert!(
+            views.want(&wanted("a")).is_some(),
+            "it was opened before the change"
+        );
     }
 }

@@ -120,14 +120,15 @@ pub fn run(handle: EngineHandle, options: Options) -> Result<(), TuiError> {
         problems.push(format!("your keys are left out: {problem}"));
         preset
     });
-    let own = options.user_theme.as_deref().map_or(Ok(None), Theme::own);
-    let own = own.unwrap_or_else(|problem| {
-        problems.push(format!("your looks are left out: {problem}"));
-        None
-    });
-    // What was said of the file is enough: the app starts without it.
-    let is_left_out = !problems.is_empty() && own.is_none() && options.theme == "own";
-    let themes = Themes::new(if is_left_out { "auto" } else { &options.theme }, own)?;
+    let themes = match options.user_theme.as_deref().map_or(Ok(None), Theme::own) {
+        Ok(own) => Themes::new(&options.theme, own)?,
+        Err(problem) => {
+            problems.push(format!("your looks are left out: {problem}"));
+            // What was said of the file is enough for those who asked for it: the app starts without.
+            let theme = Some(options.theme.as_str()).filter(|theme| *theme != "own");
+            Themes::new(theme.unwrap_or("auto"), None)?
+        }
+    };
     for problem in &problems {
         tracing::warn!("{problem}");
     }
