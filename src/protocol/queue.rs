@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Snapshot;
-use crate::records::{Case, CaseId, ClassEffort, ModelId, Pool, Prediction, Scored, mean_of_known};
+use crate::records::{
+    Case, CaseId, ClassEffort, ModelId, Pool, Prediction, Scored, mean_of_known, mean_saved,
+};
 
 /// Where a case is, in the words of the queue.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -175,7 +177,7 @@ impl Snapshot {
             .into_iter()
             .filter_map(|(case, correction)| {
                 let prediction = self.predictions.get(case)?;
-                let saved = mean_of_known(correction.effort.iter().map(ClassEffort::saved))?;
+                let saved = mean_saved(&correction.effort)?;
                 let is_same = correction.model == Some(prediction.model) && prediction.sums.pixels > 0;
                 let score = prediction.sums.margin / prediction.sums.pixels as f64;
                 is_same.then_some((case, [score, saved]))

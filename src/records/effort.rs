@@ -35,6 +35,11 @@ impl ClassEffort {
     }
 }
 
+/// Mean saved effort over the classes that had a contour to draw; `None` when none had.
+pub fn mean_saved(effort: &[ClassEffort]) -> Option<f64> {
+    mean_of_known(effort.iter().map(ClassEffort::saved))
+}
+
 /// The mean over the classes that have a value; `None` when none has.
 pub fn mean_of_known(values: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
     let known: Vec<f64> = values.into_iter().flatten().collect();

@@ -17,7 +17,7 @@ mod text;
 
 pub use bench::{BenchRow, BenchTask, Machine};
 pub use case::{Case, CaseSource, Correction, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool};
-pub use effort::{ClassEffort, mean_of_known};
+pub use effort::{ClassEffort, mean_of_known, mean_saved};
 pub use entry::{Entry, Project, Row, RowKey, What};
 pub use ids::{CaseId, CorrectionId, HandoutId, Hash, HeldId, IdError, ModelId, RankingId, RoundId};
 pub use model::{Architecture, Model, ModelOrigin, Prediction, Ranking, Scored, SliceSums, TrainedOn};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseId, ClassEffort, Hash, ModelId, RankingId, RoundId};
+use super::{CaseId, ClassEffort, Hash, ModelId, RankingId, RoundId, mean_of_known};
 use crate::settings::{Labels, PlaneChoice, Settings, Strategy};
 
 /// Where a round is.
@@ -103,6 +103,13 @@ pub struct Round {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+impl Round {
+    /// Mean Dice on the held-out cases over the classes that have one; `None` where nothing was measured.
+    pub fn mean_dice(&self) -> Option<f64> {
+        mean_of_known(self.held_out_dice.iter().copied())
+    }
 }
 
 /// What cannot change while a project has models: each network output and each slice depends on it.

@@ -140,10 +140,13 @@ pub fn read(path: &Path) -> Result<Option<String>, Faults> {
     }
 }
 
+/// How like two words are, from 0 to 1, of which one may have been meant for the other.
+const NEAR: f64 = 0.8;
+
 /// The word nearest to `word`, if one is near.
 pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let (likeness, near) = most_alike(word, words)?;
-    (likeness > 0.8).then_some(near)
+    (likeness > NEAR).then_some(near)
 }
 
 /// The word most like `word`, and how like it is: 1 is the same.
@@ -158,12 +161,11 @@ fn most_alike<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Optio
 /// least far.
 pub fn hint<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<&str> = words.into_iter().collect();
-    match nearest(word, words.iter().copied()) {
-        Some(near) => format!("; did you mean {near:?}?"),
-        None if words.len() <= 24 => format!("; there are {}", words.join(", ")),
-        None => {
-            most_alike(word, words).map_or_else(String::new, |(_, near)| format!("; the nearest is {near:?}"))
-        }
+    match most_alike(word, words.iter().copied()) {
+        Some((likeness, near)) if likeness > NEAR => format!("; did you mean {near:?}?"),
+        _ if words.len() <= 24 => format!("; there are {}", words.join(", ")),
+        Some((_, near)) => format!("; the nearest is {near:?}"),
+        None => String::new(),
     }
 }
 

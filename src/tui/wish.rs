@@ -3,7 +3,7 @@
 use super::app::{Effect, Purpose, Tone};
 use super::text::percent;
 use crate::protocol::{Answer, Command, IntakeReport, Outcome};
-use crate::records::{ClassEffort, mean_of_known};
+use crate::records::mean_saved;
 
 /// A command that a person wished for.
 pub fn wish(command: Command) -> Effect {
@@ -58,7 +58,7 @@ pub fn answer_words(wish: &str, answer: Answer) -> (Tone, String) {
 }
 
 fn intake_words(report: &IntakeReport) -> String {
-    let saved = mean_of_known(report.effort.iter().map(ClassEffort::saved));
+    let saved = mean_saved(&report.effort);
     let effort = match (report.outcome, saved) {
         (Outcome::Accept | Outcome::Warn, Some(_)) => format!(", saved effort {}", percent(saved)),
         _ => String::new(),

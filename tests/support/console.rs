@@ -26,6 +26,8 @@ pub struct Console {
     read_to: usize,
     /// When the last of it came.
     heard_at: Option<Instant>,
+    /// No program has the terminal any more.
+    is_closed: bool,
 }
 
 fn pty_size([columns, rows]: [u16; 2]) -> PtySize {
@@ -76,6 +78,7 @@ impl Console {
             printed: Vec::new(),
             read_to: 0,
             heard_at: None,
+            is_closed: false,
         }
     }
 
@@ -93,7 +96,11 @@ impl Console {
                 self.heard_at = Some(at);
                 Some((at, bytes.len()))
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.is_closed = true;
+                None
+            }
         }
     }
 
@@ -194,9 +201,9 @@ impl Console {
 
     /// Waits for the end; its exit code.
     pub fn ended(&mut self) -> Option<i32> {
-        let code = self.changed().exit_status();
         while self.hear(PATIENCE).is_some() {}
-        code
+        assert!(self.is_closed, "it never ended; the screen:\n{}", self.screen());
+        self.changed().exit_status()
     }
 }
 

@@ -30,7 +30,11 @@ fn a_case_whose_file_has_vanished_says_why_in_place_of_the_picture() {
     std::fs::create_dir(&blobs).unwrap();
     let mut console = opened(folder.path(), PLAIN);
     console.send("\r");
-    console.shows("cannot be read: No such file");
+    // The preview says so as well, beside the queue.
+    console.until("the slices, and why they are not there", |console| {
+        let screen = console.screen();
+        screen.contains("cannot be read: No such file") && !screen.contains("not ranked yet")
+    });
     console.send("\x1b");
     console.shows("not ranked yet");
     console.send("q");

@@ -12,7 +12,7 @@ use crate::imaging::encode_labels;
 use crate::protocol::{IntakeReport, Outcome};
 use crate::records::{
     Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash, HeldFile, Mask, MaskOrigin, Pool,
-    Round, RoundState, Row, What, mean_of_known,
+    Round, RoundState, Row, What, mean_saved,
 };
 
 impl Actor {
@@ -124,7 +124,7 @@ impl Actor {
             report.outcome = Outcome::Warn;
             report.code = notes[0].0.clone();
         }
-        let saved = mean_of_known(effort.iter().map(|class| class.saved()));
+        let saved = mean_saved(&effort);
         let mut words = vec![match saved {
             Some(saved) => format!(
                 "{number}: saved effort {:.2} %, mean of the classes",

@@ -332,12 +332,10 @@ impl App {
 
     /// The cases that keys act on.
     fn cases(&self) -> Vec<CaseId> {
-        let one = match (self.screen, &self.snapshot) {
-            (Screen::Slices, _) => self.slices.case().cloned(),
-            (Screen::Corrections, Some(snapshot)) => self.corrections.case(snapshot),
-            _ => return self.queue.chosen(),
-        };
-        one.into_iter().collect()
+        match self.screen {
+            Screen::Slices => self.slices.case().cloned().into_iter().collect(),
+            _ => self.queue.chosen(),
+        }
     }
 
     /// Goes to a screen; where it was come from is remembered.

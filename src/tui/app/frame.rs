@@ -63,6 +63,7 @@ impl App {
                 if self.models.wants_orders(snapshot) {
                     send(Command::Orders, Purpose::Orders);
                 }
+                self.models.compare(snapshot);
                 return effects;
             }
             Screen::Log => {

@@ -10,8 +10,6 @@ mod frame;
 mod hear;
 mod point;
 
-use hear::Batch;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -35,6 +33,7 @@ use super::theme::{Theme, Themes};
 use super::wire::{Capabilities, Depth, Mouse};
 use crate::protocol::{Command, Event, Snapshot};
 use crate::records::CaseId;
+use hear::Batch;
 
 /// Something happened.
 #[derive(Debug, Clone)]

@@ -116,11 +116,10 @@ impl Layers {
         }
         let predicted = view.predicted.as_ref().map(|drawing| &drawing.voxels);
         let other = view.other();
-        let is_difference = look.difference && view.has_two();
         let mut marks = vec![0; image.pixels.len()];
         let shown = |k: u8| k > 0 && look.class(k).is_on;
         let mut inks = match (predicted, other) {
-            (Some(predicted), Some(other)) if is_difference => {
+            (Some(predicted), Some(other)) if look.difference => {
                 let [predicted, other] = [predicted, other].map(|map| contour(&cut(map)).pixels);
                 for (mark, (p, c)) in marks.iter_mut().zip(predicted.into_iter().zip(other)) {
                     let [p, c] = [p, c].map(|k| if shown(k) { k } else { 0 });

@@ -192,33 +192,30 @@ impl Painter {
                 return Picture::Cells(cells);
             }
             Kind::Sixel => ProtocolType::Sixel,
-            Kind::Kitty => {
-                let picture = compose(job, &job.window(room, 1.0));
-                let cells = Size::new(
-                    picture.width().div_ceil(width.into()) as u16,
-                    picture.height().div_ceil(height.into()) as u16,
-                );
-                // Compressed: as it is a picture takes megabytes. Another program's numbers are another process's.
-                self.sent = self.sent.wrapping_add(1) % (1 << 10);
-                let number = std::process::id() << 10 | self.sent;
-                let picture = DynamicImage::ImageRgb8(picture);
-                return Kitty::new(picture, cells, number.max(1), false, true).map_or_else(
-                    |error| Picture::Failed(error.to_string()),
-                    |picture| Picture::Encoded(Protocol::Kitty(picture)),
-                );
-            }
+            Kind::Kitty => ProtocolType::Kitty,
             Kind::Iterm2 => ProtocolType::Iterm2,
         };
-        #[expect(
-            deprecated,
-            reason = "the terminal was asked by us; asking again would swallow keys"
-        )]
-        let mut picker = Picker::from_fontsize(FontSize::new(width, height));
-        picker.set_protocol_type(protocol);
         let picture = compose(job, &job.window(room, 1.0));
-        picker
-            .new_protocol(DynamicImage::ImageRgb8(picture), job.cells, Resize::Fit(None))
-            .map_or_else(|error| Picture::Failed(error.to_string()), Picture::Encoded)
+        let cells = Size::new(
+            picture.width().div_ceil(width.into()) as u16,
+            picture.height().div_ceil(height.into()) as u16,
+        );
+        let picture = DynamicImage::ImageRgb8(picture);
+        let encoded = if protocol == ProtocolType::Kitty {
+            // Compressed: as it is a picture takes megabytes. Another program's numbers are another process's.
+            self.sent = self.sent.wrapping_add(1) % (1 << 10);
+            let number = std::process::id() << 10 | self.sent;
+            Kitty::new(picture, cells, number, false, true).map(Protocol::Kitty)
+        } else {
+            #[expect(
+                deprecated,
+                reason = "the terminal was asked by us; asking again would swallow keys"
+            )]
+            let mut picker = Picker::from_fontsize(FontSize::new(width, height));
+            picker.set_protocol_type(protocol);
+            picker.new_protocol(picture, job.cells, Resize::Fit(None))
+        };
+        encoded.map_or_else(|error| Picture::Failed(error.to_string()), Picture::Encoded)
     }
 }
 

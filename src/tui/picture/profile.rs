@@ -3,7 +3,7 @@
 use super::Seen;
 use crate::effort::slice_effort;
 use crate::imaging::{Plane, Slice};
-use crate::records::{ClassEffort, mean_of_known};
+use crate::records::{ClassEffort, mean_saved};
 
 /// A profile to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +73,7 @@ impl ProfileJob {
 impl Profile {
     /// Mean saved effort of a slice's classes; `None` where no contour was corrected, or nothing was measured.
     pub fn saved(&self, index: usize) -> Option<f64> {
-        mean_of_known(self.efforts.get(index)?.iter().map(ClassEffort::saved))
+        mean_saved(self.efforts.get(index)?)
     }
 
     /// The next slice after `from` (before it when `back`) in which two maps disagree, around the end.

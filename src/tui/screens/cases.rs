@@ -143,8 +143,7 @@ fn act_on_one(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> 
             let last = snapshot
                 .correction_of(case)
                 .ok_or_else(|| format!("{case} has not come back corrected yet"))?;
-            let mean =
-                crate::records::mean_of_known(last.effort.iter().map(crate::records::ClassEffort::saved));
+            let mean = crate::records::mean_saved(&last.effort);
             let lines = vec![format!(
                 "correction {} by {}, saved effort {}",
                 last.id,

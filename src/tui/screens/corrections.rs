@@ -49,11 +49,6 @@ impl Corrections {
         items(snapshot).nth(self.cursor.selected.min(len(snapshot).saturating_sub(1)))
     }
 
-    /// The case of the selected line.
-    pub fn case(&self, snapshot: &Snapshot) -> Option<CaseId> {
-        self.selected(snapshot).map(|item| item.case().clone())
-    }
-
     /// Moves the selection; `page` is the height of the list.
     pub fn act(&mut self, action: Action, count: Option<usize>, page: usize, snapshot: &Snapshot) {
         self.cursor.act(action, count, page, len(snapshot));

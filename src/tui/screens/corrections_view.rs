@@ -26,13 +26,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
     );
     frame.render_widget(Line::raw(title), areas.title);
     let names: Vec<String> = snapshot.settings.labels.names().map(clean).collect();
-    let name_width = snapshot
-        .cases
-        .keys()
-        .map(|case| case.as_str().len())
-        .max()
-        .unwrap_or(0)
-        .clamp(6, 24);
+    let name_width = app.queue.longest_name.clamp(6, 24);
     // Names of people get what classes leave.
     let taken = 2 + 9 + name_width + 1 + 8 + 8 + 6 + 6;
     let room = usize::from(body.width).saturating_sub(taken + 13);

@@ -19,8 +19,8 @@ pub struct Log {
     notices: Vec<(Timestamp, String)>,
     entries: Vec<Entry>,
     is_asked: bool,
-    /// The last entry there was when the journal could not be had: it is asked for again when there is another.
-    told: Option<u64>,
+    /// The last entry there was when the journal was asked for last: it is asked for again when there is another.
+    asked_at: Option<u64>,
     /// Why the journal is not here.
     pub problem: Option<String>,
 }
@@ -48,11 +48,10 @@ impl Log {
     /// The first entry to ask for, if some are missing; `seq` is the last there is.
     pub fn request(&mut self, seq: u64) -> Option<u64> {
         let known = self.entries.last().map_or(0, |entry| entry.seq);
-        let is_told = self.told == Some(seq);
-        if self.is_asked || known >= seq || is_told {
+        if self.is_asked || known >= seq || self.asked_at == Some(seq) {
             return None;
         }
-        (self.is_asked, self.told) = (true, Some(seq));
+        (self.is_asked, self.asked_at) = (true, Some(seq));
         Some((known + 1).max(seq.saturating_sub(KEPT as u64 - 1)))
     }
 
@@ -61,7 +60,7 @@ impl Log {
         self.is_asked = false;
         match result {
             Ok(entries) => {
-                (self.problem, self.told) = (None, None);
+                self.problem = None;
                 self.entries.extend(entries);
                 let old = self.entries.len().saturating_sub(KEPT);
                 self.entries.drain(..old);

@@ -17,6 +17,8 @@ pub struct Models {
     /// The model whose ranking is held against the current model's.
     pub compared: Option<ModelId>,
     orders: BTreeMap<ModelId, Vec<Scored>>,
+    /// The two models that were compared last, and what came of it: thousands of cases are not compared at every frame.
+    found: Option<([ModelId; 2], Result<Comparison, String>)>,
     /// The last ranking when the orders were asked for.
     asked_at: Option<Option<RankingId>>,
     /// Why there are none.
@@ -93,47 +95,58 @@ impl Models {
 
     /// Takes the orders.
     pub fn answered(&mut self, result: Result<Vec<(ModelId, Vec<Scored>)>, String>) {
+        self.found = None;
         match result {
             Ok(orders) => (self.orders, self.problem) = (orders.into_iter().collect(), None),
             Err(why) => self.problem = Some(why),
         }
     }
 
-    /// The chosen model's ranking against the current model's; or why there is none.
-    pub fn comparison(&self, snapshot: &Snapshot) -> Option<Result<Comparison, String>> {
+    /// Compares the chosen model's ranking with the current model's, unless that is done.
+    pub fn compare(&mut self, snapshot: &Snapshot) {
         // The model that was compared may have been made the current one.
-        let compared = self
-            .compared
-            .filter(|model| snapshot.project.model != Some(*model))?;
-        if let Some(why) = &self.problem {
-            return Some(Err(why.clone()));
-        }
-        let current = snapshot.project.model?;
-        let order = |model: ModelId| {
-            let missing = || format!("{model} has ranked nothing that was kept");
-            self.orders.get(&model).ok_or_else(missing)
+        let pair = self.compared.zip(snapshot.project.model).filter(|(a, b)| a != b);
+        let Some((compared, current)) = pair else {
+            self.found = None;
+            return;
         };
-        let orders = order(compared).and_then(|other| Ok((other, order(current)?)));
-        Some(orders.map(|(other, current)| compare(other, current)))
+        let pair = [compared, current];
+        if self.found.as_ref().is_none_or(|(known, _)| *known != pair) {
+            let order = |model: ModelId| {
+                let missing = || format!("{model} has ranked nothing that was kept");
+                self.orders.get(&model).ok_or_else(missing)
+            };
+            let orders = order(compared).and_then(|other| Ok((other, order(current)?)));
+            self.found = Some((pair, orders.map(|(other, current)| compare(other, current))));
+        }
+    }
+
+    /// The two models that are compared, and what came of it: or why there is no ranking.
+    pub fn comparison(&self) -> Option<([ModelId; 2], Result<&Comparison, &String>)> {
+        let (pair, found) = self.found.as_ref()?;
+        let found = match &self.problem {
+            Some(why) => Err(why),
+            None => found.as_ref(),
+        };
+        Some((*pair, found))
     }
 }
 
-/// Two orders, case by case.
+/// The cases of one order that are in the other too, as the first has them.
+fn among<'a>(order: &'a [Scored], other: &[Scored]) -> Vec<&'a CaseId> {
+    let known: HashSet<&CaseId> = other.iter().map(|scored| &scored.case).collect();
+    let cases = order.iter().map(|scored| &scored.case);
+    cases.filter(|case| known.contains(case)).collect()
+}
+
+/// Two orders, case by case. Places are counted among the cases in both: the pool has changed from one ranking to the
+/// other.
 fn compare(first: &[Scored], second: &[Scored]) -> Comparison {
-    // Places are counted among the cases in both: the pool has changed from one ranking to the other.
-    let among = |order: &'_ [Scored], other: &'_ [Scored]| -> Vec<CaseId> {
-        let known: HashSet<&CaseId> = other.iter().map(|scored| &scored.case).collect();
-        let common = order.iter().filter(|scored| known.contains(&scored.case));
-        common.map(|scored| scored.case.clone()).collect()
-    };
-    let places: HashMap<CaseId, usize> = among(second, first).into_iter().zip(1..).collect();
+    let places: HashMap<&CaseId, usize> = among(second, first).into_iter().zip(1..).collect();
     let mut both: Vec<(CaseId, [usize; 2])> = among(first, second)
         .into_iter()
         .zip(1..)
-        .map(|(case, at)| {
-            let there = places[&case];
-            (case, [at, there])
-        })
+        .map(|(case, at)| (case.clone(), [at, places[case]]))
         .collect();
     let ranks: Vec<[f64; 2]> = both.iter().map(|(_, places)| places.map(|n| n as f64)).collect();
     both.sort_by_key(|(case, [a, b])| (std::cmp::Reverse(a.abs_diff(*b)), case.clone()));

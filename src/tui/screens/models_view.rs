@@ -62,7 +62,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
             areas.details,
         );
     }
-    draw_comparison(app, snapshot, frame, areas.comparison);
+    draw_comparison(app, frame, areas.comparison);
 }
 
 fn cells(app: &App, snapshot: &Snapshot, model: &Model) -> Vec<String> {
@@ -88,10 +88,7 @@ fn cells(app: &App, snapshot: &Snapshot, model: &Model) -> Vec<String> {
         model.trained_cases.to_string(),
         format!("{} of {}", model.best_epoch, model.epochs),
         dice(mean_of_known(model.validation_dice.iter().copied())),
-        held_out.map_or_else(
-            || "n/a".into(),
-            |round| dice(mean_of_known(round.held_out_dice.iter().copied())),
-        ),
+        held_out.map_or_else(|| "n/a".into(), |round| dice(round.mean_dice())),
         age(model.at, app.now),
     ]
 }
@@ -143,18 +140,14 @@ fn details(app: &App, snapshot: &Snapshot, model: &Model) -> Vec<Line<'static>> 
     ]
 }
 
-fn draw_comparison(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
+fn draw_comparison(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = &app.theme;
-    let (Some(compared), Some(found)) = (app.models.compared, app.models.comparison(snapshot)) else {
+    let Some(([compared, current], found)) = app.models.comparison() else {
         return;
     };
-    let current = snapshot
-        .project
-        .model
-        .map_or_else(String::new, |model| model.to_string());
     let mut lines = Vec::new();
     match found {
-        Err(why) => lines.push(Line::styled(why, theme.warn())),
+        Err(why) => lines.push(Line::styled(why.as_str(), theme.warn())),
         Ok(found) => {
             let rho = found
                 .correlation

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::cases::Step;
 use crate::protocol::{Command, NextStep, Snapshot, Stage};
-use crate::records::{EpochReport, ModelId, Pool, Round, mean_of_known};
+use crate::records::{EpochReport, ModelId, Pool, Round};
 use crate::settings::Query;
 use crate::tui::keys::Action;
 use crate::tui::list::Cursor;
@@ -164,7 +164,7 @@ pub fn act(action: Action, snapshot: &Snapshot) -> Result<Step, String> {
                     let model = round
                         .model
                         .map_or_else(|| "no model".into(), |model| model.to_string());
-                    let mean = mean_of_known(round.held_out_dice.iter().copied());
+                    let mean = round.mean_dice();
                     vec![format!(
                         "{model}: mean Dice {} on {} held-out cases",
                         dice(mean),

@@ -7,14 +7,13 @@ use ratatui::text::Span;
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph, Wrap};
 
 use crate::protocol::Snapshot;
-use crate::records::{ClassEffort, EpochReport, Round, mean_of_known};
+use crate::records::{EpochReport, Round, mean_of_known, mean_saved};
 use crate::tui::app::App;
 use crate::tui::layout;
 use crate::tui::text::dice;
 
 /// What was learnt from round to round, and how the running or the selected round's training went.
 pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let theme = &app.theme;
     // Loss and Dice have scales of their own, so each has a chart of its own; the loss goes first where there is no room.
     let is_wide = area.width >= 100;
     let [learning, training] = match is_wide {
@@ -28,12 +27,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
             Some(Err(why)) => why.clone(),
             _ => "no training to show yet".into(),
         };
-        let words = Paragraph::new(why)
-            .style(theme.dim())
-            .centered()
-            .wrap(Wrap { trim: true });
-        frame.render_widget(words, layout::middle(training, training.width, 2));
-        return;
+        return draw_nothing(app, frame, training, why);
     };
     let points = |value: &dyn Fn(&EpochReport) -> Option<f64>| -> Vec<(f64, f64)> {
         curve
@@ -58,14 +52,14 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
             true => [best, worst],
             false => [0.0, if worst > 0.0 { worst } else { 1.0 }],
         },
-        lines: vec![("", Marker::Braille, loss)],
+        lines: vec![(Marker::Braille, loss)],
     };
     let last_dice = dice(mean_of_known(last.dice.iter().copied()));
     let dice = Plot {
         title: format!(" validation Dice: {last_dice}, best epoch {} ", last.best_epoch),
         x: loss.x,
         y: [0.0, 1.0],
-        lines: vec![("", Marker::Braille, mean)],
+        lines: vec![(Marker::Braille, mean)],
     };
     match is_wide {
         true => {
@@ -79,9 +73,7 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
 
 /// Held-out Dice and saved effort by labelled cases, and the random control's Dice: what the next label is worth.
 fn draw_learning(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
-    let mean = |values: Vec<Option<f64>>| mean_of_known(values);
-    let of = |round: &Round| mean(round.held_out_dice.clone());
-    let saved = |round: &Round| mean(round.effort.iter().map(ClassEffort::saved).collect());
+    let saved = |round: &Round| mean_saved(&round.effort);
     let points = |rounds: Vec<&Round>, value: &dyn Fn(&Round) -> Option<f64>| -> Vec<(f64, f64)> {
         let mut points: Vec<(f64, f64)> = rounds
             .into_iter()
@@ -93,12 +85,16 @@ fn draw_learning(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
     };
     let own = || snapshot.rounds.values().collect();
     let lines: Vec<_> = [
-        ("held-out Dice", Marker::Braille, points(own(), &of)),
-        ("saved", Marker::Dot, points(own(), &saved)),
         (
-            "random",
+            "\u{2812} held-out Dice",
+            Marker::Braille,
+            points(own(), &Round::mean_dice),
+        ),
+        ("\u{2022} saved", Marker::Dot, points(own(), &saved)),
+        (
+            "\u{2588} random",
             Marker::Block,
-            points(snapshot.control.iter().collect(), &of),
+            points(snapshot.control.iter().collect(), &Round::mean_dice),
         ),
     ]
     .into_iter()
@@ -110,34 +106,36 @@ fn draw_learning(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
     let first = ends.clone().fold(f64::INFINITY, f64::min);
     let last = ends.fold(0.0, f64::max);
     if lines.is_empty() {
-        let words = Paragraph::new("no round has been measured on held-out cases yet")
-            .style(app.theme.dim())
-            .centered()
-            .wrap(Wrap { trim: true });
-        return frame.render_widget(words, layout::middle(area, area.width, 2));
+        let why = "no round has been measured on held-out cases yet";
+        return draw_nothing(app, frame, area, why.into());
     }
     // A legend would lie over the lines, and is left out where there is little room.
-    let names: Vec<String> = lines
-        .iter()
-        .map(|(name, marker, _)| match marker {
-            Marker::Dot => format!("\u{2022} {name}"),
-            Marker::Block => format!("\u{2588} {name}"),
-            _ => format!("\u{2812} {name}"),
-        })
-        .collect();
+    let names: Vec<&str> = lines.iter().map(|(name, ..)| *name).collect();
     let plot = Plot {
         title: format!(" {} ", names.join("  ")),
         x: ("cases", first.min(last - 1.0), last),
         y: [0.0, 1.0],
-        lines,
+        lines: lines
+            .into_iter()
+            .map(|(_, marker, points)| (marker, points))
+            .collect(),
     };
     plot.draw(app, frame, area);
 }
 
-/// A line's name, its marks, and its points.
-type PlotLine = (&'static str, Marker, Vec<(f64, f64)>);
+/// Says why there is no chart.
+fn draw_nothing(app: &App, frame: &mut Frame<'_>, area: Rect, why: String) {
+    let words = Paragraph::new(why)
+        .style(app.theme.dim())
+        .centered()
+        .wrap(Wrap { trim: true });
+    frame.render_widget(words, layout::middle(area, area.width, 2));
+}
 
-/// A chart: what it shows, its axes, and lines with their names and marks.
+/// A line's marks, and its points.
+type PlotLine = (Marker, Vec<(f64, f64)>);
+
+/// A chart: what it shows, its axes, and lines.
 struct Plot {
     title: String,
     /// What is counted, and from where to where.
@@ -154,7 +152,7 @@ impl Plot {
             _ => format!("{value:.2}"),
         };
         let styles = [theme.title(), theme.good(), theme.warn()];
-        let data = self.lines.iter().zip(styles).map(|((_, marker, points), style)| {
+        let data = self.lines.iter().zip(styles).map(|((marker, points), style)| {
             Dataset::default()
                 .marker(*marker)
                 .graph_type(GraphType::Line)

@@ -8,7 +8,7 @@ use ratatui::widgets::{Gauge, Paragraph, Row, Table};
 
 use super::rounds_charts;
 use crate::protocol::{Snapshot, Stage};
-use crate::records::{Case, ClassEffort, Round, RoundState, mean_of_known};
+use crate::records::{ClassEffort, Round, RoundState, mean_saved};
 use crate::tui::activity::{activity_words, device_words, seconds_left};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
@@ -61,41 +61,39 @@ fn draw_title(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect)
     frame.render_widget(line, area);
 }
 
-/// Labelled, unlabelled and held-out cases when a round trained; as they are now where it has not yet.
-fn pools(snapshot: &Snapshot, round: &Round) -> String {
-    if round.labelled > 0 || round.state.is_over() {
-        let unlabelled = round.unlabelled.map_or_else(|| "?".into(), |n| n.to_string());
-        return format!("{}/{unlabelled}/{}", round.labelled, round.held_out);
+/// Labelled, unlabelled and held-out cases when a round trained, and as they are `now` where it has not yet; what is
+/// measured on is known when it was.
+fn pools(round: &Round, now: [usize; 3]) -> String {
+    let [labelled, unlabelled, held_out] = now;
+    let held_out = if round.held_out > 0 || round.state.is_over() {
+        round.held_out
+    } else {
+        held_out
+    };
+    match (round.labelled, round.unlabelled) {
+        (0, _) if round.state.is_over() => "-".into(),
+        (0, _) => format!("{labelled}/{unlabelled}/{held_out}"),
+        (trained, None) => format!("{trained}/?/{held_out}"),
+        (trained, Some(unlabelled)) => format!("{trained}/{unlabelled}/{held_out}"),
     }
-    let now = |is_in: fn(&Case) -> bool| snapshot.cases.values().filter(|case| is_in(case)).count();
-    format!(
-        "{}/{}/{}",
-        now(Case::is_training),
-        now(Case::is_askable),
-        now(Case::is_measuring)
-    )
 }
 
 /// One line of the history; `per_class` is what there is room for.
-fn cells(snapshot: &Snapshot, round: &Round, per_class: bool) -> Vec<String> {
-    let mean_dice = mean_of_known(round.held_out_dice.iter().copied());
+fn cells(app: &App, snapshot: &Snapshot, round: &Round, per_class: bool) -> Vec<String> {
     let saved: Vec<Option<f64>> = round.effort.iter().map(ClassEffort::saved).collect();
     let mut cells = vec![
         round.id.to_string(),
         round.state.word().into(),
         round.model.map_or_else(|| "-".into(), |model| model.to_string()),
-        pools(snapshot, round),
+        pools(round, app.queue.pools),
     ];
     let known = |empty: bool, text: String| if empty { String::new() } else { text };
-    cells.push(known(round.held_out_dice.is_empty(), dice(mean_dice)));
+    cells.push(known(round.held_out_dice.is_empty(), dice(round.mean_dice())));
     if per_class {
         let each: Vec<String> = round.held_out_dice.iter().map(|value| dice(*value)).collect();
         cells.push(each.join(" "));
     }
-    cells.push(known(
-        saved.is_empty(),
-        percent(mean_of_known(saved.iter().copied())),
-    ));
+    cells.push(known(saved.is_empty(), percent(mean_saved(&round.effort))));
     if per_class {
         let each: Vec<String> = saved
             .iter()
@@ -105,9 +103,7 @@ fn cells(snapshot: &Snapshot, round: &Round, per_class: bool) -> Vec<String> {
     }
     if !snapshot.control.is_empty() {
         let control = snapshot.control_of(round);
-        cells.push(control.map_or_else(String::new, |control| {
-            dice(mean_of_known(control.held_out_dice.iter().copied()))
-        }));
+        cells.push(control.map_or_else(String::new, |control| dice(control.mean_dice())));
     }
     cells.push(span(round.training_s + round.predicting_s));
     cells
@@ -164,7 +160,7 @@ fn draw_table(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, header: Rec
             RoundState::Abandoned(_) => theme.dim(),
             _ => Style::new(),
         };
-        Row::new(cells(snapshot, round, per_class)).style(style)
+        Row::new(cells(app, snapshot, round, per_class)).style(style)
     });
     frame.render_widget(Table::new(rows, widths()), list);
 }

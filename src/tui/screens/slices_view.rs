@@ -8,7 +8,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::slices::Slices;
 use crate::imaging::Plane;
 use crate::protocol::{CaseView, Snapshot};
-use crate::records::{ClassEffort, mean_of_known};
+use crate::records::{ClassEffort, mean_saved};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout::{self, Arrangement};
@@ -365,7 +365,7 @@ fn effort_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'st
             saved(&correction.effort)
         )));
     }
-    let mean = |effort: &[ClassEffort]| short(mean_of_known(effort.iter().map(ClassEffort::saved)));
+    let mean = |effort: &[ClassEffort]| short(mean_saved(effort));
     lines.push(Line::raw(format!(
         "{:<16}{:>6}{:>6}",
         "mean",

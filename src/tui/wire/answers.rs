@@ -6,13 +6,24 @@
 
 use super::depth::Depth;
 
-/// The questions, in order: kitty's pictures (compressed, as they will be sent), iTerm2's, a cell's size, synchronized output, the colour of the ground, all
-/// colours (one is set, asked for, and taken back), and what terminal it is.
+/// The questions, in order: kitty's pictures (compressed, as they will be sent), iTerm2's, a cell's size, synchronized
+/// output, the colour of the ground, all colours (one is set, asked for, and taken back), and what terminal it is.
 pub const QUESTIONS: &str = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24,o=z;eJxjYGAAAAADAAE=\x1b\\\x1b]1337;ReportCellSize\x1b\\\x1b[16t\x1b[?2026$p\
     \x1b]11;?\x1b\\\x1b[48;2;1;2;3m\x1bP$qm\x1b\\\x1b[49m\x1b[c";
 
 /// The questions to a multiplexer: nothing that it would have to show.
 pub const FEW_QUESTIONS: &str = "\x1b[?2026$p\x1b]11;?\x1b\\\x1b[c";
+
+/// How the answers to them begin.
+pub(super) const ANSWERS: [&[u8]; 7] = [
+    b"\x1b_G",
+    b"\x1b]11;",
+    b"\x1b]1337;",
+    b"\x1bP1$r",
+    b"\x1bP0$r",
+    b"\x1b[?",
+    b"\x1b[6;",
+];
 
 /// What the terminal can do, as far as it has said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

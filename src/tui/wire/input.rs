@@ -6,21 +6,11 @@
 
 use ratatui::crossterm::event::KeyCode;
 
+use super::answers::ANSWERS;
 use crate::tui::keys::Key;
 
 /// Longest sequence that is kept; of a longer one only the end is looked for.
 const MAX_SEQUENCE: usize = 4096;
-/// How the answers begin that the terminal may still owe.
-const ANSWERS: [&[u8]; 8] = [
-    b"\x1b_G",
-    b"\x1b]11;",
-    b"\x1b]1337;",
-    b"\x1bP1$r",
-    b"\x1bP0$r",
-    b"\x1b[?",
-    b"\x1b[6;",
-    b"\x1b[4;",
-];
 /// Longest paste that is kept.
 const MAX_PASTE: usize = 65_536;
 
