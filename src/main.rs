@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use overtrace::cli::{Args, Doors};
-use overtrace::engine::{self, Options};
+use overtrace::cli::{Args, Doors, Wanted};
+use overtrace::engine::{self, EngineError, LaunchError, Options};
 use overtrace::protocol::EngineHandle;
 use overtrace::records::{BenchRow, BenchTask, Machine, Progress, Task, TaskResult, printable};
 use overtrace::settings::{Compute, Device, Devices};
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
     let doors = Doors {
         create,
         open,
+        reach,
+        serve,
+        stop,
         free,
         bench,
         compute,
@@ -52,10 +56,22 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("overtrace: {}", printable_lines(&format!("{error:#}")));
-            ExitCode::from(2)
+            eprintln!("overtrace: {}", printable_lines(&words(&error)));
+            ExitCode::from(if is_held(&error) { engine::HELD } else { 2 })
         }
     }
+}
+
+/// An error and its causes; one that the words before it end in already is not said twice.
+fn words(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |words, cause| {
+        let cause = cause.to_string();
+        match words.as_str() {
+            "" => cause,
+            known if known.ends_with(&cause) => words,
+            known => format!("{known}: {cause}"),
+        }
+    })
 }
 
 /// Escapes what a terminal would obey, but keeps the lines of a settings error apart.
@@ -68,6 +84,12 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Whether another process has the project open.
+fn is_held(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(EngineError::is_held)
+        || matches!(error.downcast_ref(), Some(LaunchError::Held(_)))
 }
 
 /// The account that commands are journalled under.
@@ -84,22 +106,113 @@ fn create(folder: &Path) -> Result<()> {
     Ok(engine::create(folder, &who())?)
 }
 
-fn open(folder: &Path, stays: bool) -> Result<EngineHandle> {
+/// How long a project that another process has open is waited for: an engine may be just starting, or a verb about done.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn open(folder: &Path, wanted: Wanted) -> Result<EngineHandle> {
     if folder.join(overtrace::store::FOLDER).is_dir() {
-        log_to(&logs(folder))?;
+        log_to(&logs(folder), "overtrace.log")?;
     }
     // A surface that lets go of one engine and opens another finds the store free.
     wait_for_engines();
-    let started = engine::start(folder, who(), options(stays)?)?;
-    ENGINES
-        .lock()
-        .expect("no thread panics while it holds the list")
-        .push(started.thread);
-    for notice in started.notices {
-        tracing::warn!(notice);
-        eprintln!("overtrace: {}", printable(&notice));
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if wanted != Wanted::Own
+            && let Some(handle) = reach(folder)?
+        {
+            return Ok(handle);
+        }
+        let held: anyhow::Error = match wanted {
+            Wanted::Process => {
+                let this = std::env::current_exe().context("finding the engine's program")?;
+                match engine::launch(&this, folder) {
+                    Ok(notices) => {
+                        notices
+                            .iter()
+                            .for_each(|notice| eprintln!("overtrace: {}", printable(notice)));
+                        match reach(folder)? {
+                            Some(handle) => return Ok(handle),
+                            None => anyhow!("the engine ended at once; `overtrace engine logs` says why"),
+                        }
+                    }
+                    Err(held @ LaunchError::Held(_)) => held.into(),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Wanted::Any | Wanted::Watching | Wanted::Own => {
+                let options = options(wanted != Wanted::Any, false)?;
+                match engine::start(folder, who(), options) {
+                    Ok(started) => {
+                        tell(&started.notices);
+                        wait_for(started.thread);
+                        return Ok(started.handle);
+                    }
+                    Err(held) if held.is_held() && wanted != Wanted::Own => held.into(),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        if Instant::now() >= until {
+            return Err(held);
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(started.handle)
+}
+
+/// Says what was mended.
+fn tell(notices: &[String]) {
+    for notice in notices {
+        tracing::warn!(notice);
+        eprintln!("overtrace: {}", printable(notice));
+    }
+}
+
+fn reach(folder: &Path) -> Result<Option<EngineHandle>> {
+    let reached = engine::reach(folder, who())?;
+    Ok(reached.map(|reached| {
+        wait_for(reached.thread);
+        reached.handle
+    }))
+}
+
+fn serve(folder: &Path, detached: bool) -> Result<()> {
+    if folder.join(overtrace::store::FOLDER).is_dir() {
+        log_to(&logs(folder), "engine.log")?;
+    }
+    if detached {
+        engine::detach()?;
+    }
+    let mut printed = Ok(());
+    engine::serve(folder, options(true, true)?, |notices| {
+        tell(notices);
+        tracing::info!(pid = std::process::id(), "the engine begins");
+        if detached {
+            printed = engine::say_ready(&logs(folder).join("engine.out"));
+        } else {
+            println!(
+                "the engine of {} runs; end it with Ctrl-C",
+                printable(&folder.display().to_string())
+            );
+        }
+    })?;
+    tracing::info!("the engine ends");
+    Ok(printed?)
+}
+
+fn stop(folder: &Path) -> Result<bool> {
+    /// The worker ends at its next step.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    if !engine::stop(folder)? {
+        return Ok(false);
+    }
+    let until = Instant::now() + PATIENCE;
+    while overtrace::store::is_held(folder)? {
+        if Instant::now() >= until {
+            bail!("the engine was told to end and has not yet; `overtrace engine logs` says what it is at");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
 }
 
 fn bench(task: &BenchTask, device: &Devices, found: &mut dyn FnMut(BenchRow)) -> Result<Machine> {
@@ -144,17 +257,19 @@ fn compute(device: Device) -> Result<()> {
     worker::serve(device, std::io::stdin(), std::io::stdout()).context("working")
 }
 
-fn options(watch: bool) -> Result<Options> {
+fn options(watch: bool, stays: bool) -> Result<Options> {
     Ok(Options {
         watch,
+        stays,
         programs: programs()?,
     })
 }
 
-/// Opens the project for a moment: that fails while another process has it.
+/// Ends the project's engine and opens the project for a moment: that fails while another process has it.
 fn free(folder: &Path) -> Result<()> {
     if folder.join(overtrace::store::FOLDER).is_dir() {
-        let started = engine::start(folder, who(), options(false)?)?;
+        stop(folder)?;
+        let started = engine::start(folder, who(), options(false, false)?)?;
         drop(started.handle);
         // One that panicked holds nothing any more either.
         let _ = started.thread.join();
@@ -162,8 +277,16 @@ fn free(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The engines this process has started; it does not exit before they have finished what they were at.
+/// Threads of the engines that this process has started, and of the lines to those that it reached; it does not exit before
+/// they have finished what they were at.
 static ENGINES: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+fn wait_for(thread: JoinHandle<()>) {
+    ENGINES
+        .lock()
+        .expect("no thread panics while it holds the list")
+        .push(thread);
+}
 
 fn wait_for_engines() {
     for engine in ENGINES
@@ -183,7 +306,7 @@ fn app(handle: EngineHandle, project: &Path, args: &Args) -> Result<()> {
         user_keymap: own_file("keymap.toml"),
         theme: args.theme.clone(),
         user_theme: own_file("theme.toml"),
-        engine_ends: true,
+        engine_ends: args.in_process,
         logs: logs(project),
         picture: match args.ascii && args.picture == "auto" {
             true => PictureMode::Only(Kind::Ascii),
@@ -216,10 +339,9 @@ fn logs(project: &Path) -> PathBuf {
 static LOG: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
 /// One file a day; the level comes from `OVERTRACE_LOG`, and is `info` without it.
-fn log_to(folder: &Path) -> Result<()> {
+fn log_to(folder: &Path, name: &str) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
-    let (writer, guard) =
-        tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, "overtrace.log"));
+    let (writer, guard) = tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, name));
     let mut log = LOG.lock().expect("no thread panics while it holds the log");
     if log.is_none() {
         *log = Some(guard);

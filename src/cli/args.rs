@@ -31,6 +31,9 @@ pub struct Args {
     /// Nothing but ASCII on the screen: pictures in letters, lines and bars of dashes
     #[arg(long, global = true)]
     pub ascii: bool,
+    /// The app keeps the engine in its own process: it ends, and a round stops, when the app is left
+    #[arg(long, global = true)]
+    pub in_process: bool,
     /// Leave the mouse to the terminal
     #[arg(long, global = true)]
     pub no_mouse: bool,
@@ -135,6 +138,12 @@ pub enum Verb {
         #[command(subcommand)]
         action: Option<ModelAction>,
     },
+    /// The process that has the project open, watches the inbox and trains, whoever is attached
+    Engine {
+        /// What about it
+        #[command(subcommand)]
+        action: EngineAction,
+    },
     /// Time the network on this machine
     Bench {
         /// Channels of the network's first level
@@ -189,6 +198,33 @@ pub enum Format {
     Nii,
     /// Two plain files, `.hdr` and `.img`
     Pair,
+}
+
+/// What about the engine.
+#[derive(Debug, Subcommand)]
+pub enum EngineAction {
+    /// Start it, unless it runs
+    Start {
+        /// In this process, until Ctrl-C or SIGTERM: for a service manager
+        #[arg(long)]
+        foreground: bool,
+    },
+    /// Be the engine that was just started in the background
+    #[command(hide = true)]
+    Serve,
+    /// Say which process it is, who is attached and what it is at
+    Status,
+    /// End it, for everybody; a round that it is at goes on with the next one
+    Stop,
+    /// Print the end of its log
+    Logs {
+        /// Lines of it
+        #[arg(short = 'n', long, default_value_t = 50, value_name = "N")]
+        lines: usize,
+        /// Go on with what comes
+        #[arg(short, long)]
+        follow: bool,
+    },
 }
 
 /// What to do about the inbox.

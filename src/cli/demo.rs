@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::verbs::{give, intake, queue};
-use super::{Args, Doors, Exit, Session, print, tables};
+use super::{Args, Doors, Exit, Session, Wanted, print, tables};
 use crate::imaging::{DATASET_SEED, encode_labels, encode_volume, phantom};
 use crate::protocol::{Answer, Command, ImportItem, Outcome};
 use crate::records::{CaseId, Pool};
@@ -51,7 +51,7 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool, max_epochs: 
     prepare(doors, folder, max_epochs)?;
     (doors.create)(folder)?;
     let session = Session {
-        handle: (doors.open)(folder, false)?,
+        handle: (doors.open)(folder, Wanted::Any)?,
         json: args.json,
     };
     let began = Instant::now();
@@ -126,7 +126,7 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool, max_epochs: 
     if !no_app && !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         // From here on a person works: the app's engine watches the inbox and trains by itself.
         drop(session);
-        (doors.app)((doors.open)(folder, true)?, folder, args)?;
+        super::app(args, doors, folder)?;
     }
     Ok(Exit::Done)
 }

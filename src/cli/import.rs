@@ -36,6 +36,12 @@ pub fn items(paths: &[PathBuf], mask: Option<&PathBuf>, id: Option<&CaseId>) -> 
             });
         }
     }
+    // The engine may be another process, in another folder.
+    for item in &mut items {
+        for file in item.images.iter_mut().chain(&mut item.mask) {
+            *file = std::path::absolute(&*file).with_context(|| format!("resolving {}", file.display()))?;
+        }
+    }
     Ok(items)
 }
 

@@ -1,12 +1,13 @@
 //! Headless verbs: every action as a command, tables for people, `--json` for programs.
 //!
 //! A verb sends [`Command`]s through an [`EngineHandle`] and prints what comes back; it cannot tell whether the
-//! engine is a thread or a process. Exit codes: 0 done, 1 nothing to do, 2 error. Without a terminal there is no
+//! engine is a thread or a process. Exit codes: 0 done, 1 nothing to do, 2 error, 3 the project is open elsewhere. Without a terminal there is no
 //! colour and no bar. The room imports `protocol`, `records`, `settings` and `imaging` (the demo's phantoms),
 //! never the engine: `main` hands it the [`Doors`].
 
 mod args;
 mod demo;
+mod engine;
 mod import;
 mod progress;
 mod tables;
@@ -33,8 +34,14 @@ type Found<'a> = &'a mut dyn FnMut(BenchRow);
 pub struct Doors {
     /// Makes a project folder.
     pub create: fn(&Path) -> Result<()>,
-    /// Opens a project's engine; the flag says that the surface stays (watch the inbox, train by itself).
-    pub open: fn(&Path, bool) -> Result<EngineHandle>,
+    /// Opens a project's engine.
+    pub open: fn(&Path, Wanted) -> Result<EngineHandle>,
+    /// The engine that runs for a project as a process of its own, if one does.
+    pub reach: fn(&Path) -> Result<Option<EngineHandle>>,
+    /// Is the engine of a project until it is told to end; detached from the terminal if so.
+    pub serve: fn(&Path, bool) -> Result<()>,
+    /// Ends the engine that runs for a project and waits until it has; `false` where none does.
+    pub stop: fn(&Path) -> Result<bool>,
     /// Makes sure that nobody has the project in a folder open, if there is one.
     pub free: fn(&Path) -> Result<()>,
     /// Times this machine, a row after the other.
@@ -43,6 +50,19 @@ pub struct Doors {
     pub compute: fn(Device) -> Result<()>,
     /// Opens the app on the engine of a project's folder.
     pub app: fn(EngineHandle, &Path, &Args) -> Result<()>,
+}
+
+/// Which engine a surface wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The one that runs; where none does, one in this process that does what it is asked and no more.
+    Any,
+    /// The one that runs; where none does, one in this process that watches the inbox and trains by itself.
+    Watching,
+    /// The one that runs, as a process of its own; where none does, it is started.
+    Process,
+    /// One in this process, that watches the inbox and trains by itself.
+    Own,
 }
 
 /// What a verb's exit code says.
@@ -68,10 +88,10 @@ impl From<Exit> for ExitCode {
 /// # Errors
 /// Whatever stopped it, in words for a person; `main` prints them and exits with 2.
 pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
-    let open = |stays| Session::open(args, doors, stays);
+    let open = |wanted| Session::open(args, doors, wanted);
     match &args.verb {
         None => {
-            (doors.app)((doors.open)(&args.project, true)?, &args.project, args)?;
+            app(args, doors, &args.project)?;
             Ok(Exit::Done)
         }
         Some(Verb::Init { folder }) => {
@@ -116,9 +136,19 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
         Some(Verb::Inbox {
             action: None,
             watch: true,
-        }) => verbs::watch(&open(true)?),
-        Some(verb) => verbs::run(&open(false)?, verb),
+        }) => verbs::watch(&open(Wanted::Watching)?),
+        Some(Verb::Engine { action }) => engine::run(args, doors, action),
+        Some(verb) => verbs::run(&open(Wanted::Any)?, verb),
     }
+}
+
+/// Opens the app on the project in `folder`.
+fn app(args: &Args, doors: &Doors, folder: &Path) -> Result<()> {
+    let wanted = match args.in_process {
+        true => Wanted::Own,
+        false => Wanted::Process,
+    };
+    (doors.app)((doors.open)(folder, wanted)?, folder, args)
 }
 
 /// Times the machine: a line as each thing is known, then the machine; or one object.
@@ -173,9 +203,9 @@ struct Session {
 }
 
 impl Session {
-    fn open(args: &Args, doors: &Doors, stays: bool) -> Result<Session> {
+    fn open(args: &Args, doors: &Doors, wanted: Wanted) -> Result<Session> {
         Ok(Session {
-            handle: (doors.open)(&args.project, stays)?,
+            handle: (doors.open)(&args.project, wanted)?,
             json: args.json,
         })
     }

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 
-use crate::protocol::{QueueRow, Snapshot, Status};
+use crate::protocol::{EngineStatus, QueueRow, Snapshot, Status};
 use crate::records::{
     BenchRow, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known, printable,
 };
@@ -177,7 +177,7 @@ pub fn rounds(snapshot: &Snapshot) -> String {
         line.push(mean_of_known(dice.iter().copied()).map_or(String::new(), |mean| percent(Some(mean))));
         line.extend(saved(&round.effort, labels.0.len()));
         let control = snapshot.control_of(round).map_or_else(String::new, |control| {
-            let mean = mean_of_known(control.held_out_dice.iter().copied());
+            let mean = control.mean_dice();
             format!("{} ({})", percent(mean), control.labelled)
         });
         line.extend(has_control.then_some(control));
@@ -316,6 +316,35 @@ pub fn journal(entries: &[Entry]) -> String {
         ]
     });
     table(header.map(String::from).to_vec(), lines, &[1, 2, 3, 4]).to_string()
+}
+
+/// Which engine runs, who is attached, and what it is at.
+pub fn engine(engine: &EngineStatus, snapshot: &Snapshot) -> String {
+    let mut lines = vec![
+        format!(
+            "engine      pid {}, overtrace {}, since {}{}",
+            engine.pid,
+            engine.version,
+            engine.since.strftime("%F %T UTC"),
+            if engine.stays { "" } else { ", of another surface" }
+        ),
+        format!(
+            "project     {}",
+            printable(&snapshot.folder.display().to_string())
+        ),
+        format!("at work     {}", snapshot.activity.stage.word()),
+    ];
+    for attached in &engine.attached {
+        let pid = attached
+            .pid
+            .map_or_else(String::new, |pid| format!(", pid {pid}"));
+        lines.push(format!(
+            "attached    {}{pid}, since {}",
+            printable(&attached.who),
+            attached.since.strftime("%F %T UTC")
+        ));
+    }
+    lines.join("\n")
 }
 
 /// Pools, the current model, the open round, and what waits.

@@ -62,7 +62,11 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         })?),
         Verb::Include { case } => session.tell(session.ask(Command::Include { case: case.clone() })?),
         Verb::Model { action } => model(session, action.as_ref().unwrap_or(&ModelAction::List)),
-        Verb::Init { .. } | Verb::Demo { .. } | Verb::Bench { .. } | Verb::Worker { .. } => {
+        Verb::Init { .. }
+        | Verb::Demo { .. }
+        | Verb::Bench { .. }
+        | Verb::Engine { .. }
+        | Verb::Worker { .. } => {
             bail!("this verb opens no project of its own accord")
         }
     }
@@ -423,7 +427,8 @@ fn model(session: &Session, action: &ModelAction) -> Result<Exit> {
             Ok(Exit::Done)
         }
         ModelAction::Import { file } => {
-            session.tell(session.ask(Command::ImportModel { file: file.clone() })?)
+            let file = std::path::absolute(file).with_context(|| format!("resolving {}", file.display()))?;
+            session.tell(session.ask(Command::ImportModel { file })?)
         }
         ModelAction::Export { file } => {
             let weights = self::file(session, Command::ExportModel)?;

@@ -8,23 +8,28 @@ use jiff::Timestamp;
 use super::control;
 use super::inbox::{Sight, Watch};
 use super::project::Project;
+use super::surfaces::{Asker, Surface, SurfaceId, Surfaces};
 use super::worker::{Worker, WorkerMessage};
 use super::{EngineError, Options};
-use crate::protocol::{Activity, Answer, Command, Event, Request, Stage};
-use crate::records::{Case, CaseId, Progress, RoundId, Row, Task, What};
+use crate::protocol::{Activity, Answer, Command, EngineStatus, Event, Request, Stage};
+use crate::records::{Case, CaseId, Progress, RoundId, RoundState, Row, Task, What};
 use crate::settings::{Pixels, Settings, Strategy};
 
 /// What can happen to the engine.
 #[derive(Debug)]
 pub enum Message {
-    /// The surface wants something.
-    Request(Request),
+    /// A surface is here.
+    SurfaceCame(SurfaceId, Surface),
+    /// A surface wants something.
+    Request(SurfaceId, Request),
     /// The worker has something to say.
     Worker(WorkerMessage),
     /// Something changed in the inbox.
     InboxHint,
-    /// The surface let go of its handle.
-    SurfaceGone,
+    /// A surface let go of its handle.
+    SurfaceGone(SurfaceId),
+    /// The system wants the engine to end.
+    Stop,
 }
 
 /// What the running task is for.
@@ -70,8 +75,8 @@ pub struct Job {
     pub goal: Goal,
     /// The account it runs under.
     pub who: String,
-    /// Numbers of the requests that are answered when it ends.
-    pub waiting: Vec<u64>,
+    /// Who is answered when it ends.
+    pub waiting: Vec<Asker>,
     /// When the stage began.
     pub began: Instant,
     /// Who wants its round ended, and why.
@@ -91,7 +96,9 @@ pub struct Actor {
     /// What was last told of as going wrong in the background.
     trouble: Option<String>,
     options: Options,
-    surface: Sender<Event>,
+    pub(super) surfaces: Surfaces,
+    since: Timestamp,
+    is_stopping: bool,
 }
 
 /// What becomes of a request: an answer now, or one when the job ends.
@@ -112,12 +119,7 @@ impl From<Answer> for Reply {
 
 impl Actor {
     /// An actor with nothing to do.
-    pub fn new(
-        project: Project,
-        options: Options,
-        messages: Sender<Message>,
-        surface: Sender<Event>,
-    ) -> Actor {
+    pub fn new(project: Project, options: Options, messages: Sender<Message>) -> Actor {
         let watch = options.watch.then(|| Watch::new(messages.clone()));
         Actor {
             project,
@@ -130,28 +132,49 @@ impl Actor {
             watch,
             trouble: None,
             options,
-            surface,
+            surfaces: Surfaces::default(),
+            since: Timestamp::now(),
+            is_stopping: false,
         }
     }
 
-    /// Runs until the surface lets go.
+    /// Runs until it is told to stop; until the last surface lets go where it does not stay.
     pub fn run(&mut self, messages: &Receiver<Message>) {
         let mut look_at = self.watch.is_some().then(Instant::now);
-        loop {
+        if self.options.watch {
+            self.go_on();
+        }
+        while !self.is_stopping {
             let message = match look_at {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match message {
-                Ok(Message::Request(request)) => self.serve(request),
+                Ok(Message::SurfaceCame(id, surface)) => self.surfaces.join(id, surface),
+                Ok(Message::Request(surface, request)) => self.serve(surface, request),
                 Ok(Message::Worker(message)) => self.hear(message),
                 Ok(Message::InboxHint) => look_at = self.hint(look_at),
                 Err(RecvTimeoutError::Timeout) => look_at = Some(self.look()),
-                Ok(Message::SurfaceGone) | Err(RecvTimeoutError::Disconnected) => {
-                    self.worker.cancel();
-                    return;
+                Ok(Message::SurfaceGone(id)) => {
+                    let is_alone = !self.surfaces.leave(id);
+                    self.is_stopping |= is_alone && !self.options.stays;
                 }
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
             }
+        }
+        self.worker.cancel();
+    }
+
+    /// Takes up the round that an engine before this one was at.
+    fn go_on(&mut self) {
+        let open = self.project.snapshot.open_round();
+        let was_at_it = open.is_some_and(|round| match round.state {
+            RoundState::Training | RoundState::Evaluating => true,
+            RoundState::Querying => round.budget > 0,
+            _ => false,
+        });
+        if was_at_it && let Err(error) = self.train("overtrace") {
+            self.tell_trouble(Some(format!("the round could not go on: {error}")));
         }
     }
 
@@ -171,6 +194,11 @@ impl Actor {
 
     /// Looks into the inbox by itself, says what became of each file, and when to look again.
     fn look(&mut self) -> Instant {
+        if self.options.stays && !self.project.store.is_there() {
+            tracing::warn!("the project's folder is gone");
+            self.is_stopping = true;
+            return Instant::now();
+        }
         let inbox = self.project.inbox();
         if let Some(watch) = &mut self.watch {
             watch.keep_on(&inbox);
@@ -212,20 +240,23 @@ impl Actor {
         Some(format!("training could not begin: {error}"))
     }
 
-    fn serve(&mut self, request: Request) {
+    fn serve(&mut self, surface: SurfaceId, request: Request) {
         let Request { id, who, command } = request;
-        match self.obey(id, &who, command.shortened()) {
-            Ok(Reply::Elsewhere) => {}
-            Ok(Reply::Now(answer)) => self.answer(id, Ok(answer)),
+        let asker = Asker { surface, request: id };
+        let early = "the work ended before it began; the log says why";
+        let result = match self.obey(asker, &who, command.shortened()) {
+            Ok(Reply::Elsewhere) => return,
+            Ok(Reply::Now(answer)) => Ok(answer),
             Ok(Reply::Later) => match &mut self.job {
-                Some(job) => job.waiting.push(id),
-                None => self.answer(id, Err("the work ended before it began; the log says why".into())),
+                Some(job) => return job.waiting.push(asker),
+                None => Err(early.into()),
             },
-            Err(error) => self.answer(id, Err(error.to_string())),
-        }
+            Err(error) => Err(error.to_string()),
+        };
+        self.surfaces.answer(asker, result);
     }
 
-    fn obey(&mut self, id: u64, who: &str, command: Command) -> Result<Reply, EngineError> {
+    fn obey(&mut self, asker: Asker, who: &str, command: Command) -> Result<Reply, EngineError> {
         let answer = match command {
             Command::Attach { cases } => {
                 self.read_control();
@@ -272,12 +303,31 @@ impl Actor {
                 beside,
                 correction,
             } => {
-                self.open(id, &case, beside, correction)?;
+                self.open(asker, &case, beside, correction)?;
                 return Ok(Reply::Elsewhere);
             }
             Command::Curve { model } => self.curve(model)?,
             Command::Journal { from } => Answer::Journal(self.project.store.entries(from)?),
             Command::Export { case } => self.export(&case)?,
+            Command::Engine => Answer::Engine(EngineStatus {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                since: self.since,
+                stays: self.options.stays,
+                watches: self.options.watch,
+                attached: self.surfaces.attached(),
+            }),
+            Command::Stop => {
+                self.is_stopping = true;
+                Answer::Done(
+                    match self.project.snapshot.open_round().filter(|_| self.job.is_some()) {
+                        Some(round) => {
+                            format!("the engine ends; the next one goes on with round {}", round.id)
+                        }
+                        None => "the engine ends".into(),
+                    },
+                )
+            }
         };
         Ok(answer.into())
     }
@@ -312,7 +362,7 @@ impl Actor {
                     Ok(Reply::Now(answer)) => {
                         waiting
                             .into_iter()
-                            .for_each(|id| self.answer(id, Ok(answer.clone())));
+                            .for_each(|asker| self.surfaces.answer(asker, Ok(answer.clone())));
                     }
                     // Nothing that ends a job is answered elsewhere.
                     Ok(Reply::Later | Reply::Elsewhere) => {
@@ -326,7 +376,7 @@ impl Actor {
                         self.tell(Event::Notice(error.to_string()));
                         waiting
                             .into_iter()
-                            .for_each(|id| self.answer(id, Err(error.to_string())));
+                            .for_each(|asker| self.surfaces.answer(asker, Err(error.to_string())));
                     }
                 }
             }
@@ -440,16 +490,6 @@ impl Actor {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        // A surface that let go hears nothing; the actor learns of it by `SurfaceGone`.
-        let _ = self.surface.send(event);
-    }
-
-    /// Where events go.
-    pub(super) fn surface(&self) -> Sender<Event> {
-        self.surface.clone()
-    }
-
-    fn answer(&self, request: u64, result: Result<Answer, String>) {
-        self.tell(Event::Answer { request, result });
+        self.surfaces.tell(event);
     }
 }

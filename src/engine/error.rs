@@ -39,6 +39,11 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether another process has the project open.
+    pub fn is_held(&self) -> bool {
+        matches!(self, EngineError::Store(StoreError::Held { .. }))
+    }
+
     pub(super) fn refused<T>(words: impl Into<String>) -> Result<T, EngineError> {
         Err(EngineError::Refused(words.into()))
     }

@@ -3,8 +3,9 @@
 //! [`start`] spawns the actor, a thread that takes one message at a time (a surface's request, the worker's
 //! progress, a hint that the inbox changed) and answers through the [`EngineHandle`] it gives out. Whatever
 //! becomes true is committed to the store first and told second. The actor never computes: training and
-//! predicting are [`records::Task`](crate::records::Task)s for the [worker](crate::worker). The engine ends when its
-//! surface lets go of the handle. Imports every room below it, and no surface.
+//! predicting are [`records::Task`](crate::records::Task)s for the [worker](crate::worker). An engine that was
+//! [`start`]ed inside a surface's process ends with it; one that [`serve`]s surfaces at a socket stays until it is told to
+//! stop, and is [`reach`]ed by them. Imports every room below it, and no surface.
 
 mod actor;
 mod cases;
@@ -16,6 +17,8 @@ mod masks;
 mod models;
 mod project;
 mod rounds;
+mod socket;
+mod surfaces;
 mod training;
 mod view;
 mod worker;
@@ -26,7 +29,10 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
+use crossbeam_channel::unbounded;
+
 pub use error::EngineError;
+pub use socket::{HELD, LaunchError, Reached, detach, launch, reach, say_ready, serve, stop};
 
 use crate::protocol::{EngineHandle, Request};
 use crate::settings::{FILE, Settings, TEMPLATE};
@@ -34,6 +40,7 @@ use crate::store::{Opened, Store, private_folder};
 use crate::worker::Programs;
 use actor::{Actor, Message};
 use project::Project;
+use surfaces::{Surface, SurfaceId};
 
 /// How an engine behaves for the surface that starts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +50,8 @@ pub struct Options {
     /// Watch the inbox and start a round's training when the last queried case is back: for a surface that
     /// stays. A verb that runs once leaves both to its commands.
     pub watch: bool,
+    /// Go on when nobody is attached, until told to stop or the project's folder is gone.
+    pub stays: bool,
 }
 
 /// Makes a project folder: `overtrace.toml` with every key explained (an existing one is kept), the store, and
@@ -84,19 +93,21 @@ pub fn start(folder: &Path, who: String, options: Options) -> Result<Started, En
     let Opened { store, rows, notices } = Store::open(folder)?;
     let project = Project::new(folder, store, rows, Settings::load(folder)?)?;
     let (messages, inbox) = channel();
-    let (events, surface_events) = channel();
-    let (requests, surface_requests) = channel::<Request>();
-    let mut actor = Actor::new(project, options, messages.clone(), events);
+    let (events, surface_events) = unbounded();
+    let (requests, surface_requests) = unbounded::<Request>();
+    let mut actor = Actor::new(project, options, messages.clone());
+    let only = SurfaceId(0);
+    actor.surfaces.join(only, Surface::new(events, who.clone(), None));
     thread::Builder::new()
         .name("requests".into())
         .spawn(move || {
             for request in surface_requests {
-                if messages.send(Message::Request(request)).is_err() {
+                if messages.send(Message::Request(only, request)).is_err() {
                     return;
                 }
             }
             // The surface let go; if the actor has gone too there is nobody left to tell.
-            let _ = messages.send(Message::SurfaceGone);
+            let _ = messages.send(Message::SurfaceGone(only));
         })
         .map_err(EngineError::thread)?;
     let thread = thread::Builder::new()

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::EngineError;
 use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Scan, decode_scan};
 use crate::protocol::{Change, Snapshot};
-use crate::records::{Architecture, Case, CaseId, Fixed, Hash, Model, Row, RowKey, What};
+use crate::records::{Architecture, Case, CaseId, Fixed, Hash, Model, RoundId, Row, RowKey, What};
 use crate::settings::{PlaneChoice, Settings};
 use crate::store::{Blobs, Store, private_folder};
 
@@ -64,15 +64,42 @@ impl Project {
         let project = Project { snapshot, store };
         private_folder(&project.inbox())?;
         private_folder(&project.folder("handouts"))?;
-        // What a task that was cut short left behind is of no use.
+        // What a task that was cut short left behind is of no use, but for the training that the open round goes on with.
         let work = project.folder("work");
-        match std::fs::remove_dir_all(&work) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(EngineError::io("emptying", &work)(error));
+        private_folder(&work)?;
+        let goes_on = project.snapshot.open_round().map(|round| round.id.to_string());
+        let emptying = || EngineError::io("emptying", &work);
+        for item in std::fs::read_dir(&work).map_err(emptying())? {
+            let item = item.map_err(emptying())?;
+            let removed = match item.file_type() {
+                Ok(_) if goes_on.as_ref().is_some_and(|round| item.file_name() == **round) => Ok(()),
+                Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(item.path()),
+                Ok(_) => std::fs::remove_file(item.path()),
+                Err(error) => Err(error),
+            };
+            // A worker whose engine was killed may be taking its own away.
+            match removed {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(emptying()(error)),
+                _ => {}
             }
-            _ => private_folder(&work)?,
         }
         Ok(project)
+    }
+
+    /// Where a round's training keeps what it goes on with when it is cut short.
+    pub fn resume_folder(&self, round: RoundId) -> PathBuf {
+        self.folder("work").join(round.to_string())
+    }
+
+    /// Removes what a training that is over would have gone on with.
+    pub fn forget_training(&self, round: RoundId) {
+        let folder = self.resume_folder(round);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(%error, folder = %folder.display(), "a training's state could not be removed");
+            }
+            _ => {}
+        }
     }
 
     /// Puts the current model's predictions back that are kept, after another model became current.

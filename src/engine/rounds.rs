@@ -274,7 +274,7 @@ impl Actor {
         round.predicting_s += seconds;
         round.ended_at = Some(Timestamp::now());
         advance(&mut round, RoundState::Closed)?;
-        let mean = mean_of_known(round.held_out_dice.iter().copied());
+        let mean = round.mean_dice();
         let measured = mean.map_or_else(
             || "no held-out case to measure on".to_string(),
             |mean| format!("held-out Dice {:.4} over {} cases", mean, dice.len()),
@@ -345,9 +345,11 @@ impl Actor {
         round.ended_at = Some(Timestamp::now());
         advance(&mut round, RoundState::Abandoned(why.clone()))?;
         let words = format!("round {} abandoned: {why}", round.id);
-        let mut rows = self.let_go(round.id);
+        let id = round.id;
+        let mut rows = self.let_go(id);
         rows.push(Row::Round(round));
         self.commit(who, What::RoundAbandoned, Some(why), rows)?;
+        self.project.forget_training(id);
         Ok(Answer::Done(words))
     }
 

@@ -122,6 +122,7 @@ impl Actor {
             intensity: snapshot.settings.image.intensity,
             precision: snapshot.settings.compute.precision,
             weights: self.trained_file(round),
+            resume: Some(self.project.resume_folder(round.id)),
         };
         Ok(self.begin(Goal::Train(round.id), who, Task::Train(task)))
     }
@@ -170,6 +171,7 @@ impl Actor {
         self.commit(who, What::ModelTrained, None, rows)?;
         // The weights are a blob now.
         let _ = std::fs::remove_file(&file);
+        self.project.forget_training(id);
         self.predict_then(Goal::Evaluate(id), who)
     }
 }

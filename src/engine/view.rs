@@ -6,6 +6,7 @@ use std::thread;
 use super::EngineError;
 use super::actor::Actor;
 use super::project::{label_map, scan};
+use super::surfaces::Asker;
 use crate::imaging::{Grid, Plane};
 use crate::protocol::{Answer, CaseView, Drawing, Event, Intensities};
 use crate::records::{CaseId, CorrectionId, Hash, ModelId, Prediction, Row, RowKey, SliceSums};
@@ -26,19 +27,24 @@ struct Recipe {
 }
 
 impl Actor {
-    /// Answers `request` with a case, later, as one of its corrections left it; with what `beside` drew of it, too.
+    /// Answers `asker` with a case, later, as one of its corrections left it; with what `beside` drew of it, too.
     ///
     /// # Errors
     /// No such case or correction, a model that has not drawn it, or no thread to be had.
     pub(super) fn open(
         &self,
-        request: u64,
+        asker: Asker,
         case: &CaseId,
         beside: Option<ModelId>,
         correction: Option<CorrectionId>,
     ) -> Result<(), EngineError> {
         let recipe = self.recipe(case, beside, correction)?;
-        let (blobs, surface) = (self.project.store.blobs().clone(), self.surface());
+        let blobs = self.project.store.blobs().clone();
+        // A surface that let go wants no answer.
+        let Some(surface) = self.surfaces.events(asker.surface).cloned() else {
+            return Ok(());
+        };
+        let request = asker.request;
         thread::Builder::new()
             .name("view".into())
             .spawn(move || {
@@ -46,7 +52,6 @@ impl Actor {
                     .make(&blobs)
                     .map(|view| Answer::Case(Box::new(view)))
                     .map_err(|error| error.to_string());
-                // A surface that let go wants no answer.
                 let _ = surface.send(Event::Answer { request, result });
             })
             .map(drop)
@@ -61,14 +66,14 @@ impl Actor {
     ) -> Result<Recipe, EngineError> {
         let case = self.project.case(id)?;
         let snapshot = &self.project.snapshot;
-        // After hand-in, what matters is the pre-annotation the person was given; where that was nobody's drawing,
-        // there is nothing to measure the correction against.
         let asked = correction
             .map(|asked| {
                 let known = snapshot.corrections.get(&asked).filter(|known| known.case == *id);
                 known.ok_or_else(|| EngineError::Refused(format!("{asked} is no correction of {id}")))
             })
             .transpose()?;
+        // After hand-in, what matters is the pre-annotation the person was given; where that was nobody's drawing,
+        // there is nothing to measure the correction against.
         let measured = asked
             .or_else(|| snapshot.correction_of(id))
             .and_then(|correction| Some((correction.model?, correction.pre_annotation)));

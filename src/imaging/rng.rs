@@ -1,9 +1,11 @@
 //! A small seeded generator, so that weights, shuffles and phantoms are the same on every machine.
 
+use serde::{Deserialize, Serialize};
+
 /// SplitMix64: 64 bits of state, passes BigCrush, and every seed is a good one.
 ///
 /// Source: Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rng(u64);
 
 impl Rng {

@@ -262,12 +262,37 @@ pub fn load(
             Some(rng) if held.classes != wanted.classes && parameter.name.starts_with("head.") => {
                 parameter.drawn(rng)
             }
-            _ => read(&file, &parameter).map_err(|problem| damaged(path, problem))?,
+            _ => read(&file, &parameter.name, &parameter).map_err(|problem| damaged(path, problem))?,
         };
         let tensor = Tensor::from_vec(values, parameter.shape(), device)?;
         weights.insert(parameter.name, tensor);
     }
     Ok(weights)
+}
+
+/// Everything in the bytes of a checkpoint that [`save`] wrote: weights and optimizer, to go on with; `path` is for the words
+/// of an error.
+///
+/// # Errors
+/// [`ModelError::Checkpoint`] where they are not the checkpoint of a network of this shape, with its optimizer.
+pub fn restore(path: &Path, bytes: &[u8], shape: &Architecture) -> Result<Checkpoint, ModelError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(path, error))?;
+    let header = header_of(path)?;
+    if header.architecture != *shape {
+        return Err(damaged(path, "it is of a network of another shape"));
+    }
+    let learned = parameters(shape).into_iter().map(|parameter| {
+        let named = |name: &str| read(&file, name, &parameter);
+        let moments = [
+            named(&format!("adam.m.{}", parameter.name))?,
+            named(&format!("adam.v.{}", parameter.name))?,
+        ];
+        Ok((parameter.name.clone(), named(&parameter.name)?, moments.concat()))
+    });
+    let learned = learned
+        .collect::<Result<_, String>>()
+        .map_err(|problem| damaged(path, problem))?;
+    Ok(Checkpoint { header, learned })
 }
 
 /// The network of shape `wanted` whose weights are at `path`.
@@ -278,15 +303,10 @@ pub fn load_network(path: &Path, wanted: &Architecture, device: &Device) -> Resu
     Ok(UNet::new(*wanted, load(path, wanted, None, device)?)?)
 }
 
-fn read(file: &SafeTensors<'_>, parameter: &Parameter) -> Result<Vec<f32>, String> {
-    let tensor = file.tensor(&parameter.name).map_err(|error| error.to_string())?;
+fn read(file: &SafeTensors<'_>, name: &str, parameter: &Parameter) -> Result<Vec<f32>, String> {
+    let tensor = file.tensor(name).map_err(|error| error.to_string())?;
     if tensor.dtype() != Dtype::F32 || tensor.shape() != file_shape(parameter) {
-        return Err(format!(
-            "{} is {:?} {:?}",
-            parameter.name,
-            tensor.dtype(),
-            tensor.shape()
-        ));
+        return Err(format!("{name} is {:?} {:?}", tensor.dtype(), tensor.shape()));
     }
     let mut values = vec![0.0; parameter.len()];
     for (at, bytes) in file_order(parameter).zip(tensor.data().as_chunks().0) {

@@ -5,12 +5,13 @@
 //! training ends when `patience` epochs have not raised it. Same seed and data: same weights to the bit, for any number
 //! of threads.
 
+mod resume;
 mod tiles;
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor, Var};
 
 use super::adam::Adam;
 use super::checkpoint::{self, Checkpoint, Header};
@@ -23,9 +24,11 @@ use super::{ModelError, Processor, Report};
 use crate::imaging::Rng;
 use crate::metrics::dice;
 use crate::records::{EpochReport, Progress, TaskResult, TrainTask, Trained, mean_of_known};
+use resume::{Keeper, State};
 use tiles::{Tiles, deal, split};
 
-/// Trains as `task` says and writes the best weights; stops early when `report` says so, and writes nothing then.
+/// Trains as `task` says and writes the best weights; stops early when `report` says so, and writes none then. What is kept
+/// in the task's folder meanwhile, the next training of the same task goes on with.
 ///
 /// # Errors
 /// [`ModelError`]: files that cannot be read or do not fit, no signal anywhere, or a loss that is no number.
@@ -82,56 +85,92 @@ pub(super) fn train_on(
         check = learn.clone();
     }
     let pool = processor.pool(training.threads)?;
-    let mut batch = training.batch;
     processor.set_precision(task.precision);
-    let mut student = Student::new(task, processor, &rng)?;
-    let mut shuffle = rng.fork("shuffle");
+    let (mut keeper, found) = Keeper::open(task)?;
+    let found = match found.transpose() {
+        Ok(found) => found,
+        Err(why) => {
+            let words = format!("what was kept of this training cannot be used ({why}): it begins anew");
+            let _ = report(Progress::Notice(words));
+            None
+        }
+    };
+    let mut student = Student::new(task, processor, &rng, found.as_ref().map(|found| &found.last))?;
+    let (mut state, mut best) = match found {
+        Some(found) => (found.state, Some(found.best)),
+        None => {
+            let state = State {
+                curve: Vec::new(),
+                best: None,
+                shuffle: rng.fork("shuffle"),
+                batch: training.batch,
+                seconds: 0.0,
+            };
+            (state, None)
+        }
+    };
+    let before_s = state.seconds;
     let rarity = learn.rarity();
-    let mut curve: Vec<EpochReport> = Vec::new();
-    let mut best: Option<(f64, Checkpoint)> = None;
-    let mut best_epoch = 0;
-    for epoch in 1..=training.max_epochs {
+    // What is known already is told again: whoever asks has forgotten it.
+    for row in &state.curve {
+        if report(Progress::Epoch(row.clone())).is_break() {
+            return Ok(TaskResult::Cancelled);
+        }
+    }
+    let is_at_end = |state: &State| {
+        let best = state.best.map_or(0, |(epoch, _)| epoch);
+        state.curve.len() >= training.max_epochs || state.curve.len() - best >= training.patience
+    };
+    while !is_at_end(&state) {
+        let epoch = state.curve.len() + 1;
         let began = Instant::now();
-        let mut run = Epoch::new(epoch, deal(&rarity, batch, &mut shuffle));
-        let loss = with_batch(&mut batch, report, |batch, report| {
+        let mut run = Epoch::new(epoch, deal(&rarity, state.batch, &mut state.shuffle));
+        let loss = with_batch(&mut state.batch, report, |batch, report| {
             run.shrink(batch);
             pool.install(|| student.epoch(&mut run, &learn, report))
         })?;
         let Some(loss) = loss else {
             return Ok(TaskResult::Cancelled);
         };
-        let dice = with_batch(&mut batch, report, |batch, _| {
+        let dice = with_batch(&mut state.batch, report, |batch, _| {
             Ok(pool.install(|| student.dice(&check, batch))?)
         })?;
         // Without a class to measure no epoch is better than the first.
         let score = mean_of_known(dice.iter().copied()).unwrap_or(0.0);
-        if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-            best = Some((score, student.checkpoint(training.seed, epoch)?));
-            best_epoch = epoch;
+        if state.best.is_none_or(|(_, highest)| score > highest) {
+            best = Some(student.checkpoint(training.seed, epoch)?);
+            state.best = Some((epoch, score));
         }
         let seconds = began.elapsed().as_secs_f64();
         let row = EpochReport {
             epoch,
             loss,
             dice,
-            best_epoch,
+            best_epoch: state.best.map_or(0, |(epoch, _)| epoch),
             seconds,
         };
-        curve.push(row.clone());
+        state.curve.push(row.clone());
+        state.seconds = before_s + start.elapsed().as_secs_f64();
+        if let Some(best) = best.as_ref().filter(|_| keeper.is_due()) {
+            let last = student.checkpoint(training.seed, epoch)?;
+            if let Err(error) = keeper.keep(&state, &last, best) {
+                // A full disk is no reason to stop learning.
+                let _ = report(Progress::Notice(format!(
+                    "the training's state could not be kept: {error}"
+                )));
+            }
+        }
         if report(Progress::Epoch(row)).is_break() {
             return Ok(TaskResult::Cancelled);
         }
-        if epoch - best_epoch >= training.patience {
-            break;
-        }
     }
-    if let Some((_, checkpoint)) = best {
+    if let Some(checkpoint) = best {
         checkpoint::save(&checkpoint, &task.weights)?;
     }
     Ok(TaskResult::Trained(Trained {
-        curve,
-        best_epoch,
-        seconds: start.elapsed().as_secs_f64(),
+        best_epoch: state.best.map_or(0, |(epoch, _)| epoch),
+        curve: state.curve,
+        seconds: before_s + start.elapsed().as_secs_f64(),
     }))
 }
 
@@ -189,13 +228,20 @@ struct Student<'a> {
 }
 
 impl<'a> Student<'a> {
-    fn new(task: &'a TrainTask, processor: &'a Processor, rng: &Rng) -> Result<Self, ModelError> {
+    /// A network with the task's first weights, or with those, and the optimizer, of a training that goes on.
+    fn new(
+        task: &'a TrainTask,
+        processor: &'a Processor,
+        rng: &Rng,
+        goes_on: Option<&Checkpoint>,
+    ) -> Result<Self, ModelError> {
         let device = processor.device();
         let shape = task.architecture;
         let rng = rng.fork("weights");
         let start = task
             .start
             .as_ref()
+            .filter(|_| goes_on.is_none())
             .map(|path| checkpoint::load(path, &shape, Some(&rng), device))
             .transpose()?;
         let weights = parameters(&shape)
@@ -213,11 +259,20 @@ impl<'a> Student<'a> {
             .iter()
             .map(|(n, var)| (n.clone(), var.as_tensor().detach()))
             .collect();
+        let mut adam = Adam::new(weights, task.training.learning_rate)?;
+        if let Some(before) = goes_on {
+            adam.steps = before.header.step;
+            for (learner, (_, values, moments)) in adam.learners.iter_mut().zip(&before.learned) {
+                let shape = learner.weight.shape().clone();
+                learner.weight.set(&Tensor::from_slice(values, shape, device)?)?;
+                learner.moments = Tensor::from_slice(moments, (2, values.len()), device)?;
+            }
+        }
         Ok(Student {
             task,
             device,
             net: UNet::new(shape, values)?,
-            adam: Adam::new(weights, task.training.learning_rate)?,
+            adam,
         })
     }
 

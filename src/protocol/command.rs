@@ -127,6 +127,10 @@ pub enum Command {
         /// The mask of this correction, and what was drawn before it, instead of the last one's.
         correction: Option<CorrectionId>,
     },
+    /// Which engine this is, and who is at it. Answered by `Answer::Engine`.
+    Engine,
+    /// End the engine, for all who are attached; a round that it is at goes on when the next one begins.
+    Stop,
     /// The learning curve of a model. Answered by `Answer::Curve`.
     Curve {
         /// Which.

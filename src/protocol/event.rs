@@ -71,6 +71,34 @@ pub struct Activity {
     pub devices: Vec<DeviceUse>,
 }
 
+/// The engine that a surface talks to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// Whether it goes on when nobody is attached.
+    pub stays: bool,
+    /// Whether it looks into the inbox and trains by itself.
+    pub watches: bool,
+    /// Who is attached, in the order in which they came.
+    pub attached: Vec<Attached>,
+}
+
+/// Somebody at a surface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The account.
+    pub who: String,
+    /// The surface's process, where it is not the engine's.
+    pub pid: Option<u32>,
+    /// When it came.
+    pub since: Timestamp,
+}
+
 /// What the worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Stage {
@@ -134,6 +162,8 @@ pub enum Answer {
     Journal(Vec<Entry>),
     /// To `Export` and `ExportModel`.
     File(Vec<u8>),
+    /// To `Engine`.
+    Engine(EngineStatus),
 }
 
 /// What was written for a person.

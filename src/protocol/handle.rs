@@ -1,13 +1,15 @@
 //! A surface's end of the line.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use serde::{Deserialize, Serialize};
 
 use super::{Answer, Command, Event};
 
 /// A command on its way, with the number its answer will carry.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     /// Counts up in each surface.
     pub id: u64,
@@ -19,7 +21,7 @@ pub struct Request {
 
 /// The engine ended while a surface was waiting for it.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("the engine has ended; its log in the project's log folder says why")]
+#[error("the engine has ended; `overtrace engine logs` says why")]
 pub struct EngineGone;
 
 /// Sends commands to an engine and receives its events.

@@ -14,7 +14,9 @@ mod snapshot;
 mod view;
 
 pub use command::{Command, ImportItem};
-pub use event::{Activity, Answer, Change, Event, HandedOut, IntakeReport, Outcome, Stage};
+pub use event::{
+    Activity, Answer, Attached, Change, EngineStatus, Event, HandedOut, IntakeReport, Outcome, Stage,
+};
 pub use handle::{EngineGone, EngineHandle, EngineReceiver, EngineSender, Request};
 pub use queue::{Forecast, QueueRow, Status};
 pub use snapshot::{Gap, NextStep, Snapshot};

@@ -36,6 +36,8 @@ pub struct TrainTask {
     pub precision: Precision,
     /// Where the best weights go (safetensors, written by rename).
     pub weights: PathBuf,
+    /// Folder of what a training that is cut short goes on with; `None` keeps nothing.
+    pub resume: Option<PathBuf>,
 }
 
 /// A labelled case.

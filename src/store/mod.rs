@@ -29,6 +29,7 @@ use jiff::Timestamp;
 pub use blobs::Blobs;
 use index::Index;
 use journal::Journal;
+pub use lock::Holder;
 use lock::Lock;
 
 use crate::records::{Entry, Hash, Row, RowKey, What};
@@ -42,6 +43,19 @@ pub const FOLDER: &str = "store";
 /// [`StoreError`] where there is no project, or its journal does not hold.
 pub fn read_elsewhere(project: &Path) -> Result<Vec<Entry>, StoreError> {
     journal::read(&project.join(FOLDER))
+}
+
+/// Who has a project open, or had it last: whether that process still runs, it has to be asked.
+pub fn holder(project: &Path) -> Option<Holder> {
+    Holder::read(&project.join(FOLDER).join("lock"))
+}
+
+/// Whether a process has the project open.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn is_held(project: &Path) -> Result<bool, StoreError> {
+    lock::is_held(&project.join(FOLDER).join("lock"))
 }
 
 /// Why the store could not do something.
@@ -126,7 +140,7 @@ pub struct Store {
     journal: Journal,
     index: Index,
     index_is_behind: bool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Makes a folder, and those above it, for this user alone (0700).
@@ -179,7 +193,7 @@ impl Store {
             journal,
             index,
             index_is_behind: false,
-            _lock: lock,
+            lock,
         };
         Ok(Opened { store, rows, notices })
     }
@@ -187,6 +201,19 @@ impl Store {
     /// The arrays and lists.
     pub fn blobs(&self) -> &Blobs {
         &self.blobs
+    }
+
+    /// Says in the lock where this process can be talked to.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn announce(&self, socket: &Path) -> Result<(), StoreError> {
+        self.lock.announce(socket)
+    }
+
+    /// Whether the store is still where it was opened.
+    pub fn is_there(&self) -> bool {
+        self.lock.is_there()
     }
 
     /// Number of the last entry; 0 in an empty store.

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::frames::{self, Said};
+use super::frames::{self, LONGEST, Said};
 use crate::records::{PredictTask, Progress, Task, TaskResult, printable};
 use crate::settings::{Compute, Device};
 
@@ -257,7 +257,7 @@ impl Worker {
         report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
     ) -> TaskResult {
         let input = self.input.as_mut().expect("nobody has closed it yet");
-        if frames::write(BufWriter::new(input), task).is_err() {
+        if frames::write(BufWriter::new(input), task, LONGEST).is_err() {
             return TaskResult::Failed(self.ended());
         }
         let mut told_to_stop: Option<Instant> = None;
@@ -310,7 +310,7 @@ impl Drop for Worker {
 /// Reads what a worker says, to its end.
 fn listen(mut output: impl Read, said: &Sender<std::io::Result<Option<Said>>>) {
     loop {
-        let message = frames::read(&mut output);
+        let message = frames::read(&mut output, LONGEST);
         let is_last = !matches!(message, Ok(Some(_)));
         if said.send(message).is_err() || is_last {
             return;

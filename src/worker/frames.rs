@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::records::{Progress, TaskResult};
 
-/// Bytes of a message at most: the sums of every slice of a large volume are some hundred thousand.
-const LONGEST: u32 = 64 << 20;
+/// Bytes of a worker's message at most: the sums of every slice of a large volume are some hundred thousand.
+pub const LONGEST: u32 = 64 << 20;
 
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,21 +40,27 @@ pub fn build() -> String {
     format!("{} {}", env!("CARGO_PKG_VERSION"), &hash[..8])
 }
 
-/// Writes one message.
-pub fn write(mut to: impl Write, message: &impl Serialize) -> Result<()> {
+/// Writes one message of at most `longest` bytes.
+///
+/// # Errors
+/// A message longer than that, or what the writer says.
+pub fn write(mut to: impl Write, message: &impl Serialize, longest: u32) -> Result<()> {
     let bytes = bincode::serde::encode_to_vec(message, bincode::config::standard())
         .map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
     let length = u32::try_from(bytes.len())
         .ok()
-        .filter(|length| *length <= LONGEST);
-    let length = length.ok_or_else(|| too_long(bytes.len()))?;
+        .filter(|length| *length <= longest);
+    let length = length.ok_or_else(|| too_long(bytes.len(), longest))?;
     to.write_all(&length.to_le_bytes())?;
     to.write_all(&bytes)?;
     to.flush()
 }
 
-/// Reads one message; `None` where the other end closed the pipe between two.
-pub fn read<T: DeserializeOwned>(mut from: impl Read) -> Result<Option<T>> {
+/// Reads one message of at most `longest` bytes; `None` where the other end closed the pipe between two.
+///
+/// # Errors
+/// A message that is longer, torn or not what is expected, or what the reader says.
+pub fn read<T: DeserializeOwned>(mut from: impl Read, longest: u32) -> Result<Option<T>> {
     let mut length = [0; 4];
     let mut got = 0;
     while got < length.len() {
@@ -67,11 +73,15 @@ pub fn read<T: DeserializeOwned>(mut from: impl Read) -> Result<Option<T>> {
         }
     }
     let length = u32::from_le_bytes(length);
-    if length > LONGEST {
-        return Err(too_long(length as usize));
+    if length > longest {
+        return Err(too_long(length as usize, longest));
     }
-    let mut bytes = vec![0; length as usize];
-    from.read_exact(&mut bytes)?;
+    // Grows with what comes: a length alone takes no memory.
+    let mut bytes = Vec::with_capacity((length as usize).min(1 << 16));
+    from.take(length.into()).read_to_end(&mut bytes)?;
+    if bytes.len() < length as usize {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     let (message, used) = bincode::serde::decode_from_slice(&bytes, bincode::config::standard())
         .map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
     if used != bytes.len() {
@@ -83,10 +93,10 @@ pub fn read<T: DeserializeOwned>(mut from: impl Read) -> Result<Option<T>> {
     Ok(Some(message))
 }
 
-fn too_long(bytes: usize) -> Error {
+fn too_long(bytes: usize, longest: u32) -> Error {
     Error::new(
         ErrorKind::InvalidData,
-        format!("a message of {bytes} bytes; at most {LONGEST} are taken"),
+        format!("a message of {bytes} bytes; at most {longest} are taken"),
     )
 }
 
@@ -102,25 +112,25 @@ mod tests {
         ];
         let mut pipe = Vec::new();
         for message in &messages {
-            write(&mut pipe, message).unwrap();
+            write(&mut pipe, message, LONGEST).unwrap();
         }
         let mut rest = &pipe[..];
         for message in messages {
-            assert_eq!(read(&mut rest).unwrap(), Some(message));
+            assert_eq!(read(&mut rest, LONGEST).unwrap(), Some(message));
         }
-        assert_eq!(read::<Said>(&mut rest).unwrap(), None);
+        assert_eq!(read::<Said>(&mut rest, LONGEST).unwrap(), None);
     }
 
     #[test]
     fn a_torn_an_overlong_and_a_padded_message_are_errors() {
         let mut pipe = Vec::new();
-        write(&mut pipe, &Said::Progress(Progress::Drawing)).unwrap();
+        write(&mut pipe, &Said::Progress(Progress::Drawing), LONGEST).unwrap();
         for end in 1..pipe.len() {
-            assert!(read::<Said>(&pipe[..end]).is_err(), "{end} bytes");
+            assert!(read::<Said>(&pipe[..end], LONGEST).is_err(), "{end} bytes");
         }
-        assert!(read::<Said>(&u32::MAX.to_le_bytes()[..]).is_err());
+        assert!(read::<Said>(&u32::MAX.to_le_bytes()[..], LONGEST).is_err());
         pipe.push(0);
         pipe[0] += 1;
-        assert!(read::<Said>(&pipe[..]).is_err());
+        assert!(read::<Said>(&pipe[..], LONGEST).is_err());
     }
 }

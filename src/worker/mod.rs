@@ -7,7 +7,7 @@
 //! results are those of the records: paths and settings, no tensors. May import `settings`, `records` and `model`.
 
 mod client;
-mod frames;
+pub(crate) mod frames;
 mod serve;
 
 pub use client::{Programs, run};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::frames::{self, Said};
+use super::frames::{self, LONGEST, Said};
 use crate::model::{self, Processor};
 use crate::records::{Progress, Task, TaskResult};
 use crate::settings::Device;
@@ -38,8 +38,8 @@ pub fn serve(
         build: frames::build(),
         gpus: processor.gpus(),
     };
-    frames::write(&mut output, &ready)?;
-    let Some(task) = frames::read::<Task>(&mut input)? else {
+    frames::write(&mut output, &ready, LONGEST)?;
+    let Some(task) = frames::read::<Task>(&mut input, LONGEST)? else {
         return Ok(());
     };
     let cancel = Arc::new(AtomicBool::new(false));
@@ -50,7 +50,7 @@ pub fn serve(
         told.store(true, Ordering::Relaxed);
     });
     let result = compute(&task, &processor, &cancel, &mut output);
-    frames::write(&mut output, &Said::Done(result))
+    frames::write(&mut output, &Said::Done(result), LONGEST)
 }
 
 /// A panic in the arithmetic is a failed task.
@@ -68,13 +68,13 @@ fn compute(
         if is_due {
             told = Instant::now();
         }
-        let mut heard = !is_due || frames::write(&mut *output, &Said::Progress(progress)).is_ok();
+        let mut heard = !is_due || frames::write(&mut *output, &Said::Progress(progress), LONGEST).is_ok();
         if used.is_none_or(|used| used.elapsed() >= USE_EVERY) {
             used = Some(Instant::now());
             let usage = processor
                 .usage()
                 .map(|usage| Said::Progress(Progress::Device(usage)));
-            heard &= usage.is_none_or(|usage| frames::write(&mut *output, &usage).is_ok());
+            heard &= usage.is_none_or(|usage| frames::write(&mut *output, &usage, LONGEST).is_ok());
         }
         if cancel.load(Ordering::Relaxed) || !heard {
             ControlFlow::Break(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use overtrace::engine::{self, Options, Started};
 use overtrace::imaging::{Grid, LabelMap, Volume, encode_labels, encode_volume};
 use overtrace::protocol::{
-    Answer, Command, EngineHandle, Event, HandedOut, ImportItem, IntakeReport, Snapshot,
+    Answer, Attached, Command, EngineHandle, Event, HandedOut, ImportItem, IntakeReport, Snapshot,
 };
 use overtrace::records::{CaseId, Pool, What};
 use overtrace::worker::Programs;
@@ -51,6 +51,7 @@ pub fn id(name: &str) -> CaseId {
 pub fn options(watch: bool) -> Options {
     Options {
         watch,
+        stays: false,
         programs: Programs::beside(Path::new(env!("CARGO_BIN_EXE_overtrace"))),
     }
 }
@@ -223,5 +224,76 @@ pub fn start(project: &Path, watch: bool) -> Started {
             Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+/// A line to the engine process of a project, which has to run.
+pub fn reach(project: &Path) -> EngineHandle {
+    engine::reach(project, "ann".into())
+        .unwrap()
+        .expect("an engine runs")
+        .handle
+}
+
+/// Who is attached to the engine process of a project, this process included.
+pub fn attached(project: &Path) -> Vec<Attached> {
+    match reach(project).call(Command::Engine, drop).unwrap() {
+        Ok(Answer::Engine(engine)) => engine.attached,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How often something is tried: a little in every run, in full where `OVERTRACE_FULL` is set.
+pub fn dose(small: usize, full: usize) -> usize {
+    match std::env::var_os("OVERTRACE_FULL") {
+        Some(_) => full,
+        None => small,
+    }
+}
+
+/// A project in a folder of its own, that an engine process may be started on.
+pub struct Place {
+    folder: tempfile::TempDir,
+    pub project: PathBuf,
+}
+
+/// Nothing runs on after a test.
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = engine::stop(&self.project);
+        until("the lock is free", || {
+            !overtrace::store::is_held(&self.project).unwrap_or(false)
+        });
+    }
+}
+
+impl Place {
+    /// Where the project of a bench was, once its engine has ended.
+    pub fn of(bench: Bench) -> Place {
+        let project = bench.project();
+        let Bench { folder, handle } = bench;
+        drop(handle);
+        let place = Place { folder, project };
+        until("the lock is free", || {
+            !overtrace::store::is_held(&place.project).unwrap()
+        });
+        place
+    }
+
+    /// The folder around the project.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Tries again until it is so.
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "a minute passed: {what}"
+        );
+        std::thread::yield_now();
     }
 }

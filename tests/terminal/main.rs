@@ -16,22 +16,16 @@ use std::path::Path;
 
 use console::Console;
 use overtrace::records::Pool;
-use support::{Bench, SMALL};
+use support::{Bench, Place, SMALL};
 
 /// What every terminal answers: a VT220 without pictures, in order.
 const PLAIN: &str = "\x1b[?62c";
 
-/// A project of one case without its engine, for the app to open.
-fn project() -> tempfile::TempDir {
+/// A project of one case, for the app to open.
+fn project() -> Place {
     let bench = Bench::new(SMALL);
     bench.import("brain_1", 0, Pool::Unlabelled);
-    let Bench { folder, handle } = bench;
-    drop(handle);
-    // The lock is free when another engine has had it and has ended.
-    let after = support::start(&folder.path().join("project"), false);
-    drop(after.handle);
-    after.thread.join().unwrap();
-    folder
+    Place::of(bench)
 }
 
 /// The app on a terminal that has not answered yet, with the configuration of a folder.

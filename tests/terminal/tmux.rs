@@ -202,15 +202,19 @@ fn the_app_lives_in_tmux_from_start_to_end() {
     );
 }
 
-/// The SSH line breaks, or tmux is ended: SIGHUP. The app lets go of the project.
+/// The SSH line breaks, or tmux is ended: SIGHUP. The app ends, and the engine goes on without it.
 #[test]
-fn the_app_ends_with_its_tmux() {
+fn the_app_ends_with_its_tmux_and_the_engine_does_not() {
     let folder = project();
     let Some(mut tmux) = Tmux::start(folder.path()) else {
         return;
     };
     open(&mut tmux, folder.path());
+    let attached = || support::attached(&folder.path().join("project"));
+    let app = attached().into_iter().find_map(|one| one.pid).unwrap();
     drop(tmux);
-    // Waits for the lock.
-    drop(support::start(&folder.path().join("project"), false));
+    // Two are told of while the app has not gone: it, and who asks.
+    while attached().iter().any(|one| one.pid == Some(app)) {
+        std::thread::yield_now();
+    }
 }

@@ -1,7 +1,7 @@
 //! A bench for the screens: an engine's end that answers when it is told to, keys in, cells out.
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::HashSet;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::project::at;
 use overtrace::protocol::{Answer, CaseView, Change, Command, EngineHandle, Event, Request, Snapshot};
@@ -58,8 +58,8 @@ impl Bench {
 
     /// The same with other choices than the usual ones.
     pub fn with(snapshot: Snapshot, choose: impl FnOnce(&mut Setup)) -> Bench {
-        let (requests_in, requests) = channel();
-        let (events, events_out) = channel();
+        let (requests_in, requests) = unbounded();
+        let (events, events_out) = unbounded();
         let handle = EngineHandle::new(requests_in, events_out, "ada".into());
         let mut setup = Setup {
             keymap: Keymap::preset("default").unwrap(),

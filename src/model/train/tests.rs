@@ -71,6 +71,7 @@ fn task(weights: &Path, max_epochs: usize) -> TrainTask {
         intensity: Intensity::Zscore,
         precision: Precision::F32,
         weights: weights.to_path_buf(),
+        resume: None,
     }
 }
 
@@ -154,6 +155,76 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
             .unwrap()
     };
     assert_ne!(head("first"), head("other"), "the seed is not used");
+}
+
+/// Trains until `epochs` new ones are done, then is cut off; what was said by then.
+fn cut_short(task: &TrainTask, cases: &[Case], known: usize, epochs: usize) -> Vec<Progress> {
+    let (mut said, mut done) = (Vec::new(), 0);
+    let result = train_on(task, &Processor::CPU, cases, &mut |progress| {
+        done += usize::from(matches!(progress, Progress::Epoch(_)));
+        said.push(progress);
+        match done >= known + epochs {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    assert_eq!(result.unwrap(), TaskResult::Cancelled);
+    said
+}
+
+#[test]
+fn a_training_that_is_cut_short_reaches_the_weights_that_it_would_have_reached_at_once() {
+    let (_folder, file) = folder();
+    let cases = [discs_and_squares("a", 12, 1)];
+    let at_once = run(&task(&file("at once"), 6), &cases);
+    let mut task = task(&file("in parts"), 6);
+    task.resume = Some(file("resume"));
+    for known in 0..4 {
+        cut_short(&task, &cases, known, 1);
+        assert!(!file("in parts").exists(), "nothing is written before the end");
+    }
+    let in_parts = run(&task, &cases);
+    assert_eq!(in_parts.best_epoch, at_once.best_epoch);
+    let losses = |trained: &Trained| -> Vec<f64> { trained.curve.iter().map(|epoch| epoch.loss).collect() };
+    assert_eq!(losses(&in_parts), losses(&at_once));
+    let bytes = |name: &str| std::fs::read(file(name)).unwrap();
+    assert!(bytes("in parts") == bytes("at once"), "other weights");
+}
+
+#[test]
+fn what_was_kept_of_another_training_or_is_damaged_is_left_and_said() {
+    let (_folder, file) = folder();
+    let cases = [discs_and_squares("a", 7, 1)];
+    let mut task = task(&file("weights"), 3);
+    task.resume = Some(file("resume"));
+    let is_anew = |said: &[Progress]| {
+        let first = said.iter().find_map(|progress| match progress {
+            Progress::Notice(words) => Some(words.contains("begins anew")),
+            Progress::Epoch(_) => Some(false),
+            _ => None,
+        });
+        first.unwrap()
+    };
+    assert!(!is_anew(&cut_short(&task, &cases, 0, 1)));
+    assert!(!is_anew(&cut_short(&task, &cases, 1, 1)), "it goes on");
+    task.training.seed = 2;
+    assert!(is_anew(&cut_short(&task, &cases, 0, 1)), "another seed");
+    let kept: Vec<PathBuf> = std::fs::read_dir(file("resume"))
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "safetensors")
+        })
+        .collect();
+    assert_eq!(kept.len(), 2, "the last and the best, and none before: {kept:?}");
+    for path in kept {
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = whole.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        assert!(is_anew(&cut_short(&task, &cases, 0, 1)), "{}", path.display());
+    }
 }
 
 /// 21 tiles to learn from, after one slice of each case is held out: six steps of 3 or 4 tiles.
