@@ -1,8 +1,7 @@
 //! What a person at a terminal waits for, with 100,000 cases and while a round trains: `cargo bench --bench console`.
 //!
 //! The program runs on a pseudo-terminal of 160 x 50 cells, as over SSH; a frame's time is that of its last byte. The
-//! engine is a part of the program: its start opens the store too. For the app on an engine that runs, the bench is a
-//! program itself, which opens the store, waits, and then shows the screens. `OVERTRACE_CASES` is another number of cases.
+//! engine is a process of its own. `OVERTRACE_CASES` is another number of cases.
 #![cfg(target_os = "linux")]
 
 #[path = "../tests/support/console.rs"]
@@ -12,7 +11,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
+use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
 use console::Console;
@@ -21,7 +20,7 @@ use overtrace::protocol::{Answer, Command, ImportItem, Snapshot};
 use overtrace::records::{Pool, Row, Scored, What};
 use overtrace::store::Store;
 use rustix::process::Signal;
-use support::{Bench, id};
+use support::{Bench, Place, id};
 
 /// As in the program.
 #[global_allocator]
@@ -39,62 +38,56 @@ const REPEAT: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() {
-    if let Some(project) = std::env::args().nth(1).filter(|word| Path::new(word).is_dir()) {
-        return app_on_engine(Path::new(&project));
-    }
     let cases = std::env::var("OVERTRACE_CASES").map_or(100_000, |n| n.parse().expect("a number"));
     println!("making a project of {cases} cases, one of them {LARGE:?} voxels, which a small network draws");
-    let folder = project(cases);
-    let project = folder.path().join("project");
+    let place = project(cases);
+    let project = &place.project;
     let mut table = Table::default();
 
-    let starts: Vec<Duration> = (0..5).map(|_| start_on_engine(&project)).collect();
-    table.row(
-        "start to first full screen, engine running",
-        "median of 5",
-        &starts,
-        0.5,
-        "150 ms",
-    );
-    let starts: Vec<Duration> = (0..5)
-        .map(|_| {
-            let (console, took) = start(&project);
-            end(console);
-            took
-        })
-        .collect();
-    table.row(
-        "the same, the engine starting as well",
-        "median of 5",
-        &starts,
-        0.5,
-        "-",
-    );
+    engine(project, "start");
+    let starts = [0; 5].map(|_| {
+        let (console, took) = start(project);
+        end(console);
+        took
+    });
+    table.median("start to first full screen, engine running", &starts, "150 ms");
+    let starts = [0; 5].map(|_| {
+        engine(project, "stop");
+        let (console, took) = start(project);
+        end(console);
+        took
+    });
+    table.median("the same, the engine starting as well", &starts, "-");
 
-    let (mut console, _) = start(&project);
+    let (mut console, _) = start(project);
     println!("idle for 60 s ..");
     while console.hear(Duration::from_secs(2)).is_some() {}
-    let before = ticks(&console);
+    let app = console.pid().as_raw_nonzero().get();
+    let owner = overtrace::store::holder(project).expect("an engine").pid as i32;
+    let before = [app, owner].map(ticks);
     let until = Instant::now() + Duration::from_secs(60);
     let mut bytes = 0;
     while let Some((_, heard)) = console.hear(until.saturating_duration_since(Instant::now())) {
         bytes += heard;
     }
-    table.plain("bytes written in 60 s idle", &bytes.to_string(), "0");
-    table.plain(
-        "CPU ticks of 10 ms in 60 s idle",
-        &(ticks(&console) - before).to_string(),
+    table.row("bytes written in 60 s idle", bytes.to_string(), "0");
+    let [of_app, of_engine] = [0, 1].map(|at| ticks([app, owner][at]) - before[at]);
+    table.row(
+        "CPU ticks of 10 ms in 60 s idle: app; engine",
+        format!("{of_app}; {of_engine}"),
         "0",
     );
 
     println!("keys while nothing trains ..");
-    let keys = queue_keys(&mut console);
-    table.row("queue key to frame, idle", "p50", &keys, 0.5, "16 ms");
-    table.row("", "p99", &keys, 0.99, "16 ms");
-    let keys = slice_keys(&mut console);
-    table.row("next slice to frame, idle", "p50", &keys, 0.5, "33 ms");
-    table.row("", "p99", &keys, 0.99, "33 ms");
-    let with_case = resident_mb(console.pid().as_raw_nonzero().get());
+    table.keys("queue key to frame, idle", &queue_keys(&mut console), "16 ms");
+    table.keys("next slice to frame, idle", &slice_keys(&mut console), "33 ms");
+    let [of_app, of_engine] = [app, owner].map(resident_mb);
+    table.row(
+        "memory with one case open: app",
+        format!("{of_app:.0} MB"),
+        "300 MB",
+    );
+    table.row("the same: engine", format!("{of_engine:.0} MB"), "-");
 
     println!("keys while a round trains on every core ..");
     console.send("grt");
@@ -103,31 +96,33 @@ fn main() {
     console.shows("training epoch");
     console.send("gq");
     console.shows("ranked by");
-    let keys = queue_keys(&mut console);
-    assert!(
-        console.screen().contains("training epoch"),
-        "{}",
-        console.screen()
+    let trains = |console: &Console| {
+        let screen = console.screen();
+        assert!(screen.contains("training epoch"), "{screen}");
+    };
+    table.keys(
+        "queue key to frame, while training",
+        &queue_keys(&mut console),
+        "16 ms",
     );
-    table.row("queue key to frame, while training", "p50", &keys, 0.5, "16 ms");
-    table.row("", "p99", &keys, 0.99, "16 ms");
-    let keys = slice_keys(&mut console);
-    assert!(
-        console.screen().contains("training epoch"),
-        "{}",
-        console.screen()
+    trains(&console);
+    table.keys(
+        "next slice to frame, while training",
+        &slice_keys(&mut console),
+        "33 ms",
     );
-    table.row("next slice to frame, while training", "p50", &keys, 0.5, "33 ms");
-    table.row("", "p99", &keys, 0.99, "33 ms");
+    trains(&console);
     end(console);
-
-    let alone = engine_mb(&project);
-    table.plain(
-        "memory with one case open, beyond the engine",
-        &format!("{:.0} MB ({with_case:.0} - {alone:.0})", with_case - alone),
-        "300 MB",
-    );
     table.print();
+}
+
+/// Has the project's engine started or stopped.
+fn engine(project: &Path, what: &str) {
+    let done = Process::new(env!("CARGO_BIN_EXE_overtrace"))
+        .args(["--project", project.to_str().expect("a name"), "engine", what])
+        .output()
+        .expect("the program");
+    assert!(done.status.success(), "{done:?}");
 }
 
 /// The rows of what was measured.
@@ -135,16 +130,23 @@ fn main() {
 struct Table(Vec<[String; 3]>);
 
 impl Table {
-    fn row(&mut self, what: &str, which: &str, times: &[Duration], share: f64, most: &str) {
-        let mut sorted = times.to_vec();
-        sorted.sort_unstable();
-        let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1;
-        let found = format!("{:.1} ms ({which})", sorted[at].as_secs_f64() * 1e3);
-        self.plain(what, &found, most);
+    /// How long starts took.
+    fn median(&mut self, what: &str, times: &[Duration], most: &str) {
+        self.row(
+            what,
+            format!("{} (median of {})", ms(times, 0.5), times.len()),
+            most,
+        );
     }
 
-    fn plain(&mut self, what: &str, found: &str, most: &str) {
-        self.0.push([what.into(), found.into(), most.into()]);
+    /// How long keys took: half of them, and all but one in a hundred.
+    fn keys(&mut self, what: &str, times: &[Duration], most: &str) {
+        self.row(what, format!("{} (p50)", ms(times, 0.5)), most);
+        self.row("", format!("{} (p99)", ms(times, 0.99)), most);
+    }
+
+    fn row(&mut self, what: &str, found: String, most: &str) {
+        self.0.push([what.into(), found, most.into()]);
     }
 
     fn print(&self) {
@@ -153,6 +155,14 @@ impl Table {
             println!("{what:<48}{found:<26}{most:>10}");
         }
     }
+}
+
+/// What a share of the times is no longer than.
+fn ms(times: &[Duration], share: f64) -> String {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1;
+    format!("{:.1} ms", sorted[at].as_secs_f64() * 1e3)
 }
 
 /// The app on the project, and how long it took to its first full screen.
@@ -165,28 +175,6 @@ fn start(project: &Path) -> (Console, Duration) {
     let took = began.elapsed();
     console.send(ANSWER);
     (console, took)
-}
-
-/// The program that [`start_on_engine`] times.
-fn app_on_engine(project: &Path) {
-    let started = support::start(project, true);
-    println!("the engine runs");
-    std::io::stdin().read_line(&mut String::new()).expect("a line");
-    overtrace::tui::run(started.handle, overtrace::tui::Options::default()).expect("the screens");
-}
-
-/// How long the app takes to its first full screen on an engine that runs.
-fn start_on_engine(project: &Path) -> Duration {
-    let this = std::env::current_exe().expect("this program");
-    let project = project.to_str().expect("a name");
-    let mut console = Console::start(&this, &[project], &[], SIZE);
-    console.shows("the engine runs");
-    let began = Instant::now();
-    console.send("\r");
-    console.until("the queue", shows_queue);
-    let took = began.elapsed();
-    end(console);
-    took
 }
 
 /// Ends the app, and waits until it has let go of the project.
@@ -247,9 +235,9 @@ fn slice_keys(console: &mut Console) -> Vec<Duration> {
     times
 }
 
-/// Time that the program has computed, in 100ths of a second.
-fn ticks(console: &Console) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", console.pid())).expect("a process");
+/// Time that a process has computed, in 100ths of a second.
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let after_name = stat.rsplit(')').next().expect("a name");
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     [11, 12]
@@ -267,22 +255,6 @@ fn resident_mb(pid: i32) -> f64 {
         .expect("a line");
     let kb = line.split_whitespace().nth(1).expect("a number");
     kb.parse::<f64>().expect("a number") / 1024.0
-}
-
-/// Memory of an engine without the app.
-fn engine_mb(project: &Path) -> f64 {
-    let mut engine = Process::new(env!("CARGO_BIN_EXE_overtrace"))
-        .args(["--project", project.to_str().expect("a name"), "inbox", "--watch"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program");
-    let mut first = [0];
-    // It says so when it watches.
-    std::io::Read::read_exact(engine.stdout.as_mut().expect("a pipe"), &mut first).expect("its first word");
-    let found = resident_mb(engine.id() as i32);
-    engine.kill().expect("it runs");
-    engine.wait().expect("it ended");
-    found
 }
 
 /// A phantom brought to another shape, every voxel with noise of its own.
@@ -307,7 +279,7 @@ fn large(seed: u64) -> (Volume, LabelMap) {
 }
 
 /// A project with a round that waits for one case and can train, and `cases` cases that are copies of a small one.
-fn project(cases: usize) -> tempfile::TempDir {
+fn project(cases: usize) -> Place {
     let settings = |epochs: usize| {
         format!(
             "[model]\nbase_channels = 8\n[training]\nmax_epochs = {epochs}\npatience = {epochs}\n[query]\nbudget = 1\n"
@@ -339,22 +311,14 @@ fn project(cases: usize) -> tempfile::TempDir {
     let bench = bench.restart();
     bench.start_round();
     let snapshot = bench.snapshot();
-    let Bench { folder, handle } = bench;
-    drop(handle);
-    multiply(&folder.path().join("project"), &snapshot, cases);
-    folder
+    let place = Place::of(bench);
+    multiply(&place.project, &snapshot, cases);
+    place
 }
 
 /// Copies a case, with its prediction, into the pool many times, and ranks them.
 fn multiply(project: &Path, snapshot: &Snapshot, cases: usize) {
-    let mut store = loop {
-        match Store::open(project) {
-            Ok(opened) => break opened.store,
-            // The engine is about to let go of it.
-            Err(overtrace::store::StoreError::Held { .. }) => std::thread::yield_now(),
-            Err(error) => panic!("{error}"),
-        }
-    };
+    let mut store = Store::open(project).expect("a store").store;
     let now = jiff::Timestamp::now();
     let (case, prediction) = (
         &snapshot.cases[&id("case_00000")],

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use overtrace::cli::{Args, Doors, Wanted};
+use overtrace::cli::{Args, Doors, Keeping, Wanted};
 use overtrace::engine::{self, EngineError, LaunchError, Options};
 use overtrace::protocol::EngineHandle;
 use overtrace::records::{BenchRow, BenchTask, Machine, Progress, Task, TaskResult, printable};
 use overtrace::settings::{Compute, Device, Devices};
+use overtrace::store::{Store, StoreError};
 use overtrace::tui::{Kind, PictureMode};
 use overtrace::worker::{self, Programs};
 use overtrace::{effort, tui};
@@ -39,6 +40,13 @@ fn main() -> ExitCode {
         serve,
         stop,
         free,
+        keeping: Keeping {
+            verify: |project, report| Ok(engine::verify(project, report)?),
+            rebuild: |project| Ok(Store::rebuild(project)?),
+            history: |project| Ok(engine::history(project)?),
+            backup: |project, to, report| Ok(engine::backup(project, to, report)?),
+            restore: |from, project| Ok(overtrace::store::restore(from, project)?),
+        },
         bench,
         compute,
         app,
@@ -89,6 +97,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 /// Whether another process has the project open.
 fn is_held(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(EngineError::is_held)
+        || matches!(error.downcast_ref(), Some(StoreError::Held { .. }))
         || matches!(error.downcast_ref(), Some(LaunchError::Held(_)))
 }
 

@@ -109,10 +109,12 @@ pub enum Verb {
         #[arg(long)]
         journal: bool,
     },
-    /// Write masks (without one: the newest predictions) as NIfTI with the labels' values
+    /// Write masks (without one: the newest predictions) as NIfTI with the labels' values; with --json and without a
+    /// folder, print the whole history
     Export {
         /// Folder for the files
-        folder: PathBuf,
+        #[arg(required_unless_present = "json")]
+        folder: Option<PathBuf>,
         /// The cases [default: all that have a mask or a prediction]
         cases: Vec<CaseId>,
         /// How the files are written
@@ -143,6 +145,22 @@ pub enum Verb {
         /// What about it
         #[command(subcommand)]
         action: EngineAction,
+    },
+    /// Check everything that is kept: the journal's chain, every blob, every saved effort and ranking derived again
+    Verify,
+    /// Make the index anew from the journal
+    Rebuild,
+    /// Write the whole project to one file, also while its engine runs
+    Backup {
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Make a project of a backup
+    Restore {
+        /// The file
+        file: PathBuf,
+        /// The folder to make
+        folder: PathBuf,
     },
     /// Time the network on this machine
     Bench {

@@ -9,6 +9,7 @@ mod args;
 mod demo;
 mod engine;
 mod import;
+mod keeping;
 mod progress;
 mod tables;
 mod verbs;
@@ -22,7 +23,7 @@ use anyhow::{Result, bail};
 pub use args::{Args, Verb};
 
 use crate::protocol::{Answer, Command, EngineHandle, Snapshot};
-use crate::records::{BenchRow, BenchTask, Machine};
+use crate::records::{Archived, BenchRow, BenchTask, Machine, Verified};
 use crate::settings::{Device, Devices};
 use progress::Bars;
 
@@ -48,8 +49,31 @@ pub struct Doors {
     pub bench: fn(&BenchTask, &Devices, Found<'_>) -> Result<Machine>,
     /// Does the task that comes through standard input on a device.
     pub compute: fn(Device) -> Result<()>,
+    /// What is done about what is kept, whether an engine runs or not.
+    pub keeping: Keeping,
     /// Opens the app on the engine of a project's folder.
     pub app: fn(EngineHandle, &Path, &Args) -> Result<()>,
+}
+
+/// Hears how much of how much is done.
+pub type Done<'a, T> = &'a mut dyn FnMut(T, T);
+
+/// The same, from several threads.
+pub type DoneByAll<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// What is done about what a project's folder keeps. All but `rebuild` work beside an engine that runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeping {
+    /// Looks at everything again; hears how many blobs of how many were read.
+    pub verify: fn(&Path, DoneByAll<'_>) -> Result<Verified>,
+    /// Makes the index anew; how many rows it has.
+    pub rebuild: fn(&Path) -> Result<usize>,
+    /// The whole history.
+    pub history: fn(&Path) -> Result<serde_json::Value>,
+    /// Writes the project to a file; hears how many bytes of how many were written.
+    pub backup: fn(&Path, &Path, Done<'_, u64>) -> Result<Archived>,
+    /// Makes a project of such a file.
+    pub restore: fn(&Path, &Path) -> Result<Archived>,
 }
 
 /// Which engine a surface wants.
@@ -138,6 +162,11 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
             watch: true,
         }) => verbs::watch(&open(Wanted::Watching)?),
         Some(Verb::Engine { action }) => engine::run(args, doors, action),
+        Some(Verb::Verify) => keeping::verify(args.json, doors, &args.project),
+        Some(Verb::Rebuild) => keeping::rebuild(args.json, doors, &args.project),
+        Some(Verb::Backup { file }) => keeping::backup(args.json, doors, &args.project, file),
+        Some(Verb::Restore { file, folder }) => keeping::restore(args.json, doors, file, folder),
+        Some(Verb::Export { folder: None, .. }) => keeping::history(&doors.keeping, &args.project),
         Some(verb) => verbs::run(&open(Wanted::Any)?, verb),
     }
 }

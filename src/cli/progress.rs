@@ -101,7 +101,8 @@ impl Bars {
     }
 }
 
-fn new_bar() -> ProgressBar {
+/// A bar of unknown length.
+pub fn new_bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}  eta {eta}  {msg}")
         .expect("the template is well-formed");

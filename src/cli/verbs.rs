@@ -52,7 +52,7 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         Verb::Round { action } => round(session, action.as_ref().unwrap_or(&RoundAction::List)),
         Verb::History { journal } => history(session, *journal),
         Verb::Export {
-            folder,
+            folder: Some(folder),
             cases,
             format,
         } => export(session, folder, cases, *format),
@@ -66,6 +66,11 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         | Verb::Demo { .. }
         | Verb::Bench { .. }
         | Verb::Engine { .. }
+        | Verb::Export { folder: None, .. }
+        | Verb::Verify
+        | Verb::Rebuild
+        | Verb::Backup { .. }
+        | Verb::Restore { .. }
         | Verb::Worker { .. } => {
             bail!("this verb opens no project of its own accord")
         }

@@ -175,6 +175,7 @@ impl Actor {
             handout: None,
             queried: None,
             added_at: Timestamp::now(),
+            forgotten: None,
         };
         let mut rows = vec![Row::Case(case)];
         if mask.is_some() {

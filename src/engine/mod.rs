@@ -12,6 +12,7 @@ mod cases;
 mod control;
 mod error;
 mod handout;
+mod history;
 mod inbox;
 mod masks;
 mod models;
@@ -20,23 +21,27 @@ mod rounds;
 mod socket;
 mod surfaces;
 mod training;
+mod verify;
 mod view;
 mod worker;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::unbounded;
 
 pub use error::EngineError;
+pub use history::history;
 pub use socket::{HELD, LaunchError, Reached, detach, launch, reach, say_ready, serve, stop};
+pub use verify::verify;
 
 use crate::protocol::{EngineHandle, Request};
+use crate::records::Archived;
 use crate::settings::{FILE, Settings, TEMPLATE};
-use crate::store::{Opened, Store, private_folder};
+use crate::store::{self, Opened, Store, private_folder};
 use crate::worker::Programs;
 use actor::{Actor, Message};
 use project::Project;
@@ -72,6 +77,33 @@ pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
         .map_err(EngineError::io("making private", folder))?;
     let mut project = Project::new(folder, store, Vec::new(), settings)?;
     project.begin(who)
+}
+
+/// Writes a project to a file: what its store keeps, its settings, and what lies in its inbox but for the copies of what
+/// was taken in. `report` hears how many bytes of how many are written.
+///
+/// # Errors
+/// [`EngineError`]; there is no file then.
+pub fn backup(project: &Path, to: &Path, report: &mut dyn FnMut(u64, u64)) -> Result<Archived, EngineError> {
+    let inbox = Settings::load(project)?.inbox.folder;
+    let mut also = vec![PathBuf::from(FILE)];
+    if inbox.is_relative() {
+        for folder in [
+            inbox.clone(),
+            inbox.join(inbox::HELD),
+            inbox.join(inbox::QUARANTINE),
+        ] {
+            let items = std::fs::read_dir(project.join(&folder));
+            also.extend(
+                items
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|item| folder.join(item.file_name())),
+            );
+        }
+    }
+    Ok(store::backup(project, to, &also, report)?)
 }
 
 /// A running engine.

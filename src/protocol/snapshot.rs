@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub control: Vec<Round>,
     /// Cases of which a file in the inbox is waited for, and why.
     pub in_inbox: BTreeMap<CaseId, String>,
+    /// Times that blobs were taken away.
+    pub erasures: u32,
     /// The order of the project's ranking, first to ask first.
     pub order: Vec<Scored>,
     /// Cases that were left out.
@@ -97,6 +99,7 @@ impl Snapshot {
             held: BTreeMap::new(),
             control: Vec::new(),
             in_inbox: BTreeMap::new(),
+            erasures: 0,
             order: Vec::new(),
             cases_left_out: 0,
             activity: Activity::default(),
@@ -140,6 +143,7 @@ impl Snapshot {
             held: self.held.clone(),
             control: self.control.clone(),
             in_inbox: self.in_inbox.clone(),
+            erasures: self.erasures,
             order: self.order.iter().take(most).cloned().collect(),
             activity: self.activity.clone(),
         }
@@ -156,6 +160,7 @@ impl Snapshot {
             Row::Correction(row) => drop(self.corrections.insert(row.id, row)),
             Row::Ranking(row) => drop(self.rankings.insert(row.id, row)),
             Row::Held(row) => drop(self.held.insert(row.id, row)),
+            Row::Erasure(row) => self.erasures = self.erasures.max(row.id.0),
             Row::Prediction(row) => {
                 // The current model's counts, even if it is an older one that was gone back to; otherwise the newest.
                 let worth = |model: ModelId| (Some(model) == self.project.model, model);
@@ -305,6 +310,7 @@ mod tests {
                 handout: None,
                 queried: None,
                 added_at: jiff::Timestamp::UNIX_EPOCH,
+                forgotten: None,
             }));
         }
         whole.order = ["d", "b"]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseId, ClassEffort, CorrectionId, HandoutId, Hash, HeldId, ModelId, RoundId};
-use crate::imaging::Grid;
+use super::{CaseId, ClassEffort, CorrectionId, ErasureId, HandoutId, Hash, HeldId, ModelId, RoundId};
+use crate::imaging::{Grid, Plane};
 
 /// Which pool a case is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct Case {
     pub queried: Option<RoundId>,
     /// When it was imported.
     pub added_at: Timestamp,
+    /// When its bytes were erased for good, where they were.
+    #[serde(default)]
+    pub forgotten: Option<Timestamp>,
 }
 
 impl Case {
@@ -161,12 +164,32 @@ pub struct Correction {
     pub effort: Vec<ClassEffort>,
     /// Tolerance that `effort` was counted with.
     pub tolerance_mm: f64,
+    /// The cut whose slices they were counted in; `None` in a correction older than this field.
+    #[serde(default)]
+    pub plane: Option<Plane>,
     /// Seconds from hand-out to hand-in; `None` where nobody had asked for the mask.
     pub turnaround_s: Option<f64>,
     /// Minutes at work, where the person said so.
     pub minutes: Option<f64>,
     /// Codes and words of what the intake noticed.
     pub notes: Vec<String>,
+}
+
+/// Blobs that were taken away for good: by the policy of what is kept, or because a patient withdrew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// Its number.
+    pub id: ErasureId,
+    /// The case that was forgotten, if it was for that.
+    pub case: Option<CaseId>,
+    /// Blob of their hashes (a JSON list), by which the chain stays checkable.
+    pub blobs: Hash,
+    /// How many.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A dropped file that waits for a key press.

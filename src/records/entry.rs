@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Case, CaseId, Correction, CorrectionId, Fixed, Handout, HandoutId, Hash, HeldFile, HeldId, Model,
-    ModelId, Prediction, Ranking, RankingId, Round, RoundId,
+    Case, CaseId, Correction, CorrectionId, Erasure, ErasureId, Fixed, Handout, HandoutId, Hash, HeldFile,
+    HeldId, Model, ModelId, Prediction, Ranking, RankingId, Round, RoundId,
 };
 
 use crate::settings::Labels;
@@ -50,6 +50,17 @@ pub enum Row {
     Prediction(Prediction),
     /// A held file.
     Held(HeldFile),
+    /// What was taken away.
+    Erasure(Erasure),
+}
+
+/// How long a blob is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// As long as the project.
+    Forever,
+    /// While its model is the current one.
+    WhileShown,
 }
 
 /// What a row is found by: one row a key, the newest wins.
@@ -73,6 +84,8 @@ pub enum RowKey {
     Prediction(ModelId, CaseId),
     /// A held file.
     Held(HeldId),
+    /// What was taken away.
+    Erasure(ErasureId),
 }
 
 impl Row {
@@ -88,6 +101,65 @@ impl Row {
             Row::Ranking(ranking) => RowKey::Ranking(ranking.id),
             Row::Prediction(prediction) => RowKey::Prediction(prediction.model, prediction.case.clone()),
             Row::Held(held) => RowKey::Held(held.id),
+            Row::Erasure(erasure) => RowKey::Erasure(erasure.id),
+        }
+    }
+
+    /// What it is called, for words.
+    pub fn name(&self) -> String {
+        match self {
+            Row::Project(_) => "the project".into(),
+            Row::Case(row) => row.id.to_string(),
+            Row::Model(row) => row.id.to_string(),
+            Row::Round(row) => row.id.to_string(),
+            Row::Handout(row) => row.id.to_string(),
+            Row::Correction(row) => row.id.to_string(),
+            Row::Ranking(row) => row.id.to_string(),
+            Row::Prediction(row) => format!("{} by {}", row.case, row.model),
+            Row::Held(row) => row.id.to_string(),
+            Row::Erasure(row) => row.id.to_string(),
+        }
+    }
+
+    /// The blobs that it names, each with its role, and for how long it is kept.
+    pub fn blobs(&self) -> Vec<(&'static str, Hash, Keep)> {
+        let forever = |role, hash| (role, hash, Keep::Forever);
+        let some = |role, hash: Option<Hash>| hash.map(|hash| forever(role, hash));
+        match self {
+            Row::Project(_) | Row::Held(_) => Vec::new(),
+            Row::Case(row) => {
+                let images = row.images.iter().map(|&image| forever("an image", image));
+                let mask = some("the mask", row.mask.map(|mask| mask.blob));
+                let source = some("the source", Some(row.source));
+                images.chain(source).chain(mask).collect()
+            }
+            Row::Model(row) => {
+                let lists = [
+                    some("the training set", row.trained_on),
+                    some("the curve", row.curve),
+                ];
+                let lists = lists.into_iter().flatten();
+                lists.chain([forever("the weights", row.weights)]).collect()
+            }
+            Row::Round(row) => {
+                let set = some("the training set", row.training_set);
+                set.into_iter()
+                    .chain([forever("the settings", row.settings)])
+                    .collect()
+            }
+            Row::Handout(row) => vec![forever("the pre-annotation", row.pre_annotation)],
+            Row::Correction(row) => vec![
+                forever("the mask", row.mask),
+                forever("the file that came back", row.file),
+                forever("the pre-annotation", row.pre_annotation),
+            ],
+            Row::Ranking(row) => vec![forever("the order", row.order)],
+            Row::Prediction(row) => vec![
+                ("the label map", row.labels, Keep::WhileShown),
+                ("the margins", row.margins, Keep::WhileShown),
+                forever("the sums of the slices", row.slices),
+            ],
+            Row::Erasure(row) => vec![forever("the list", row.blobs)],
         }
     }
 }
@@ -119,6 +191,8 @@ pub enum What {
     MinutesNoted,
     DeclaredSatisfactory,
     Reopened,
+    BlobsRemoved,
+    CaseForgotten,
 }
 
 impl What {

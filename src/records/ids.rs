@@ -204,6 +204,10 @@ numbered!(
     /// A file that waits for a decision: `f1`.
     HeldId, "f", "held file"
 );
+numbered!(
+    /// Blobs that were taken away: `e1`.
+    ErasureId, "e", "erasure"
+);
 
 #[cfg(test)]
 mod tests {

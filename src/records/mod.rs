@@ -14,12 +14,17 @@ mod model;
 mod round;
 mod task;
 mod text;
+mod verified;
 
 pub use bench::{BenchRow, BenchTask, Machine};
-pub use case::{Case, CaseSource, Correction, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool};
+pub use case::{
+    Case, CaseSource, Correction, Erasure, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool,
+};
 pub use effort::{ClassEffort, mean_of_known, mean_saved};
-pub use entry::{Entry, Project, Row, RowKey, What};
-pub use ids::{CaseId, CorrectionId, HandoutId, Hash, HeldId, IdError, ModelId, RankingId, RoundId};
+pub use entry::{Entry, Keep, Project, Row, RowKey, What};
+pub use ids::{
+    CaseId, CorrectionId, ErasureId, HandoutId, Hash, HeldId, IdError, ModelId, RankingId, RoundId,
+};
 pub use model::{Architecture, Model, ModelOrigin, Prediction, Ranking, Scored, SliceSums, TrainedOn};
 pub use round::{Fixed, Round, RoundState};
 pub use task::{
@@ -27,3 +32,4 @@ pub use task::{
     TrainTask, Trained,
 };
 pub use text::{is_unsafe, printable};
+pub use verified::{Archived, Problem, Verified};

@@ -15,7 +15,7 @@ use super::journal::{Head, Journal};
 use crate::records::{Entry, Row, RowKey};
 
 /// Raised with every change to a record's fields.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HEAD: &[u8] = b"!head";
 /// Longest row that reads back; a longer one is refused before it is journalled.
 const MAX_ROW_BYTES: usize = 1 << 20;
@@ -61,6 +61,22 @@ impl Index {
             aside.display()
         ));
         Ok(opened)
+    }
+
+    /// Throws the index away and makes it anew; how many rows it has.
+    pub fn rebuild(folder: &Path, journal: &Journal) -> Result<usize, StoreError> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("removing", folder)(error));
+            }
+            _ => {}
+        }
+        let (index, rows) = Index::open_and_catch_up(folder, journal).map_err(StoreError::Index)?;
+        index
+            .0
+            .flush()
+            .map_err(|error| StoreError::Index(error.to_string()))?;
+        Ok(rows.len())
     }
 
     fn open_and_catch_up(folder: &Path, journal: &Journal) -> Result<(Index, Vec<Row>), String> {
@@ -159,6 +175,7 @@ fn key_bytes(key: &RowKey) -> Vec<u8> {
         RowKey::Ranking(id) => format!("ranking/{:010}", id.0),
         RowKey::Prediction(model, case) => format!("prediction/{:010}/{case}", model.0),
         RowKey::Held(id) => format!("held/{:010}", id.0),
+        RowKey::Erasure(id) => format!("erasure/{:010}", id.0),
     }
     .into_bytes()
 }

@@ -235,15 +235,105 @@ fn broken(path: &Path, line: u64, problem: String) -> StoreError {
     }
 }
 
-/// The entries of a store that is another engine's, oldest first: what is being written while it is read is left out.
+/// The entries of a store that may be another engine's, oldest first: what is being written while it is read is left out.
 ///
 /// # Errors
 /// [`StoreError`] where there is no journal, or its chain does not hold.
 pub fn read(store: &Path) -> Result<Vec<Entry>, StoreError> {
+    let Walk { entries, problem } = walk(store)?;
+    match problem {
+        None => Ok(entries),
+        Some((line, words)) => Err(broken(&store.join("journal").join(FILE), line, words)),
+    }
+}
+
+/// Number and hash of the last of a journal's lines.
+///
+/// # Errors
+/// [`StoreError::Journal`] at the first line that does not hold.
+pub fn head_of(path: &Path, bytes: &[u8]) -> Result<Head, StoreError> {
+    let mut head = Head {
+        seq: 0,
+        hash: Hash::ZERO,
+    };
+    for line in bytes.split_inclusive(|&b| b == b'\n') {
+        head = follow(path, head, line)?.0;
+    }
+    Ok(head)
+}
+
+/// A journal as far as it holds.
+#[derive(Debug)]
+pub struct Walk {
+    /// The entries that hold together, oldest first.
+    pub entries: Vec<Entry>,
+    /// The first line that does not, from 1, and what is wrong with it.
+    pub problem: Option<(u64, String)>,
+}
+
+/// Walks the chain of a store that may be another engine's; what is being written meanwhile is left out.
+///
+/// # Errors
+/// [`StoreError::Io`] where there is no journal.
+pub fn walk(store: &Path) -> Result<Walk, StoreError> {
+    // The head first: the journal has at least what it says.
+    let head_path = store.join("head");
+    let known: Option<Head> = fs::read(&head_path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let path = store.join("journal").join(FILE);
     let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
-    entries(&path, &bytes[..whole], 0)
+    let mut entries = Vec::new();
+    let mut head = Head {
+        seq: 0,
+        hash: Hash::ZERO,
+    };
+    let broken = |line: u64, words: String, entries| Walk {
+        entries,
+        problem: Some((line, words)),
+    };
+    for line in bytes
+        .split_inclusive(|&b| b == b'\n')
+        .filter(|line| line.ends_with(b"\n"))
+    {
+        let number = head.seq + 1;
+        let entry = follow(&path, head, line).and_then(|(next, text)| {
+            head = next;
+            parse(&path, number, text)
+        });
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(StoreError::Journal { line, problem, .. }) => return Ok(broken(line, problem, entries)),
+            Err(error) => return Err(error),
+        }
+        if known.is_some_and(|known| known.seq == head.seq && known.hash != head.hash) {
+            let words = "is not the entry that was acknowledged under this number";
+            return Ok(broken(number, words.into(), entries));
+        }
+    }
+    let problem = match known {
+        Some(known) if known.seq > head.seq => Some((
+            head.seq + 1,
+            format!(
+                "the journal ends before it, but entry {} was acknowledged",
+                known.seq
+            ),
+        )),
+        None if head.seq > 0 => Some((
+            head.seq,
+            format!(
+                "{} is missing or damaged: whether entries after it were lost cannot be told",
+                head_path.display()
+            ),
+        )),
+        _ => None,
+    };
+    Ok(Walk { entries, problem })
+}
+
+fn parse(path: &Path, number: u64, text: &str) -> Result<Entry, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|error| broken(path, number, format!("is no entry this build knows: {error}")))
 }
 
 /// The entries of a journal's bytes after number `seq`.
@@ -257,9 +347,7 @@ fn entries(path: &Path, bytes: &[u8], seq: u64) -> Result<Vec<Entry>, StoreError
         let entry;
         (head, entry) = follow(path, head, line)?;
         if head.seq > seq {
-            let entry = serde_json::from_str(entry)
-                .map_err(|error| broken(path, head.seq, format!("is no entry this build knows: {error}")))?;
-            entries.push(entry);
+            entries.push(parse(path, head.seq, entry)?);
         }
     }
     Ok(entries)
@@ -272,6 +360,12 @@ fn follow<'a>(path: &Path, head: Head, line: &'a [u8]) -> Result<(Head, &'a str)
     let parsed: Line =
         serde_json::from_slice(line).map_err(|error| broken(format!("is not a journal line: {error}")))?;
     let text = parsed.entry.get();
+    // As it was written, to the letter: JSON would read some changed bytes as the same.
+    if line != format!("{{\"hash\":\"{}\",\"entry\":{text}}}\n", parsed.hash).as_bytes() {
+        return Err(broken(
+            "was altered: it is not written as overtrace writes it".into(),
+        ));
+    }
     if hash_of(text.as_bytes()) != parsed.hash {
         return Err(broken("was altered: its hash does not hold".into()));
     }

@@ -15,6 +15,7 @@
 //! history. The room knows no rule of the loop: it keeps the rows it is given. It is the only room
 //! that knows sled, and imports `records`.
 
+mod archive;
 mod blobs;
 mod index;
 mod journal;
@@ -26,9 +27,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+pub use archive::{backup, restore};
 pub use blobs::Blobs;
 use index::Index;
 use journal::Journal;
+pub use journal::Walk;
 pub use lock::Holder;
 use lock::Lock;
 
@@ -42,7 +45,33 @@ pub const FOLDER: &str = "store";
 /// # Errors
 /// [`StoreError`] where there is no project, or its journal does not hold.
 pub fn read_elsewhere(project: &Path) -> Result<Vec<Entry>, StoreError> {
-    journal::read(&project.join(FOLDER))
+    journal::read(&folder_of(project)?)
+}
+
+/// The journal of a project that another engine may have open, as far as it holds.
+///
+/// # Errors
+/// [`StoreError`] where there is no project, or no journal.
+pub fn walk(project: &Path) -> Result<Walk, StoreError> {
+    journal::walk(&folder_of(project)?)
+}
+
+/// The blobs of a project that another engine may have open.
+///
+/// # Errors
+/// [`StoreError`] where there is no project.
+pub fn blobs_of(project: &Path) -> Result<Blobs, StoreError> {
+    Blobs::open(&folder_of(project)?.join("blobs"))
+}
+
+fn folder_of(project: &Path) -> Result<PathBuf, StoreError> {
+    let folder = project.join(FOLDER);
+    match folder.is_dir() {
+        true => Ok(folder),
+        false => Err(StoreError::Missing {
+            path: project.to_path_buf(),
+        }),
+    }
 }
 
 /// Who has a project open, or had it last: whether that process still runs, it has to be asked.
@@ -72,7 +101,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Another process has the project open.
-    #[error("the project is open in another process ({holder}); close it there first")]
+    #[error(
+        "the project is open in another process ({holder}); leave it there, or end an engine by `overtrace engine stop`"
+    )]
     Held {
         /// Pid, host and version of it.
         holder: String,
@@ -104,6 +135,14 @@ pub enum StoreError {
     Blob {
         /// Its name.
         hash: Hash,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file that is no archive of a project.
+    #[error("{path}: {problem}; take one that `overtrace backup` wrote")]
+    Archive {
+        /// The file.
+        path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
@@ -177,12 +216,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Held`] while another process has it; [`StoreError::Journal`] where the journal was altered.
     pub fn open(project: &Path) -> Result<Opened, StoreError> {
-        let folder = project.join(FOLDER);
-        if !folder.is_dir() {
-            return Err(StoreError::Missing {
-                path: project.to_path_buf(),
-            });
-        }
+        let folder = folder_of(project)?;
         let lock = Lock::take(&folder.join("lock"))?;
         let mut notices = Vec::new();
         let blobs = Blobs::open(&folder.join("blobs"))?;
@@ -196,6 +230,17 @@ impl Store {
             lock,
         };
         Ok(Opened { store, rows, notices })
+    }
+
+    /// Makes a project's index anew from its journal; how many rows it has.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn rebuild(project: &Path) -> Result<usize, StoreError> {
+        let folder = folder_of(project)?;
+        let _lock = Lock::take(&folder.join("lock"))?;
+        let journal = Journal::open(&folder, &mut Vec::new())?;
+        Index::rebuild(&folder.join("index"), &journal)
     }
 
     /// The arrays and lists.

@@ -49,6 +49,8 @@ fn case(name: &str, pool: Pool) -> Case {
         handout: None,
         queried: None,
         added_at: at(0),
+
+        forgotten: None,
     }
 }
 
@@ -206,6 +208,7 @@ pub fn with_correction(mut snapshot: Snapshot, case: &str) -> Snapshot {
         model: Some(ModelId(2)),
         effort: vec![effort(8, 8), effort(8, 4), effort(0, 0)],
         tolerance_mm: 0.0,
+        plane: None,
         turnaround_s: Some(60.0),
         minutes: None,
         notes: Vec::new(),

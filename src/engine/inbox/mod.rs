@@ -29,8 +29,8 @@ pub use watch::Watch;
 
 /// Folders inside the inbox that are not looked into.
 const DONE: &str = "done";
-const HELD: &str = "held";
-const QUARANTINE: &str = "quarantine";
+pub(super) const HELD: &str = "held";
+pub(super) const QUARANTINE: &str = "quarantine";
 
 /// Which files are being waited for, of which case, and why: so that each is told of once.
 #[derive(Debug, Default)]

@@ -42,13 +42,13 @@ impl Actor {
         let handout = asked.cloned().unwrap_or_else(|| self.unasked(&case, blob, now));
         let settings = &self.project.snapshot.settings;
         let (classes, tolerance_mm) = (settings.classes(), settings.effort.tolerance_mm);
+        let plane = self.project.plane(&case.grid);
         let effort = match handout.model {
             None => Vec::new(),
             Some(_) => {
                 let drawn = self
                     .project
                     .label_map(handout.pre_annotation, "the pre-annotation")?;
-                let plane = self.project.plane(&case.grid);
                 saved_effort(&drawn, &mask, plane, classes, tolerance_mm)
                     .map_err(|error| EngineError::Refused(error.to_string()))?
             }
@@ -72,6 +72,7 @@ impl Actor {
             model: handout.model,
             effort: effort.clone(),
             tolerance_mm,
+            plane: Some(plane),
             turnaround_s,
             minutes: None,
             notes: notes

@@ -65,6 +65,7 @@ const MESSAGES: &[&str] = &[
     include_str!("../../records/model.rs"),
     include_str!("../../records/round.rs"),
     include_str!("../../records/task.rs"),
+    include_str!("../../records/verified.rs"),
     include_str!("../../settings/compute.rs"),
     include_str!("../../settings/labels.rs"),
     include_str!("../../settings/mod.rs"),

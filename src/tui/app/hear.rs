@@ -164,6 +164,6 @@ fn cases_of(change: &Change) -> impl Iterator<Item = &CaseId> {
         Row::Handout(row) => Some(&row.case),
         Row::Held(row) => Some(&row.case),
         Row::Correction(row) => Some(&row.case),
-        Row::Ranking(_) | Row::Project(_) | Row::Model(_) | Row::Round(_) => None,
+        Row::Ranking(_) | Row::Project(_) | Row::Model(_) | Row::Round(_) | Row::Erasure(_) => None,
     })
 }

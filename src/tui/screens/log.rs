@@ -139,6 +139,6 @@ fn subject(row: &crate::records::Row) -> Option<String> {
         Row::Prediction(row) => Some(row.case.to_string()),
         Row::Handout(row) => Some(format!("to {}", clean(&row.owner))),
         Row::Held(row) => Some(clean(&row.name)),
-        Row::Project(_) | Row::Correction(_) | Row::Ranking(_) => None,
+        Row::Project(_) | Row::Correction(_) | Row::Ranking(_) | Row::Erasure(_) => None,
     }
 }

@@ -1,0 +1,265 @@
+//! Whether everything that a project keeps still holds: the journal's chain, every blob's bytes, every saved effort and
+//! every ranking, derived again from what they were made of. Reads files alone, so that it works beside an engine that
+//! runs and where none can be started.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::EngineError;
+use super::project::label_map;
+use crate::effort::saved_effort;
+use crate::imaging::{Grid, Plane};
+use crate::query;
+use crate::records::{
+    CaseId, ClassEffort, Correction, Entry, Hash, ModelId, Prediction, Problem, Ranking, Row, Scored,
+    SliceSums, Verified,
+};
+use crate::store::{Blobs, Walk, blobs_of, walk};
+
+/// Checks a project; `report` hears how many blobs of how many have been read.
+///
+/// # Errors
+/// [`EngineError`] where there is no project, or nothing of it can be read. What does not hold is no error but a
+/// [`Problem`].
+pub fn verify(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verified, EngineError> {
+    let Walk { entries, problem } = walk(project)?;
+    let blobs = blobs_of(project)?;
+    let mut found = Verified {
+        entries: entries.len(),
+        ..Verified::default()
+    };
+    found
+        .problems
+        .extend(problem.map(|(line, words)| Problem { line, words }));
+    let taken = taken(&entries, &blobs, &mut found);
+    let bad = check_blobs(&entries, &blobs, &taken, &mut found, report);
+    let mut past = Past::default();
+    for entry in &entries {
+        for row in &entry.rows {
+            let checked = match row {
+                Row::Correction(correction) => past.check_correction(correction, &blobs, &bad),
+                Row::Ranking(ranking) => past.check_ranking(ranking, &blobs, &bad),
+                Row::Prediction(prediction) => check_prediction(prediction, &blobs, &bad),
+                _ => Checked::Nothing,
+            };
+            let count = match row {
+                Row::Correction(_) => &mut found.corrections,
+                Row::Ranking(_) => &mut found.rankings,
+                _ => &mut found.predictions,
+            };
+            match checked {
+                Checked::Nothing => {}
+                Checked::Holds => *count += 1,
+                Checked::Breaks(words) => found.problems.push(Problem {
+                    line: entry.seq,
+                    words,
+                }),
+            }
+            past.put(row);
+        }
+    }
+    found.problems.sort_by_key(|problem| problem.line);
+    Ok(found)
+}
+
+/// The blobs that were taken away by an entry of the journal, which says so.
+fn taken(entries: &[Entry], blobs: &Blobs, found: &mut Verified) -> BTreeSet<Hash> {
+    let mut taken = BTreeSet::new();
+    for entry in entries {
+        for row in &entry.rows {
+            let Row::Erasure(erasure) = row else { continue };
+            match blobs.get_json::<Vec<Hash>>(erasure.blobs) {
+                Ok(hashes) => taken.extend(hashes),
+                Err(error) => found.problems.push(Problem {
+                    line: entry.seq,
+                    words: format!("{}: what it took away is not known: {error}", erasure.id),
+                }),
+            }
+        }
+    }
+    taken
+}
+
+/// Reads every blob that the journal names and that was not taken away; returns those that cannot be relied on.
+fn check_blobs(
+    entries: &[Entry],
+    blobs: &Blobs,
+    taken: &BTreeSet<Hash>,
+    found: &mut Verified,
+    report: &(dyn Fn(usize, usize) + Sync),
+) -> BTreeSet<Hash> {
+    // The first line that names it.
+    let mut named: BTreeMap<Hash, (u64, String)> = BTreeMap::new();
+    for entry in entries {
+        for row in &entry.rows {
+            for (role, hash, _) in row.blobs() {
+                let words = || (entry.seq, format!("{role} of {}", row.name()));
+                named.entry(hash).or_insert_with(words);
+            }
+        }
+    }
+    let wanted: Vec<(Hash, (u64, String))> = named
+        .into_iter()
+        .filter(|(hash, _)| !taken.contains(hash))
+        .collect();
+    let done = AtomicUsize::new(0);
+    let read: Vec<Result<u64, Problem>> = wanted
+        .par_iter()
+        .map(|(hash, (line, role))| {
+            let read = blobs.get(*hash).map(|bytes| bytes.len() as u64);
+            report(done.fetch_add(1, Ordering::Relaxed) + 1, wanted.len());
+            read.map_err(|error| Problem {
+                line: *line,
+                words: format!("{role}: {error}"),
+            })
+        })
+        .collect();
+    let mut bad = taken.clone();
+    for ((hash, _), read) in wanted.iter().zip(read) {
+        match read {
+            Ok(bytes) => {
+                found.blobs += 1;
+                found.blob_bytes += bytes;
+            }
+            Err(problem) => {
+                bad.insert(*hash);
+                found.problems.push(problem);
+            }
+        }
+    }
+    found.taken_away = taken.len();
+    bad
+}
+
+/// What came of deriving something again.
+enum Checked {
+    /// There is nothing to derive it from, or it was derived before.
+    Nothing,
+    Holds,
+    Breaks(String),
+}
+
+/// What earlier entries said.
+#[derive(Default)]
+struct Past {
+    predictions: HashMap<(ModelId, CaseId), SliceSums>,
+    grids: HashMap<CaseId, Grid>,
+    /// Corrections, with the effort that was found to hold.
+    corrections: HashMap<u32, Vec<ClassEffort>>,
+    rankings: BTreeSet<u32>,
+}
+
+impl Past {
+    fn put(&mut self, row: &Row) {
+        match row {
+            Row::Case(case) => drop(self.grids.insert(case.id.clone(), case.grid)),
+            Row::Prediction(row) => drop(self.predictions.insert((row.model, row.case.clone()), row.sums)),
+            _ => {}
+        }
+    }
+
+    fn check_correction(&mut self, row: &Correction, blobs: &Blobs, bad: &BTreeSet<Hash>) -> Checked {
+        // Noted minutes write it again.
+        match self.corrections.get(&row.id.0) {
+            Some(known) if *known == row.effort => return Checked::Nothing,
+            Some(_) => return Checked::Breaks(format!("{}: its saved effort was changed", row.id)),
+            None => self.corrections.insert(row.id.0, row.effort.clone()),
+        };
+        if bad.contains(&row.mask) || bad.contains(&row.pre_annotation) {
+            return Checked::Nothing;
+        }
+        if row.model.is_none() {
+            return match row.effort.is_empty() {
+                true => Checked::Holds,
+                false => Checked::Breaks(format!("{}: nobody drew, but an effort is named", row.id)),
+            };
+        }
+        let maps = label_map(blobs, row.pre_annotation, "the pre-annotation")
+            .and_then(|drawn| Ok((drawn, label_map(blobs, row.mask, "the corrected mask")?)));
+        let (drawn, mask) = match maps {
+            Ok(maps) => maps,
+            Err(error) => return Checked::Breaks(format!("{}: {error}", row.id)),
+        };
+        // A correction older than the field was measured in one of the three cuts.
+        let planes = match row.plane {
+            Some(plane) => vec![plane],
+            None => (0..3).map(Plane).collect(),
+        };
+        let classes = row.effort.len() + 1;
+        let holds = planes.into_iter().any(|plane| {
+            saved_effort(&drawn, &mask, plane, classes, row.tolerance_mm)
+                .is_ok_and(|again| again.iter().zip(&row.effort).all(|(a, b)| is_same(a, b)))
+        });
+        match holds {
+            true => Checked::Holds,
+            false => Checked::Breaks(format!("{}: its saved effort is not what its masks give", row.id)),
+        }
+    }
+
+    fn check_ranking(&mut self, row: &Ranking, blobs: &Blobs, bad: &BTreeSet<Hash>) -> Checked {
+        if !self.rankings.insert(row.id.0) || bad.contains(&row.order) {
+            return Checked::Nothing;
+        }
+        let order: Vec<Scored> = match blobs.get_json(row.order) {
+            Ok(order) => order,
+            Err(error) => return Checked::Breaks(format!("{}: {error}", row.id)),
+        };
+        let cases: Vec<CaseId> = order.iter().map(|scored| scored.case.clone()).collect();
+        let again = match (row.seed, row.model) {
+            (Some(seed), _) => query::random_order(&cases, seed),
+            (None, Some(model)) => {
+                let mut pool = Vec::with_capacity(cases.len());
+                for case in cases {
+                    match self.predictions.get(&(model, case.clone())) {
+                        Some(sums) => pool.push((case, *sums)),
+                        None => {
+                            return Checked::Breaks(format!("{}: {model} had not drawn {case}", row.id));
+                        }
+                    }
+                }
+                pool.sort_by(|a, b| a.0.cmp(&b.0));
+                match query::rank(row.strategy, row.pixels, &pool, 0) {
+                    Ok(again) => again,
+                    Err(error) => return Checked::Breaks(format!("{}: {error}", row.id)),
+                }
+            }
+            (None, None) => return Checked::Breaks(format!("{}: no model and no seed made it", row.id)),
+        };
+        match again == order && order.len() == row.cases {
+            true => Checked::Holds,
+            false => Checked::Breaks(format!("{}: its order is not what the sums give", row.id)),
+        }
+    }
+}
+
+/// Whether two efforts are the same: counts exactly, lengths to the last digits of their sums.
+fn is_same(a: &ClassEffort, b: &ClassEffort) -> bool {
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(b.abs());
+    let dice = match (a.dice, b.dice) {
+        (Some(a), Some(b)) => near(a, b),
+        (a, b) => a == b,
+    };
+    let counts = |e: &ClassEffort| (e.predicted_px, e.corrected_px, e.shared_px, e.erased_px);
+    counts(a) == counts(b) && near(a.added_path_mm, b.added_path_mm) && dice
+}
+
+fn check_prediction(row: &Prediction, blobs: &Blobs, bad: &BTreeSet<Hash>) -> Checked {
+    if bad.contains(&row.slices) {
+        return Checked::Nothing;
+    }
+    let of = || format!("{} by {}", row.case, row.model);
+    match blobs.get_json::<Vec<SliceSums>>(row.slices) {
+        Ok(slices) => {
+            let mut sums = SliceSums::default();
+            slices.iter().for_each(|slice| sums += *slice);
+            match sums == row.sums {
+                true => Checked::Holds,
+                false => Checked::Breaks(format!("{}: its sums are not those of its slices", of())),
+            }
+        }
+        Err(error) => Checked::Breaks(format!("{}: {error}", of())),
+    }
+}
