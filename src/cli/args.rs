@@ -150,6 +150,20 @@ pub enum Verb {
     Verify,
     /// Make the index anew from the journal
     Rebuild,
+    /// Remove what is not kept for ever: label maps and margins of models that are not current, and what nothing names
+    Gc {
+        /// Only say what that would be
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Erase a case whose patient withdrew: its bytes for good, but not the entries that name it
+    Forget {
+        /// The case
+        case: CaseId,
+        /// The reason
+        #[arg(long)]
+        reason: String,
+    },
     /// Write the whole project to one file, also while its engine runs
     Backup {
         /// The file to write

@@ -1,10 +1,11 @@
 //! Tables for people. No score is shown without the model that gave it.
 
 use comfy_table::{CellAlignment, Table, presets};
+use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 
-use crate::protocol::{EngineStatus, QueueRow, Snapshot, Status};
+use crate::protocol::{EngineStatus, QueueRow, Snapshot, Space, Status};
 use crate::records::{
     BenchRow, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known, printable,
 };
@@ -316,6 +317,20 @@ pub fn journal(entries: &[Entry]) -> String {
         ]
     });
     table(header.map(String::from).to_vec(), lines, &[1, 2, 3, 4]).to_string()
+}
+
+/// How much room a project takes.
+pub fn space(space: &Space) -> String {
+    let free = space
+        .free
+        .map_or_else(|| "unknown".to_string(), |free| HumanBytes(free).to_string());
+    format!(
+        "disk        {} of blobs, {} of journal and index, {} in the inbox, {} handed out; {free} free",
+        HumanBytes(space.blobs),
+        HumanBytes(space.journal + space.index),
+        HumanBytes(space.inbox),
+        HumanBytes(space.handouts),
+    )
 }
 
 /// Which engine runs, who is attached, and what it is at.

@@ -60,6 +60,11 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
             case: case.clone(),
             why: why.clone(),
         })?),
+        Verb::Gc { dry_run } => session.tell(session.ask(Command::Gc { dry_run: *dry_run })?),
+        Verb::Forget { case, reason } => session.tell(session.ask(Command::Forget {
+            case: case.clone(),
+            why: reason.clone(),
+        })?),
         Verb::Include { case } => session.tell(session.ask(Command::Include { case: case.clone() })?),
         Verb::Model { action } => model(session, action.as_ref().unwrap_or(&ModelAction::List)),
         Verb::Init { .. }
@@ -120,6 +125,10 @@ fn import_cases(session: &Session, command: Command) -> Result<Exit> {
 
 fn status(session: &Session) -> Result<Exit> {
     let snapshot = session.snapshot()?;
+    let space = match session.ask(Command::Space)? {
+        Answer::Space(space) => space,
+        other => bail!("the engine answered {other:?} where it was asked how much room there is"),
+    };
     if session.json {
         print_json(&json!({
             "folder": snapshot.folder,
@@ -129,9 +138,11 @@ fn status(session: &Session) -> Result<Exit> {
             "open_round": snapshot.open_round(),
             "held": snapshot.waiting().collect::<Vec<_>>(),
             "queue": snapshot.queue(),
+            "bytes": space,
         }))?;
     } else {
         print(&tables::status(&snapshot))?;
+        print(&tables::space(&space))?;
         if !snapshot.cases.is_empty() {
             print("")?;
             print(&tables::queue(&snapshot, &snapshot.queue()))?;

@@ -309,6 +309,9 @@ impl Actor {
             Command::Curve { model } => self.curve(model)?,
             Command::Journal { from } => Answer::Journal(self.project.store.entries(from)?),
             Command::Export { case } => self.export(&case)?,
+            Command::Gc { dry_run } => self.gc(who, dry_run)?,
+            Command::Forget { case, why } => self.forget(who, &case, why)?,
+            Command::Space => self.space(),
             Command::Engine => Answer::Engine(EngineStatus {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").into(),

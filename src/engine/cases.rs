@@ -36,6 +36,7 @@ impl Actor {
             .snapshot
             .cases
             .values()
+            .filter(|case| case.forgotten.is_none())
             .map(|case| (case.images.clone(), case.id.clone()))
             .collect();
         let (mut cases, mut known, mut refused) = (Vec::new(), Vec::new(), Vec::new());
@@ -241,6 +242,11 @@ impl Actor {
         let Some(why) = case.excluded.take() else {
             return Ok(Answer::Nothing(format!("{id} is not excluded")));
         };
+        if case.forgotten.is_some() {
+            return EngineError::refused(format!(
+                "{id} is {why}: there is nothing left of it to bring back"
+            ));
+        }
         // The open round asked for it, and waits for it again.
         let open = self.project.snapshot.open_round().filter(|round| {
             round.state == RoundState::Correcting

@@ -11,6 +11,8 @@ mod actor;
 mod cases;
 mod control;
 mod error;
+mod forget;
+mod gc;
 mod handout;
 mod history;
 mod inbox;
@@ -41,7 +43,7 @@ pub use verify::verify;
 use crate::protocol::{EngineHandle, Request};
 use crate::records::Archived;
 use crate::settings::{FILE, Settings, TEMPLATE};
-use crate::store::{self, Opened, Store, private_folder};
+use crate::store::{self, Store, private_folder};
 use crate::worker::Programs;
 use actor::{Actor, Message};
 use project::Project;
@@ -71,6 +73,7 @@ pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
         project::write_private(&file, TEMPLATE.as_bytes())?;
     }
     let settings = Settings::load(folder)?;
+    project::check_place(folder, &settings)?;
     let store = Store::create(folder)?;
     // A folder that was there already is the project's from now on.
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
@@ -122,8 +125,7 @@ pub struct Started {
 /// # Errors
 /// [`EngineError`] where there is no project, another process holds it, or its settings or journal do not hold.
 pub fn start(folder: &Path, who: String, options: Options) -> Result<Started, EngineError> {
-    let Opened { store, rows, notices } = Store::open(folder)?;
-    let project = Project::new(folder, store, rows, Settings::load(folder)?)?;
+    let (project, notices) = Project::open(folder)?;
     let (messages, inbox) = channel();
     let (events, surface_events) = unbounded();
     let (requests, surface_requests) = unbounded::<Request>();

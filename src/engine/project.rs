@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use super::EngineError;
 use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Scan, decode_scan};
 use crate::protocol::{Change, Snapshot};
-use crate::records::{Architecture, Case, CaseId, Fixed, Hash, Model, RoundId, Row, RowKey, What};
+use crate::records::{
+    Architecture, Case, CaseId, Fixed, Hash, Model, Prediction, RoundId, Row, RowKey, What,
+};
 use crate::settings::{PlaneChoice, Settings};
-use crate::store::{Blobs, Store, private_folder};
+use crate::store::{Blobs, FOLDER, Opened, Store, private_folder};
 
 /// A project and its rows.
 #[derive(Debug)]
@@ -41,7 +43,49 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         .map_err(EngineError::io("writing", path))
 }
 
+/// File systems of a network, by the numbers that the kernel gives them: a lock there may be held twice, and what was synced
+/// may be lost all the same.
+const NETWORKS: [(i64, &str); 5] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xfe53_4d42, "SMB"),
+    (0xff53_4d42, "SMB"),
+    (0x6573_5546, "FUSE"),
+];
+
+/// Refuses to keep a project where locks and syncing cannot be relied on, unless its owner says so.
+pub fn check_place(folder: &Path, settings: &Settings) -> Result<(), EngineError> {
+    let kind = rustix::fs::statfs(folder)
+        .map_err(|error| EngineError::io("looking at the disk of", folder)(error.into()))?
+        .f_type;
+    // The kernel's numbers are 32 bits, whatever the field's width and sign.
+    refuse_network(kind as i64 & 0xffff_ffff, folder, settings)
+}
+
+fn refuse_network(kind: i64, folder: &Path, settings: &Settings) -> Result<(), EngineError> {
+    let network = NETWORKS.iter().find(|(number, _)| *number == kind);
+    match network.filter(|_| !settings.store.network) {
+        None => Ok(()),
+        Some((_, name)) => EngineError::refused(format!(
+            "{} lies on {name}, whose locks and syncing cannot be relied on; put the project on a disk of this machine, or \
+             say store.network = true in {} if it is yours alone and backed up",
+            folder.display(),
+            crate::settings::FILE
+        )),
+    }
+}
+
 impl Project {
+    /// Opens a project; with what was mended, in words.
+    pub fn open(folder: &Path) -> Result<(Project, Vec<String>), EngineError> {
+        if folder.join(FOLDER).is_dir() {
+            check_place(folder, &Settings::load(folder)?)?;
+        }
+        let Opened { store, rows, notices } = Store::open(folder)?;
+        let project = Project::new(folder, store, rows, Settings::load(folder)?)?;
+        Ok((project, notices))
+    }
+
     /// With the rows of its store; makes the folders that are missing.
     pub fn new(
         folder: &Path,
@@ -61,6 +105,9 @@ impl Project {
         if let Some(ranking) = snapshot.ranking() {
             snapshot.order = store.blobs().get_json(ranking.order)?;
         }
+        store
+            .blobs()
+            .leave_free(snapshot.settings.store.min_free_mb << 20);
         let project = Project { snapshot, store };
         private_folder(&project.inbox())?;
         private_folder(&project.folder("handouts"))?;
@@ -109,11 +156,21 @@ impl Project {
         };
         let cases: Vec<CaseId> = self.snapshot.cases.keys().cloned().collect();
         for case in cases {
-            if let Some(row) = self.store.row(&RowKey::Prediction(model, case))? {
-                self.snapshot.put(row);
+            if let Some(Row::Prediction(row)) = self.store.row(&RowKey::Prediction(model, case))?
+                && self.is_there(&row)
+            {
+                self.snapshot.put(Row::Prediction(row));
             }
         }
         Ok(())
+    }
+
+    /// Whether what a model drew is still kept.
+    pub fn is_there(&self, row: &Prediction) -> bool {
+        let blobs = self.store.blobs();
+        [row.labels, row.margins]
+            .into_iter()
+            .all(|hash| blobs.size(hash).is_some())
     }
 
     /// Journals the first entry of a new project.
@@ -143,6 +200,7 @@ impl Project {
     pub fn put_settings(&mut self, settings: Settings) -> Result<bool, EngineError> {
         private_folder(&self.snapshot.folder.join(&settings.inbox.folder))?;
         let are_new = settings != self.snapshot.settings;
+        self.store.blobs().leave_free(settings.store.min_free_mb << 20);
         self.snapshot.settings = settings;
         Ok(are_new)
     }
@@ -266,4 +324,27 @@ pub fn label_map(blobs: &Blobs, blob: Hash, role: &str) -> Result<LabelMap, Engi
         grid: volume.grid,
         voxels: volume.voxels.iter().map(|&v| v as u8).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_on_a_network_is_refused_unless_its_owner_says_so() {
+        let (folder, mut settings) = (Path::new("/mnt/share"), Settings::default());
+        let words = refuse_network(0x6969, folder, &settings).unwrap_err().to_string();
+        assert!(
+            words.contains("NFS") && words.contains("store.network"),
+            "{words}"
+        );
+        // CIFS says it with its sign bit set.
+        let signed = -11_317_950_i64 & 0xffff_ffff;
+        assert!(refuse_network(signed, folder, &settings).is_err());
+        for local in [0xef53, 0x0102_1994, 0x794c_7630] {
+            refuse_network(local, folder, &settings).unwrap();
+        }
+        settings.store.network = true;
+        refuse_network(0x6969, folder, &settings).unwrap();
+    }
 }

@@ -108,7 +108,9 @@ impl Actor {
     fn kept_prediction(&self, model: ModelId, case: &CaseId) -> Result<Option<Prediction>, EngineError> {
         let key = RowKey::Prediction(model, case.clone());
         match self.project.store.row(&key)? {
-            Some(Row::Prediction(prediction)) => Ok(Some(prediction)),
+            Some(Row::Prediction(prediction)) => {
+                Ok(Some(prediction).filter(|prediction| self.project.is_there(prediction)))
+            }
             _ => Ok(None),
         }
     }

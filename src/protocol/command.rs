@@ -127,6 +127,20 @@ pub enum Command {
         /// The mask of this correction, and what was drawn before it, instead of the last one's.
         correction: Option<CorrectionId>,
     },
+    /// Remove what is not kept for ever. Answered by `Answer::Done`.
+    Gc {
+        /// Only say what that would be.
+        dry_run: bool,
+    },
+    /// Erase a case whose patient withdrew.
+    Forget {
+        /// Which.
+        case: CaseId,
+        /// Why.
+        why: String,
+    },
+    /// How much room the project takes. Answered by `Answer::Space`.
+    Space,
     /// Which engine this is, and who is at it. Answered by `Answer::Engine`.
     Engine,
     /// End the engine, for all who are attached; a round that it is at goes on when the next one begins.
@@ -157,6 +171,7 @@ impl Command {
     pub fn shortened(mut self) -> Command {
         if let Command::Exclude { why, .. }
         | Command::Withdraw { why, .. }
+        | Command::Forget { why, .. }
         | Command::RefuseHeld { why, .. }
         | Command::AbandonRound { why }
         | Command::UseModel { why, .. }

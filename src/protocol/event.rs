@@ -88,6 +88,27 @@ pub struct EngineStatus {
     pub attached: Vec<Attached>,
 }
 
+/// How much room a project takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// Images, masks, drawings, weights and lists.
+    pub blobs: u64,
+    /// The journal.
+    pub journal: u64,
+    /// The index.
+    pub index: u64,
+    /// What was dropped.
+    pub inbox: u64,
+    /// What was written for people.
+    pub handouts: u64,
+    /// What a task is at.
+    pub work: u64,
+    /// Logs.
+    pub logs: u64,
+    /// What the disk still has; `None` where that cannot be told.
+    pub free: Option<u64>,
+}
+
 /// Somebody at a surface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
@@ -164,6 +185,8 @@ pub enum Answer {
     File(Vec<u8>),
     /// To `Engine`.
     Engine(EngineStatus),
+    /// To `Space`.
+    Space(Space),
 }
 
 /// What was written for a person.

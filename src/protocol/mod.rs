@@ -15,7 +15,7 @@ mod view;
 
 pub use command::{Command, ImportItem};
 pub use event::{
-    Activity, Answer, Attached, Change, EngineStatus, Event, HandedOut, IntakeReport, Outcome, Stage,
+    Activity, Answer, Attached, Change, EngineStatus, Event, HandedOut, IntakeReport, Outcome, Space, Stage,
 };
 pub use handle::{EngineGone, EngineHandle, EngineReceiver, EngineSender, Request};
 pub use queue::{Forecast, QueueRow, Status};

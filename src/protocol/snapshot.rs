@@ -153,7 +153,12 @@ impl Snapshot {
     pub fn put(&mut self, row: Row) {
         match row {
             Row::Project(row) => self.project = row,
-            Row::Case(row) => drop(self.cases.insert(row.id.clone(), row)),
+            Row::Case(row) => {
+                if row.forgotten.is_some() {
+                    self.predictions.remove(&row.id);
+                }
+                self.cases.insert(row.id.clone(), row);
+            }
             Row::Model(row) => drop(self.models.insert(row.id, row)),
             Row::Round(row) => drop(self.rounds.insert(row.id, row)),
             Row::Handout(row) => drop(self.handouts.insert(row.id, row)),
@@ -165,6 +170,10 @@ impl Snapshot {
                 // The current model's counts, even if it is an older one that was gone back to; otherwise the newest.
                 let worth = |model: ModelId| (Some(model) == self.project.model, model);
                 let old = self.predictions.get(&row.case).map(|old| worth(old.model));
+                let is_forgotten = |case: &Case| case.forgotten.is_some();
+                if self.cases.get(&row.case).is_some_and(is_forgotten) {
+                    return;
+                }
                 if old.is_none_or(|old| old <= worth(row.model)) {
                     self.predictions.insert(row.case.clone(), row);
                 }

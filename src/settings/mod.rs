@@ -39,6 +39,8 @@ pub struct Settings {
     pub effort: Effort,
     /// The watched folder.
     pub inbox: Inbox,
+    /// Where everything is kept.
+    pub store: Store,
 }
 
 /// `[image]`
@@ -191,6 +193,25 @@ pub struct Inbox {
     pub incomplete_after_s: f64,
     /// Seconds between looks at the folder when no event says to look.
     pub rescan_s: f64,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// MB of the disk that are left free: what would take more is refused.
+    pub min_free_mb: u64,
+    /// Whether the project may lie on a file system of a network, whose locks and syncing are not to be relied on.
+    pub network: bool,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store {
+            min_free_mb: 1024,
+            network: false,
+        }
+    }
 }
 
 impl Default for Image {

@@ -52,4 +52,8 @@ folder = "inbox"          # where corrected masks are dropped
 stable_s = 3.0            # seconds a file must rest before it is read
 incomplete_after_s = 600.0 # seconds after which an incomplete file is refused
 rescan_s = 30.0           # seconds between looks when no event says to look
+
+[store]
+min_free_mb = 1024        # MB of the disk that are left free; twice what is written, where that is more
+network = false           # true: the project may lie on NFS, SMB or FUSE, whose locks and syncing cannot be relied on
 "##;

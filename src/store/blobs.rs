@@ -1,19 +1,23 @@
 //! Arrays and lists, named by the BLAKE3 of their bytes: written once, never changed.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{StoreError, private_folder};
+use super::StoreError;
+use super::disk::{self, Disk, Real};
 use crate::records::Hash;
 
 /// The blobs of one store.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// Bytes of the disk that are left free.
+    reserve: Arc<AtomicU64>,
 }
 
 /// BLAKE3 of some bytes.
@@ -23,10 +27,35 @@ pub(crate) fn hash_of(bytes: &[u8]) -> Hash {
 
 impl Blobs {
     pub(super) fn open(folder: &Path) -> Result<Blobs, StoreError> {
-        private_folder(folder)?;
+        Blobs::on(Arc::new(Real), folder)
+    }
+
+    pub(super) fn on(disk: Arc<dyn Disk>, folder: &Path) -> Result<Blobs, StoreError> {
+        disk.make_folder(folder)
+            .map_err(StoreError::io("making folder", folder))?;
         Ok(Blobs {
             folder: folder.to_path_buf(),
+            disk,
+            reserve: Arc::default(),
         })
+    }
+
+    /// Leaves this many bytes of the disk free from now on.
+    pub fn leave_free(&self, bytes: u64) {
+        self.reserve.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses to write `bytes` where less than twice as much, or less than the reserve, is left.
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let wanted = self.reserve.load(Ordering::Relaxed).max(2 * bytes);
+        match self.disk.free(&self.folder) {
+            Some(free) if free < wanted => Err(StoreError::Full {
+                path: self.folder.clone(),
+                free,
+                wanted,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The hash that `bytes` would have, without keeping them.
@@ -43,32 +72,27 @@ impl Blobs {
     /// Keeps bytes: written beside, synced, renamed, the folder synced; the same bytes twice are one blob.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Full`] and [`StoreError::Io`].
     pub fn put(&self, bytes: &[u8]) -> Result<Hash, StoreError> {
         let hash = hash_of(bytes);
         let path = self.path(hash);
         // One that was damaged since is written anew.
-        if fs::read(&path).is_ok_and(|there| there == bytes) {
-            return Ok(hash);
+        if self.disk.read(&path).is_ok_and(|there| there == bytes) {
+            // Whoever put it there may have been cut off before its name was kept.
+            let shelf = path.parent().expect("a blob lies in a shelf");
+            return self
+                .disk
+                .sync_folder(shelf)
+                .map(|()| hash)
+                .map_err(StoreError::io("syncing", shelf));
         }
+        self.check_room(bytes.len() as u64)?;
         let shelf = path.parent().expect("a blob lies in a shelf");
-        if !shelf.is_dir() {
-            private_folder(shelf)?;
-            File::open(&self.folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(StoreError::io("syncing", &self.folder))?;
-        }
-        // `NamedTempFile` is made 0600, whatever the umask.
-        let mut file =
-            tempfile::NamedTempFile::new_in(shelf).map_err(StoreError::io("making a file in", shelf))?;
-        file.write_all(bytes)
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(StoreError::io("writing", &path))?;
-        file.persist(&path)
-            .map_err(|error| StoreError::io("renaming to", &path)(error.error))?;
-        File::open(shelf)
-            .and_then(|shelf| shelf.sync_all())
-            .map_err(StoreError::io("syncing", shelf))?;
+        self.disk
+            .make_folder(shelf)
+            .and_then(|()| self.disk.sync_folder(&self.folder))
+            .map_err(StoreError::io("making folder", shelf))?;
+        disk::put(&*self.disk, &path, bytes).map_err(StoreError::io("writing", &path))?;
         Ok(hash)
     }
 
@@ -85,10 +109,13 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::Blob`] when it is missing or altered.
     pub fn get(&self, hash: Hash) -> Result<Vec<u8>, StoreError> {
-        let bytes = fs::read(self.path(hash)).map_err(|error| StoreError::Blob {
-            hash,
-            problem: format!("cannot be read: {error}"),
-        })?;
+        let bytes = self
+            .disk
+            .read(&self.path(hash))
+            .map_err(|error| StoreError::Blob {
+                hash,
+                problem: format!("cannot be read: {error}"),
+            })?;
         if hash_of(&bytes) != hash {
             return Err(StoreError::Blob {
                 hash,
@@ -96,6 +123,66 @@ impl Blobs {
             });
         }
         Ok(bytes)
+    }
+
+    /// Whether a blob is there, and how many bytes it has.
+    pub fn size(&self, hash: Hash) -> Option<u64> {
+        std::fs::metadata(self.path(hash)).ok().map(|meta| meta.len())
+    }
+
+    /// Every blob that is there, with its bytes; in no order.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn all(&self) -> Result<Vec<(Hash, u64)>, StoreError> {
+        const LOOKING: &str = "looking into";
+        let mut found = Vec::new();
+        for shelf in std::fs::read_dir(&self.folder).map_err(StoreError::io(LOOKING, &self.folder))? {
+            let shelf = shelf.map_err(StoreError::io(LOOKING, &self.folder))?.path();
+            for file in std::fs::read_dir(&shelf).map_err(StoreError::io(LOOKING, &shelf))? {
+                let file = file.map_err(StoreError::io(LOOKING, &shelf))?;
+                // What was being written when the power went has another name.
+                if let Ok(hash) = file.file_name().to_string_lossy().parse() {
+                    found.push((
+                        hash,
+                        file.metadata().map_err(StoreError::io(LOOKING, &shelf))?.len(),
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes a blob away for good; one that is not there is away already.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove(&self, hash: Hash) -> Result<(), StoreError> {
+        let path = self.path(hash);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io("removing", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes files that were being written when something was cut short.
+    pub(super) fn tidy(&self) -> Result<(), StoreError> {
+        for shelf in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            for file in std::fs::read_dir(shelf.path()).into_iter().flatten().flatten() {
+                let path = file.path();
+                if path.extension().is_some_and(|extension| extension == "new") {
+                    std::fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that may still be written where they are kept; `None` where that cannot be told.
+    pub fn free(&self) -> Option<u64> {
+        self.disk.free(&self.folder)
     }
 
     /// A list or record kept by [`Blobs::put_json`].
@@ -113,6 +200,7 @@ impl Blobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -4,9 +4,14 @@
 //! `kind/id`. A value is a version byte and bincode, because bincode's bytes change meaning when a field is
 //! added: another version than this build's means rebuild.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
 
@@ -29,9 +34,37 @@ fn codec() -> Configuration<LittleEndian, Varint, Limit<MAX_ROW_BYTES>> {
     config::standard().with_limit::<MAX_ROW_BYTES>()
 }
 
+/// How long sled may take to write what it holds when the index is let go of: on a full disk it never returns.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// An open index.
 #[derive(Debug)]
-pub struct Index(sled::Db);
+pub struct Index(Kept);
+
+/// Where the rows are.
+#[derive(Debug)]
+enum Kept {
+    /// In sled; `None` only while it is let go of.
+    Sled(Option<sled::Db>),
+    /// In memory, where sled cannot be used: on a full disk, say. The journal has all of it.
+    Memory(RefCell<BTreeMap<Vec<u8>, Row>>),
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        let Kept::Sled(db) = &mut self.0 else { return };
+        let (done, is_done) = channel();
+        let db = db.take();
+        let writing = thread::Builder::new().spawn(move || {
+            drop(db);
+            // Nobody waits any more where it took too long.
+            let _ = done.send(());
+        });
+        if writing.is_ok() && is_done.recv_timeout(FAREWELL).is_err() {
+            tracing::warn!("the index was not written in time; the next start brings it up to the journal");
+        }
+    }
+}
 
 impl Index {
     /// Opens the index and brings it up to the journal; moves it aside and makes it anew where that fails. With every row.
@@ -50,17 +83,43 @@ impl Index {
             }
             Err(problem) => problem,
         };
+        match Index::anew(folder, journal) {
+            Ok((index, aside)) => {
+                notices.push(format!(
+                    "the index could not be used ({problem}); it was moved to {} and rebuilt from the journal",
+                    aside.display()
+                ));
+                Ok(index)
+            }
+            Err(error) => {
+                notices.push(format!(
+                    "the index could not be used ({problem}) nor made anew ({error}): everything is read from the \
+                     journal this time, and the next start tries again"
+                ));
+                Index::in_memory(journal)
+            }
+        }
+    }
+
+    /// Moves an index that cannot be used aside, and makes another.
+    fn anew(folder: &Path, journal: &Journal) -> Result<((Index, Vec<Row>), PathBuf), StoreError> {
         let aside = folder.with_file_name(format!("index-broken-at-{}", journal.seq()));
         if aside.exists() {
             fs::remove_dir_all(&aside).map_err(StoreError::io("removing", &aside))?;
         }
         fs::rename(folder, &aside).map_err(StoreError::io("moving aside", folder))?;
         let opened = Index::open_and_catch_up(folder, journal).map_err(StoreError::Index)?;
-        notices.push(format!(
-            "the index could not be used ({problem}); it was moved to {} and rebuilt from the journal",
-            aside.display()
-        ));
-        Ok(opened)
+        Ok((opened, aside))
+    }
+
+    /// The rows of the journal, and no index on the disk.
+    fn in_memory(journal: &Journal) -> Result<(Index, Vec<Row>), StoreError> {
+        let mut rows = BTreeMap::new();
+        for row in journal.entries_after(0)?.into_iter().flat_map(|entry| entry.rows) {
+            rows.insert(key_bytes(&row.key()), row);
+        }
+        let all = rows.values().cloned().collect();
+        Ok((Index(Kept::Memory(RefCell::new(rows))), all))
     }
 
     /// Throws the index away and makes it anew; how many rows it has.
@@ -71,11 +130,7 @@ impl Index {
             }
             _ => {}
         }
-        let (index, rows) = Index::open_and_catch_up(folder, journal).map_err(StoreError::Index)?;
-        index
-            .0
-            .flush()
-            .map_err(|error| StoreError::Index(error.to_string()))?;
+        let (_, rows) = Index::open_and_catch_up(folder, journal).map_err(StoreError::Index)?;
         Ok(rows.len())
     }
 
@@ -91,7 +146,7 @@ impl Index {
         let db = opened
             .map_err(|_| "sled panicked while opening it")?
             .map_err(|error| error.to_string())?;
-        let index = Index(db);
+        let index = Index(Kept::Sled(Some(db)));
         let at = index.head()?;
         if at.seq > journal.seq() || (at.seq == journal.seq() && at.hash != journal.head().hash) {
             return Err(format!(
@@ -119,22 +174,36 @@ impl Index {
         Ok((index, rows))
     }
 
+    fn sled(&self) -> Option<&sled::Db> {
+        match &self.0 {
+            Kept::Sled(db) => db.as_ref(),
+            Kept::Memory(_) => None,
+        }
+    }
+
     /// Puts an entry's rows in, together with its number.
     pub fn apply(&self, entry: &Entry, head: Head) -> Result<(), StoreError> {
+        let db = match &self.0 {
+            Kept::Memory(rows) => {
+                let new = entry.rows.iter().map(|row| (key_bytes(&row.key()), row.clone()));
+                rows.borrow_mut().extend(new);
+                return Ok(());
+            }
+            Kept::Sled(db) => db.as_ref().expect("nothing is put in while it is let go of"),
+        };
         let mut batch = sled::Batch::default();
         for row in &entry.rows {
             batch.insert(key_bytes(&row.key()), encode(row));
         }
         batch.insert(HEAD, encode(&head));
-        self.0
-            .apply_batch(batch)
+        db.apply_batch(batch)
             .map_err(|error| StoreError::Index(error.to_string()))
     }
 
-    /// Every row as it is now.
+    /// Every row as it is now, of an index on the disk.
     fn rows(&self) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
-        for pair in self.0.iter() {
+        for pair in self.sled().into_iter().flat_map(|db| db.iter()) {
             let (key, value) = pair.map_err(|error| StoreError::Index(error.to_string()))?;
             if key != HEAD {
                 rows.push(decode(&value).map_err(StoreError::Index)?);
@@ -145,15 +214,20 @@ impl Index {
 
     /// The row of a key.
     pub fn row(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        let value = self.0.get(key_bytes(key));
+        if let Kept::Memory(rows) = &self.0 {
+            return Ok(rows.borrow().get(&key_bytes(key)).cloned());
+        }
+        let value = self.sled().map(|db| db.get(key_bytes(key))).transpose();
         let value = value.map_err(|error| StoreError::Index(error.to_string()))?;
         value
+            .flatten()
             .map(|value| decode(&value).map_err(StoreError::Index))
             .transpose()
     }
 
     fn head(&self) -> Result<Head, String> {
-        match self.0.get(HEAD).map_err(|error| error.to_string())? {
+        let value = self.sled().map(|db| db.get(HEAD)).transpose();
+        match value.map_err(|error| error.to_string())?.flatten() {
             Some(value) => decode(&value),
             None => Ok(Head {
                 seq: 0,

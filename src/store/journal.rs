@@ -4,17 +4,17 @@
 //! is the commit. `head` repeats the last number and hash beside the journal: lines missing at the end show as a
 //! journal shorter than its head, while a line that was being written when the power went lies beyond it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::StoreError;
 use super::blobs::hash_of;
-use super::{StoreError, private_folder};
+use super::disk::{self, Disk, Handle, Real};
 use crate::records::{Entry, Hash, Row, What};
 
 /// The journal's file in its folder.
@@ -45,36 +45,41 @@ pub struct Head {
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    disk: Arc<dyn Disk>,
+    file: Box<dyn Handle>,
     path: PathBuf,
     head_path: PathBuf,
     length: u64,
     head: Head,
-    /// Whether half a line may stand at the end, so that nothing can follow it.
+    /// Whether half a line may stand at the end, which has to go before another can follow.
     torn: bool,
 }
 
 impl Journal {
     /// Opens (or begins) the journal of a store, checks its chain, and cuts off a torn tail, which is kept aside.
     pub fn open(store: &Path, notices: &mut Vec<String>) -> Result<Journal, StoreError> {
+        Journal::open_on(Arc::new(Real), store, notices)
+    }
+
+    pub(super) fn open_on(
+        disk: Arc<dyn Disk>,
+        store: &Path,
+        notices: &mut Vec<String>,
+    ) -> Result<Journal, StoreError> {
         let folder = store.join("journal");
-        private_folder(&folder)?;
+        disk.make_folder(&folder)
+            .map_err(StoreError::io("making folder", &folder))?;
         let path = folder.join(FILE);
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(StoreError::io("opening", &path))?;
-        File::open(&folder)
-            .and_then(|f| f.sync_all())
+        let file = disk.open(&path).map_err(StoreError::io("opening", &path))?;
+        disk.sync_folder(&folder)
             .map_err(StoreError::io("syncing", &folder))?;
         let head_path = store.join("head");
-        let known: Option<Head> = fs::read(&head_path)
+        let known: Option<Head> = disk
+            .read(&head_path)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let mut journal = Journal {
+            disk,
             file,
             path,
             head_path,
@@ -85,7 +90,7 @@ impl Journal {
             },
             torn: false,
         };
-        let bytes = fs::read(&journal.path).map_err(StoreError::io("reading", &journal.path))?;
+        let bytes = journal.read()?;
         journal.check(&bytes, known)?;
         if known.is_none() && journal.head.seq > 0 {
             notices.push(format!(
@@ -106,7 +111,7 @@ impl Journal {
         let torn = &bytes[journal.length as usize..];
         if !torn.is_empty() {
             let aside = folder.join(format!("torn-after-{}", journal.head.seq));
-            fs::write(&aside, torn).map_err(StoreError::io("writing", &aside))?;
+            disk::put(&*journal.disk, &aside, torn).map_err(StoreError::io("writing", &aside))?;
             journal.cut_back()?;
             notices.push(format!(
                 "the last write to the journal was cut short by a crash: {} bytes that were never acknowledged were \
@@ -139,10 +144,9 @@ impl Journal {
         rows: Vec<Row>,
     ) -> Result<Entry, StoreError> {
         if self.torn {
-            return Err(self.broken(
-                self.head.seq + 1,
-                "half a line could not be taken back after a failed write; make room and start again".into(),
-            ));
+            // There may be room again.
+            self.cut_back()?;
+            self.torn = false;
         }
         let previous = self.head.hash;
         let entry = Entry {
@@ -157,10 +161,7 @@ impl Journal {
         let json = serde_json::to_string(&entry).expect("records have string keys and no failing serializer");
         let hash = hash_of(json.as_bytes());
         let line = format!("{{\"hash\":\"{hash}\",\"entry\":{json}}}\n");
-        if let Err(source) = self
-            .file
-            .write_all(line.as_bytes())
-            .and_then(|()| self.file.sync_data())
+        if let Err(source) = disk::write_all(&mut *self.file, line.as_bytes()).and_then(|()| self.file.sync())
         {
             self.torn = self.cut_back().is_err();
             return Err(StoreError::io("appending to", &self.path)(source));
@@ -176,8 +177,16 @@ impl Journal {
         if seq >= self.head.seq {
             return Ok(Vec::new());
         }
-        let bytes = fs::read(&self.path).map_err(StoreError::io("reading", &self.path))?;
-        entries(&self.path, &bytes, seq)
+        let bytes = self.read()?;
+        // Half a line may stand behind what was acknowledged.
+        let whole = bytes.get(..self.length as usize).unwrap_or(&bytes);
+        entries(&self.path, whole, seq)
+    }
+
+    fn read(&self) -> Result<Vec<u8>, StoreError> {
+        self.disk
+            .read(&self.path)
+            .map_err(StoreError::io("reading", &self.path))
     }
 
     /// Walks the chain over whole lines; `length` and `head` end at the last that holds together. On the way it has
@@ -200,24 +209,14 @@ impl Journal {
     fn cut_back(&mut self) -> Result<(), StoreError> {
         self.file
             .set_len(self.length)
-            .and_then(|()| self.file.seek(SeekFrom::End(0)).map(drop))
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| self.file.sync())
             .map_err(StoreError::io("cutting back", &self.path))
     }
 
     /// The head may lag (the journal is the truth), so a failure to write it is only logged.
     fn write_head(&self) {
-        let beside = self.head_path.with_extension("new");
         let json = serde_json::to_vec(&self.head).expect("two plain fields");
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_data()))
-            .and_then(|()| fs::rename(&beside, &self.head_path));
-        if let Err(error) = written {
+        if let Err(error) = disk::put(&*self.disk, &self.head_path, &json) {
             tracing::warn!(%error, path = %self.head_path.display(), "the journal's head could not be written");
         }
     }

@@ -17,6 +17,9 @@
 
 mod archive;
 mod blobs;
+mod disk;
+#[cfg(test)]
+mod faults;
 mod index;
 mod journal;
 mod lock;
@@ -91,7 +94,7 @@ pub fn is_held(project: &Path) -> Result<bool, StoreError> {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The system refused a file operation.
-    #[error("{doing} {path}: {source}")]
+    #[error("{doing} {path}: {source}{}", remedy(source))]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -99,6 +102,21 @@ pub enum StoreError {
         path: PathBuf,
         /// The system's words.
         source: std::io::Error,
+    },
+    /// The disk is nearly full.
+    #[error(
+        "{path}: {} MB are left on its disk, and {} MB are to stay free; make room (`overtrace gc --dry-run` shows what \
+         can go), or lower store.min_free_mb",
+        free >> 20,
+        wanted >> 20
+    )]
+    Full {
+        /// Where it was to be written.
+        path: PathBuf,
+        /// Bytes that are left.
+        free: u64,
+        /// Bytes that have to be.
+        wanted: u64,
     },
     /// Another process has the project open.
     #[error(
@@ -154,6 +172,14 @@ pub enum StoreError {
     Index(String),
 }
 
+/// What to do about an error of the system, where that is known.
+fn remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::StorageFull => "; make room (`overtrace gc --dry-run` shows what can go)",
+        _ => "",
+    }
+}
+
 impl StoreError {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
         let path = path.to_path_buf();
@@ -175,6 +201,7 @@ pub struct Opened {
 /// An open store; nobody else can open it meanwhile.
 #[derive(Debug)]
 pub struct Store {
+    folder: PathBuf,
     blobs: Blobs,
     journal: Journal,
     index: Index,
@@ -223,6 +250,7 @@ impl Store {
         let journal = Journal::open(&folder, &mut notices)?;
         let (index, rows) = Index::open(&folder.join("index"), &journal, &mut notices)?;
         let store = Store {
+            folder,
             blobs,
             journal,
             index,
@@ -299,6 +327,22 @@ impl Store {
     /// [`StoreError::Index`] when the index cannot be read.
     pub fn row(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
         self.index.row(key)
+    }
+
+    /// Removes what crashes left behind: files that were being written, and indexes that were moved aside.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        let looking = StoreError::io("looking into", &self.folder);
+        let items = std::fs::read_dir(&self.folder).map_err(looking)?;
+        for path in items.flatten().map(|item| item.path()) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            if name.is_some_and(|name| name.starts_with("index-broken-")) {
+                std::fs::remove_dir_all(&path).map_err(StoreError::io("removing", &path))?;
+            }
+        }
+        self.blobs.tidy()
     }
 
     /// Every entry from number `from` on, oldest first.

@@ -3,6 +3,7 @@
 //! A check looks at what the earlier ones found out and adds to it. Codes are those of the hand-in rules, which
 //! the README lists.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -16,7 +17,7 @@ use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
 use crate::imaging::{AffineSource, LabelMap, NiftiError, Scan, decode_scan, nifti_stem, single_file};
-use crate::records::{CaseId, Hash};
+use crate::records::{Case, CaseId, Hash};
 use crate::store::Blobs;
 
 /// What a check found.
@@ -150,6 +151,30 @@ fn case_of(stem: &str, is_case: impl Fn(&str) -> bool) -> Option<&str> {
         .filter(|suffix| lower.ends_with(suffix))
         .map(|suffix| &stem[..stem.len() - suffix.len()])
         .find(|case| is_case(case))
+}
+
+/// The case that a file's name names, also when it was put away under a number before its name.
+pub fn case_of_file(name: &str, cases: &BTreeMap<CaseId, Case>) -> Option<CaseId> {
+    let stem = nifti_stem(name)?;
+    let find = |stem: &str| {
+        let named = case_of(stem, |stem| {
+            cases.keys().any(|id| id.as_str().eq_ignore_ascii_case(stem))
+        })?;
+        let same = |id: &&CaseId| id.as_str() == named;
+        let like = |id: &&CaseId| id.as_str().eq_ignore_ascii_case(named);
+        cases
+            .keys()
+            .find(same)
+            .or_else(|| cases.keys().find(like))
+            .cloned()
+    };
+    let numbered = || {
+        let (number, rest) = stem.split_once('-')?;
+        let digits = number.strip_prefix('f').unwrap_or(number);
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        find(rest).filter(|_| is_number)
+    };
+    find(stem).or_else(numbered)
 }
 
 /// N2: the endings a mask can have.

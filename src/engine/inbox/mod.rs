@@ -24,11 +24,12 @@ use crate::imaging::{MAX_VOLUME_BYTES, single_file};
 use crate::protocol::{Answer, Event, IntakeReport, Outcome};
 use crate::records::{CaseId, Hash, HeldFile, HeldId, Row, What, printable};
 use crate::store::{Blobs, private_folder};
+pub use checks::case_of_file;
 use checks::{Candidate, Finding};
 pub use watch::Watch;
 
 /// Folders inside the inbox that are not looked into.
-const DONE: &str = "done";
+pub(super) const DONE: &str = "done";
 pub(super) const HELD: &str = "held";
 pub(super) const QUARANTINE: &str = "quarantine";
 

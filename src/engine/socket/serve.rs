@@ -26,8 +26,7 @@ use crate::engine::project::Project;
 use crate::engine::surfaces::{Surface, SurfaceId};
 use crate::engine::{EngineError, Options};
 use crate::protocol::Request;
-use crate::settings::Settings;
-use crate::store::{Opened, Store, holder};
+use crate::store::holder;
 use crate::worker::frames;
 
 /// Surfaces at a time.
@@ -45,8 +44,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// can be made.
 pub fn serve(folder: &Path, options: Options, ready: impl FnOnce(&[String])) -> Result<(), EngineError> {
     let last = holder(folder).and_then(|last| last.socket);
-    let Opened { store, rows, notices } = Store::open(folder)?;
-    let project = Project::new(folder, store, rows, Settings::load(folder)?)?;
+    let (project, notices) = Project::open(folder)?;
     let (messages, inbox) = channel();
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(EngineError::io("hearing signals in", folder))?;

@@ -1,0 +1,145 @@
+//! Forgetting a case whose patient withdrew: its bytes are erased, and a tombstone keeps the chain checkable.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::EngineError;
+use super::actor::Actor;
+use super::inbox::{DONE, HELD, QUARANTINE, case_of_file};
+use crate::protocol::Answer;
+use crate::records::{Case, CaseId, Handout, HandoutEnd, Hash, HeldFile, ModelId, Row, TrainedOn, What};
+
+/// The case that a row is about, if it is about one alone.
+fn subject(row: &Row) -> Option<&CaseId> {
+    match row {
+        Row::Case(row) => Some(&row.id),
+        Row::Handout(row) => Some(&row.case),
+        Row::Correction(row) => Some(&row.case),
+        Row::Prediction(row) => Some(&row.case),
+        Row::Held(row) => Some(&row.case),
+        _ => None,
+    }
+}
+
+impl Actor {
+    /// Erases a case's images, masks, drawings, files and where it came from. Its name, hashes and figures stay in the
+    /// journal. What was learnt from it stays in the weights of the models that the answer names.
+    pub(super) fn forget(&mut self, who: &str, id: &CaseId, why: String) -> Result<Answer, EngineError> {
+        self.need_idle()?;
+        let case = self.project.case(id)?.clone();
+        if case.forgotten.is_some() {
+            return Ok(Answer::Nothing(format!("{id} is forgotten already")));
+        }
+        let snapshot = &self.project.snapshot;
+        if let Some(round) = snapshot.open_round().filter(|_| case.queried.is_some()) {
+            return EngineError::refused(format!(
+                "round {} waits for {id}; exclude it first, or end the round",
+                round.id
+            ));
+        }
+        let blobs = self.project.store.blobs().clone();
+        let entries = self.project.store.entries(0)?;
+        let rows = || entries.iter().flat_map(|entry| &entry.rows);
+        let (mut own, mut others) = (BTreeSet::new(), BTreeSet::new());
+        for row in rows() {
+            let hashes = row.blobs().into_iter().map(|(_, hash, _)| hash);
+            match subject(row) {
+                Some(case) if case == id => own.extend(hashes),
+                _ => others.extend(hashes),
+            }
+        }
+        // An empty mask, say, is the same file in several cases.
+        let erased: Vec<Hash> = own.difference(&others).copied().collect();
+        let bytes = erased.iter().filter_map(|hash| blobs.size(*hash)).sum();
+        let mut learnt: Vec<ModelId> = Vec::new();
+        for model in snapshot.models.values() {
+            let set: Vec<TrainedOn> = model
+                .trained_on
+                .map_or(Ok(Vec::new()), |set| blobs.get_json(set))?;
+            if set.iter().any(|on| on.case == *id) {
+                learnt.push(model.id);
+            }
+        }
+        let now = Timestamp::now();
+        let mut rows = vec![
+            Row::Case(Case {
+                excluded: Some(format!("forgotten: {why}")),
+                forgotten: Some(now),
+                mask: None,
+                handout: None,
+                queried: None,
+                ..case.clone()
+            }),
+            Row::Erasure(self.erasure(Some(id.clone()), &erased, bytes)?),
+        ];
+        let open = case.handout.and_then(|open| snapshot.handouts.get(&open));
+        rows.extend(open.map(|open| {
+            Row::Handout(Handout {
+                end: Some(HandoutEnd::Withdrawn(format!("forgotten: {why}"))),
+                ..open.clone()
+            })
+        }));
+        let held = snapshot.waiting().filter(|held| held.case == *id);
+        rows.extend(held.map(|held| {
+            Row::Held(HeldFile {
+                decided: Some("forgotten".into()),
+                ..held.clone()
+            })
+        }));
+        // Journalled first: what is missing afterwards, the journal says so of.
+        self.commit(who, What::CaseForgotten, Some(why), rows)?;
+        for hash in &erased {
+            blobs.remove(*hash)?;
+        }
+        self.erase_files(id)?;
+        let learnt: Vec<String> = learnt.iter().map(ToString::to_string).collect();
+        let learnt = match learnt.as_slice() {
+            [] => "no model has learnt from it".to_string(),
+            models => format!("{} learnt from it", models.join(", ")),
+        };
+        Ok(Answer::Done(format!(
+            "{id} is forgotten: {} blobs ({} MB) are erased; {learnt}; copies elsewhere (the files it was imported from, \
+             backups, what people were handed) are not overtrace's to erase",
+            erased.len(),
+            bytes >> 20
+        )))
+    }
+
+    /// Removes what was written for people and what they sent, by the case's name.
+    fn erase_files(&self, id: &CaseId) -> Result<(), EngineError> {
+        let remove = |path: &Path| {
+            let removed = match path.is_dir() {
+                true => std::fs::remove_dir_all(path),
+                false => std::fs::remove_file(path),
+            };
+            removed.map_err(EngineError::io("erasing", path))
+        };
+        let listed = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for item in listed(&self.project.folder("handouts")) {
+            let name = item.file_name().to_string_lossy().into_owned();
+            let of = name.rsplit_once("-h").map(|(case, _)| case);
+            if of == Some(id.as_str()) {
+                remove(&item.path())?;
+            }
+        }
+        let inbox = self.project.inbox();
+        let cases = &self.project.snapshot.cases;
+        for folder in [
+            inbox.clone(),
+            inbox.join(DONE),
+            inbox.join(HELD),
+            inbox.join(QUARANTINE),
+        ] {
+            for item in listed(&folder) {
+                let name = item.file_name().to_string_lossy().into_owned();
+                let name = name.strip_suffix(".reason.json").unwrap_or(&name);
+                if case_of_file(name, cases).as_ref() == Some(id) && item.path().is_file() {
+                    remove(&item.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

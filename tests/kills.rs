@@ -1,0 +1,148 @@
+//! `kill -9` at any moment, while opening too: what was acknowledged is there, and no mask is taken in twice or lost.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command as Program, Stdio};
+use std::time::{Duration, Instant};
+
+use overtrace::engine::verify;
+use overtrace::imaging::{Rng, encode_labels};
+use overtrace::protocol::{Answer, Command, Snapshot};
+use overtrace::records::Pool;
+use support::{Bench, Place, SMALL, boxes, dose, id, until};
+
+/// An engine that looks into its inbox at once and as often as it can.
+const EAGER: &str = "train_when_complete = false\n";
+
+fn settings() -> String {
+    format!("{SMALL}rescan_s = 0.2\n[query]\n{EAGER}")
+}
+
+fn snapshot(project: &Path) -> Snapshot {
+    let started = support::start(project, false);
+    let answer = started.handle.call(Command::Attach { cases: None }, drop);
+    let Ok(Ok(Answer::Snapshot(snapshot))) = answer else {
+        panic!("{answer:?}")
+    };
+    drop(started.handle);
+    started.thread.join().unwrap();
+    *snapshot
+}
+
+/// Waits without letting go of the processor: the moment of a kill is to be any.
+fn spin(time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_killed_engine_loses_nothing_that_it_acknowledged_and_takes_every_mask_in_once() {
+    let times = dose(30, 300);
+    let bench = Bench::new(&settings());
+    for n in 0..times {
+        bench.import(&format!("case{n}"), n as u64, Pool::Unlabelled);
+    }
+    let place = Place::of(bench);
+    let mut rng = Rng::new(11);
+    let (mut acknowledged, mut dropped, mut while_opening) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let mut how_long = Duration::from_millis(40);
+    for n in 0..times {
+        let began = Instant::now();
+        let mut engine = Program::new(env!("CARGO_BIN_EXE_overtrace"))
+            .arg("--project")
+            .arg(&place.project)
+            .args(["engine", "start", "--foreground"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        if rng.below(10) < 3 {
+            // Somewhere between its first instruction and where it can be reached.
+            while_opening += 1;
+            spin(how_long.mul_f64(rng.uniform()));
+        } else {
+            let handle = loop {
+                match overtrace::engine::reach(&place.project, "ann".into()) {
+                    Ok(Some(reached)) => break reached.handle,
+                    _ => assert!(began.elapsed() < Duration::from_secs(60), "it never came"),
+                }
+            };
+            how_long = began.elapsed();
+            let case = format!("case{n}");
+            // A mask of its own: the same one of another case is refused.
+            let (_, mut truth) = boxes(n as u64);
+            // The first rows of a slice are background.
+            truth.voxels[n % 60] = 1;
+            truth.voxels[480 + n / 60] = 1;
+            let command = Command::HandOut {
+                case: id(&case),
+                owner: "bob".into(),
+            };
+            let number = handle.send(command).unwrap();
+            // The mask is there before or while the case is handed out, and is taken in or held at some moment of the kill.
+            let file = place
+                .project
+                .join("inbox")
+                .join(format!("{case}_corrected.nii.gz"));
+            let until_kill = Duration::from_micros(rng.below(40_000) as u64);
+            let sent = Instant::now();
+            let mut is_out = false;
+            while sent.elapsed() < until_kill {
+                let event = handle.receive(Duration::from_micros(200));
+                if let Ok(Some(overtrace::protocol::Event::Answer { request, result })) = event
+                    && request == number
+                {
+                    result.unwrap();
+                    acknowledged.insert(case.clone());
+                    is_out = true;
+                    break;
+                }
+            }
+            if is_out {
+                fs::write(&file, encode_labels(&truth, u16::from)).unwrap();
+                dropped.insert(case);
+                spin(until_kill.saturating_sub(sent.elapsed()));
+            }
+        }
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+        until("its lock is free", || {
+            !overtrace::store::is_held(&place.project).unwrap()
+        });
+        if n % 10 == 9 {
+            let known = snapshot(&place.project);
+            for case in &acknowledged {
+                let is_there = known.handouts.values().any(|handout| handout.case == id(case));
+                assert!(is_there, "the hand-out of {case} was acknowledged and is lost");
+            }
+        }
+    }
+    assert!(
+        while_opening * 5 >= times,
+        "{while_opening} of {times} while opening"
+    );
+    assert!(dropped.len() * 4 > times, "{} masks", dropped.len());
+    // What is left in the inbox is taken in now.
+    let started = support::start(&place.project, false);
+    let scanned = started.handle.call(Command::ScanInbox, drop).unwrap();
+    assert!(scanned.is_ok(), "{scanned:?}");
+    drop(started.handle);
+    started.thread.join().unwrap();
+    let known = snapshot(&place.project);
+    for case in &dropped {
+        let corrections = known.corrections.values().filter(|done| done.case == id(case));
+        assert_eq!(corrections.count(), 1, "corrections of {case}");
+    }
+    assert_eq!(known.corrections.len(), dropped.len());
+    let done = fs::read_dir(place.project.join("inbox/done")).unwrap().count();
+    assert_eq!(done, dropped.len());
+    assert_eq!(verify(&place.project, &|_, _| {}).unwrap().problems, []);
+}
