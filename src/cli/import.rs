@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::imaging::nifti_stem;
+use crate::imaging::volume_stem;
 use crate::protocol::ImportItem;
 use crate::records::{CaseId, Pool};
 
@@ -51,7 +51,7 @@ fn name_of(path: &Path) -> Result<CaseId> {
         .file_name()
         .with_context(|| format!("{} has no name", path.display()))?
         .to_string_lossy();
-    CaseId::new(nifti_stem(&name).unwrap_or(&name))
+    CaseId::new(volume_stem(&name).unwrap_or(&name))
         .with_context(|| format!("naming the case of {} after it; give --id", path.display()))
 }
 
@@ -82,7 +82,7 @@ fn case_folder(path: &Path) -> Result<Option<ImportItem>> {
             let name = name.to_string_lossy();
             // The .img of a pair comes along with its .hdr.
             let is_half = name.to_lowercase().ends_with(".img");
-            name.starts_with(start) && nifti_stem(&name).is_some() && !is_half
+            name.starts_with(start) && volume_stem(&name).is_some() && !is_half
         })
     };
     let files = listing(path)?;

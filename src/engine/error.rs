@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::imaging::NiftiError;
+use crate::imaging::VolumeError;
 use crate::settings::SettingsError;
 use crate::store::StoreError;
 
@@ -21,7 +21,7 @@ pub enum EngineError {
         /// The file, or the blob's role.
         file: String,
         /// What is wrong with it.
-        source: NiftiError,
+        source: VolumeError,
     },
     /// The system refused a file operation.
     #[error("{doing} {path}: {source}")]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
 use super::project::{next, write_private};
-use crate::imaging::{LabelMap, encode_labels};
+use crate::imaging::{LabelMap, container, encode_labels};
 use crate::protocol::{Answer, HandedOut};
 use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Hash, ModelId, Pool, Row, What};
 use crate::settings::Labels;
@@ -75,17 +75,12 @@ impl Actor {
         let mut image_names = Vec::new();
         for (at, &image) in case.images.iter().enumerate() {
             let bytes = blobs.get(image)?;
-            let gzip = if bytes.starts_with(&[0x1f, 0x8b]) {
-                ".gz"
-            } else {
-                ""
-            };
             let channel = if case.images.len() > 1 {
                 format!("{}", at + 1)
             } else {
                 String::new()
             };
-            let name = format!("{id}_image{channel}.nii{gzip}");
+            let name = format!("{id}_image{channel}.{}", container(&bytes));
             write_private(&folder.join(&name), &bytes)?;
             image_names.push(name);
         }

@@ -21,11 +21,18 @@ pub struct MaskProblem {
 
 /// The classes of a mask, and a note where values were rounded.
 pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<String>), MaskProblem> {
+    let by_name = named(scan, labels)?;
     let mut class_of = vec![None; 1 << 16];
     class_of[0] = Some(0u8);
     for label in &labels.0 {
         class_of[label.value as usize] = labels.class_of(label.value);
     }
+    let class_by_value = |whole: f32| {
+        (0.0..65_536.0)
+            .contains(&whole)
+            .then(|| class_of[whole as usize])
+            .flatten()
+    };
     let mut strangers: BTreeMap<i64, u64> = BTreeMap::new();
     let mut fractions = 0u64;
     let mut rounded = false;
@@ -38,10 +45,11 @@ pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<String>
             continue;
         }
         rounded |= value != whole;
-        let class = (0.0..65_536.0)
-            .contains(&whole)
-            .then(|| class_of[whole as usize])
-            .flatten();
+        let class = match &by_name {
+            Some(_) if whole == 0.0 => Some(0),
+            Some(names) => names.get(&(whole as i64)).copied(),
+            None => class_by_value(whole),
+        };
         match class {
             Some(class) => voxels.push(class),
             None => *strangers.entry(whole as i64).or_default() += 1,
@@ -84,7 +92,16 @@ pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<String>
             words,
         });
     }
-    let note = rounded.then(|| "V2: values within 0.001 of a whole number were rounded".to_string());
+    let moved = by_name.is_some_and(|names| {
+        let mut names = names.into_iter();
+        names.any(|(value, class)| class_by_value(value as f32) != Some(class))
+    });
+    let notes = [
+        rounded.then_some("V2: values within 0.001 of a whole number were rounded"),
+        moved.then_some("V5: its values were read by the names that the file gives them"),
+    ];
+    let notes: Vec<&str> = notes.into_iter().flatten().collect();
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok((
         LabelMap {
             grid: scan.volume.grid,
@@ -92,6 +109,47 @@ pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<String>
         },
         note,
     ))
+}
+
+/// The class of each value that the file names as the project does; `None` where its names say nothing, as Slicer's own do
+/// (`Segment_1`).
+fn named(scan: &Scan, labels: &Labels) -> Result<Option<BTreeMap<i64, u8>>, MaskProblem> {
+    let same = |a: &str, b: &str| a.trim().eq_ignore_ascii_case(b.trim());
+    let says_nothing = |name: &str| {
+        let name = name.trim().to_lowercase();
+        let number = ["segment", "label"]
+            .iter()
+            .find_map(|word| name.strip_prefix(word))
+            .unwrap_or(&name);
+        number
+            .trim_start_matches(['_', ' ', '-'])
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+    };
+    if scan.segments.iter().all(|segment| says_nothing(&segment.name)) {
+        return Ok(None);
+    }
+    let mut classes = BTreeMap::new();
+    for segment in &scan.segments {
+        let label = labels.0.iter().find(|label| same(&label.name, &segment.name));
+        match label.and_then(|label| labels.class_of(label.value)) {
+            Some(class) => drop(classes.insert(segment.value, class)),
+            // A segment that nothing was drawn in is no harm.
+            None if !scan.volume.voxels.contains(&(segment.value as f32)) => {}
+            None => {
+                return Err(MaskProblem {
+                    code: "V5",
+                    may_hold: false,
+                    words: format!(
+                        "the segment {} is no label of this project, which has {labels}; rename it, or add the label \
+                         to overtrace.toml",
+                        crate::records::printable(&segment.name)
+                    ),
+                });
+            }
+        }
+    }
+    Ok(Some(classes))
 }
 
 /// The classes of a mask of 0 and 255 that a person accepted for a project with one label.
@@ -123,7 +181,41 @@ mod tests {
             is_integer: true,
             affine_source: AffineSource::Sform,
             notes: vec![],
+            segments: vec![],
+            is_cropped: false,
         }
+    }
+
+    #[test]
+    fn names_in_the_file_say_what_its_values_are() {
+        let mut scan = scan(&[0.0, 1.0, 2.0]);
+        let segment = |value, name: &str| crate::imaging::Segment {
+            value,
+            name: name.into(),
+        };
+        // Slicer numbers segments as they were made.
+        scan.segments = vec![segment(1, "wm"), segment(2, " GM ")];
+        let (map, note) = classes(&scan, &Labels::default()).unwrap();
+        assert_eq!(map.voxels, [0, 3, 2]);
+        assert!(note.unwrap().contains("V5"));
+        scan.segments = vec![segment(1, "CSF"), segment(2, "GM")];
+        assert_eq!(
+            classes(&scan, &Labels::default()).unwrap().1,
+            None,
+            "the same by both"
+        );
+        scan.segments = vec![segment(1, "Segment_1"), segment(2, "2")];
+        assert_eq!(classes(&scan, &Labels::default()).unwrap().0.voxels, [0, 1, 2]);
+        scan.segments = vec![segment(1, "WM"), segment(2, "Tumour")];
+        let problem = classes(&scan, &Labels::default()).unwrap_err();
+        assert_eq!((problem.code, problem.may_hold), ("V5", false));
+        assert!(problem.words.contains("Tumour"), "{}", problem.words);
+        scan.volume.voxels[2] = 1.0;
+        assert_eq!(
+            classes(&scan, &Labels::default()).unwrap().0.voxels,
+            [0, 3, 3],
+            "an empty one"
+        );
     }
 
     fn problem(values: &[f32], labels: &Labels) -> MaskProblem {

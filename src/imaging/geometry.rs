@@ -39,6 +39,22 @@ impl Affine {
             && (self.determinant() / (x * y * z)).abs() > 1e-6
     }
 
+    /// From world mm back to voxel indices, of an affine that is sound.
+    pub fn inverse(&self) -> Affine {
+        let m = &self.0;
+        let det = self.determinant();
+        // The transposed cofactors, over the determinant.
+        let cofactor = |row: usize, column: usize| {
+            let [a, b] = [(row + 1) % 3, (row + 2) % 3];
+            let [c, d] = [(column + 1) % 3, (column + 2) % 3];
+            m[a][c] * m[b][d] - m[a][d] * m[b][c]
+        };
+        Affine(std::array::from_fn(|row| {
+            let [x, y, z] = std::array::from_fn(|column| cofactor(column, row) / det);
+            [x, y, z, -(x * m[0][3] + y * m[1][3] + z * m[2][3])]
+        }))
+    }
+
     /// The 3x3 part is the identity and the origin is zero: what a tool writes that dropped the header.
     pub fn is_identity(&self) -> bool {
         *self == Affine::from_spacing([1.0; 3])
@@ -134,6 +150,88 @@ impl Grid {
     /// Whether two images lie on one grid: same shape, corners within 1e-3 voxel.
     pub fn matches(&self, other: &Grid) -> bool {
         self.corner_distance_voxels(other).is_some_and(|d| d <= 1e-3)
+    }
+}
+
+/// How one grid lies in another that has the same voxels: which axis runs along which, in which direction, and where its
+/// first voxel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// For each axis of the outer grid, the axis of the inner one that runs along it.
+    pub axes: [usize; 3],
+    /// Whether it runs against it.
+    pub flipped: [bool; 3],
+    /// Where the inner grid's first voxel along each of them lies.
+    pub offset: [i64; 3],
+}
+
+impl Placement {
+    /// How `inner` lies in `outer`; `None` unless each voxel of it falls on one of the outer lattice, within 1e-3 voxel.
+    pub fn of(inner: &Grid, outer: &Grid) -> Option<Placement> {
+        let into = outer.affine.inverse();
+        let at = |voxel: [f64; 3]| into.world_mm(inner.affine.world_mm(voxel));
+        let origin = at([0.0; 3]);
+        let steps = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+            .map(|step| std::array::from_fn::<f64, 3, _>(|i| at(step)[i] - origin[i]));
+        let mut placement = Placement {
+            axes: [3; 3],
+            flipped: [false; 3],
+            offset: origin.map(|n| n.round() as i64),
+        };
+        for (axis, step) in steps.iter().enumerate() {
+            let along = (0..3).max_by(|&a, &b| step[a].abs().total_cmp(&step[b].abs()))?;
+            if placement.axes[along] != 3 {
+                return None;
+            }
+            placement.axes[along] = axis;
+            placement.flipped[along] = step[along] < 0.0;
+        }
+        // The furthest corners have to agree: a small turn adds up over many voxels.
+        let holds = (0..8).all(|corner| {
+            let voxel: [usize; 3] =
+                std::array::from_fn(|axis| (corner >> axis & 1) * (inner.shape[axis] - 1));
+            let exact = at(voxel.map(|n| n as f64));
+            let whole = placement.outer(voxel);
+            (0..3).all(|axis| (exact[axis] - whole[axis] as f64).abs() <= 1e-3)
+        });
+        holds.then_some(placement)
+    }
+
+    /// The outer grid's voxel that an inner one falls on; it may lie outside.
+    pub fn outer(&self, inner: [usize; 3]) -> [i64; 3] {
+        std::array::from_fn(|axis| {
+            let n = inner[self.axes[axis]] as i64;
+            self.offset[axis] + if self.flipped[axis] { -n } else { n }
+        })
+    }
+
+    /// Whether it leaves every voxel where it is.
+    pub fn is_plain(&self) -> bool {
+        self.axes == [0, 1, 2] && self.flipped == [false; 3]
+    }
+
+    /// The values of `inner`, one a voxel and i fastest, on the outer grid, 0 where there are none; `None` where one would fall
+    /// outside.
+    pub fn put<T: Copy + Default>(&self, values: &[T], inner: &Grid, outer: &Grid) -> Option<Vec<T>> {
+        let mut out = vec![T::default(); outer.len()];
+        let [nx, ny, nz] = inner.shape;
+        let mut values = values.iter();
+        for z in 0..nz {
+            for y in 0..ny {
+                for x in 0..nx {
+                    let at = self.outer([x, y, z]);
+                    let mut index = 0;
+                    for axis in (0..3).rev() {
+                        let n = usize::try_from(at[axis])
+                            .ok()
+                            .filter(|&n| n < outer.shape[axis])?;
+                        index = index * outer.shape[axis] + n;
+                    }
+                    out[index] = *values.next()?;
+                }
+            }
+        }
+        Some(out)
     }
 }
 

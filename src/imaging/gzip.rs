@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 
 use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
 
-use super::NiftiError;
+use super::VolumeError;
 
 /// Deflate cannot grow anything by more than this (a match of 258 bytes from two bits).
 const MOST_GROWTH: u64 = 1032;
@@ -23,9 +23,9 @@ pub(super) fn is_gzip(bytes: &[u8]) -> bool {
 /// believed only as far as its own size could carry it.
 ///
 /// # Errors
-/// [`NiftiError::Incomplete`] when the stream stops early, [`NiftiError::Damaged`] when it does not decode or a
-/// checksum is wrong, [`NiftiError::TooLarge`] past `max_bytes`.
-pub fn gunzip(bytes: &[u8], max_bytes: u64) -> Result<Vec<u8>, NiftiError> {
+/// [`VolumeError::Incomplete`] when the stream stops early, [`VolumeError::Damaged`] when it does not decode or a
+/// checksum is wrong, [`VolumeError::TooLarge`] past `max_bytes`.
+pub fn gunzip(bytes: &[u8], max_bytes: u64) -> Result<Vec<u8>, VolumeError> {
     let claimed = bytes
         .last_chunk()
         .map_or(0, |length| u32::from_le_bytes(*length).into());
@@ -35,14 +35,14 @@ pub fn gunzip(bytes: &[u8], max_bytes: u64) -> Result<Vec<u8>, NiftiError> {
         .take(max_bytes.saturating_add(1))
         .read_to_end(&mut content);
     match read {
-        _ if content.len() as u64 > max_bytes => Err(NiftiError::TooLarge { max_bytes }),
+        _ if content.len() as u64 > max_bytes => Err(VolumeError::TooLarge { max_bytes }),
         Ok(_) => Ok(content),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(NiftiError::Incomplete {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(VolumeError::Incomplete {
             what: "the gzip stream",
             got: bytes.len() as u64,
             wanted: None,
         }),
-        Err(error) => Err(NiftiError::Damaged {
+        Err(error) => Err(VolumeError::Damaged {
             problem: error.to_string(),
             decoded: content.len() as u64,
         }),
@@ -90,7 +90,7 @@ mod tests {
         for length in 0..packed.len() {
             let error = gunzip(&packed[..length], 1000).unwrap_err();
             assert!(
-                matches!(error, NiftiError::Incomplete { .. }),
+                matches!(error, VolumeError::Incomplete { .. }),
                 "{length} bytes: {error}"
             );
         }
@@ -101,7 +101,7 @@ mod tests {
         let mut packed = gzip(&[b"a slice of a brain"]);
         let crc = packed.len() - 8;
         packed[crc] ^= 1;
-        assert!(matches!(gunzip(&packed, 1000), Err(NiftiError::Damaged { .. })));
+        assert!(matches!(gunzip(&packed, 1000), Err(VolumeError::Damaged { .. })));
     }
 
     #[test]

@@ -41,6 +41,25 @@ impl LabelMap {
         Slice::cut(&self.voxels, &self.grid, plane, index)
     }
 
+    /// The map mirrored along a voxel axis, on the same grid.
+    pub fn flipped(&self, axis: usize) -> LabelMap {
+        let [nx, ny, nz] = self.grid.shape;
+        let mut voxels = Vec::with_capacity(self.voxels.len());
+        for z in 0..nz {
+            for y in 0..ny {
+                for x in 0..nx {
+                    let mut at = [x, y, z];
+                    at[axis] = self.grid.shape[axis] - 1 - at[axis];
+                    voxels.push(self.voxels[(at[2] * ny + at[1]) * nx + at[0]]);
+                }
+            }
+        }
+        LabelMap {
+            grid: self.grid,
+            voxels,
+        }
+    }
+
     /// How many voxels each of the first `classes` classes has.
     pub fn class_voxels(&self, classes: usize) -> Vec<u64> {
         let mut counts = [0u64; 256];

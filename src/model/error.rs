@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::imaging::NiftiError;
+use crate::imaging::VolumeError;
 use crate::records::CaseId;
 use crate::settings::Device;
 
@@ -51,7 +51,7 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: NiftiError,
+        source: VolumeError,
     },
     /// A case whose files do not fit together or do not fit the network.
     #[error("case {case}: {problem}")]

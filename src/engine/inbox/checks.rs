@@ -16,8 +16,11 @@ use super::shown;
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
-use crate::imaging::{AffineSource, LabelMap, NiftiError, Scan, decode_scan, nifti_stem, single_file};
-use crate::records::{Case, CaseId, Hash};
+use crate::imaging::{
+    AffineSource, LabelMap, Placement, Scan, Volume, VolumeError, decode_scan, single_file, volume_stem,
+};
+use crate::metrics::dice;
+use crate::records::{Case, CaseId, Hash, mean_of_known};
 use crate::store::Blobs;
 
 /// What a check found.
@@ -92,6 +95,7 @@ pub const CHECKS: &[Check] = &[
     g_grid,
     v_values,
     p1_sane,
+    p2_otherwise,
     p3_unchanged,
 ];
 
@@ -155,7 +159,7 @@ fn case_of(stem: &str, is_case: impl Fn(&str) -> bool) -> Option<&str> {
 
 /// The case that a file's name names, also when it was put away under a number before its name.
 pub fn case_of_file(name: &str, cases: &BTreeMap<CaseId, Case>) -> Option<CaseId> {
-    let stem = nifti_stem(name)?;
+    let stem = volume_stem(name)?;
     let find = |stem: &str| {
         let named = case_of(stem, |stem| {
             cases.keys().any(|id| id.as_str().eq_ignore_ascii_case(stem))
@@ -179,12 +183,12 @@ pub fn case_of_file(name: &str, cases: &BTreeMap<CaseId, Case>) -> Option<CaseId
 
 /// N2: the endings a mask can have.
 fn n2_name(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
-    if candidate.accepted || nifti_stem(&shown(candidate.path)).is_some() {
+    if candidate.accepted || volume_stem(&shown(candidate.path)).is_some() {
         return Ok(Finding::Pass);
     }
     Ok(Finding::Reject(
         "N2",
-        "its name does not end in .nii, .nii.gz, .hdr or .img; save the mask as NIfTI".into(),
+        "its name does not end in .nii, .nii.gz, .hdr, .img, .nrrd or .seg.nrrd; save the mask as NIfTI or NRRD".into(),
     ))
 }
 
@@ -192,7 +196,7 @@ fn n2_name(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineErro
 fn n3_case(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let name = shown(candidate.path);
     // A held file was renamed to its number and its case.
-    let named = match (candidate.accepted, nifti_stem(&name)) {
+    let named = match (candidate.accepted, volume_stem(&name)) {
         (true, Some(stem)) => stem.split_once('-').map_or(stem, |(_, case)| case),
         (_, stem) => stem.unwrap_or(&name),
     };
@@ -288,18 +292,18 @@ fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
             }
             Ok(Finding::Pass)
         }
-        Err(error @ (NiftiError::Incomplete { .. } | NiftiError::HalfMissing { .. }))
+        Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. }))
             if !candidate.accepted && waited < patience =>
         {
             Ok(Finding::Wait("S1", format!("not complete yet: {error}")))
         }
-        Err(error @ (NiftiError::Incomplete { .. } | NiftiError::HalfMissing { .. })) => {
+        Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. })) => {
             Ok(Finding::Reject("S1", format!("incomplete: {error}")))
         }
-        Err(error @ NiftiError::Read { .. }) if candidate.accepted || waited < patience => {
+        Err(error @ VolumeError::Read { .. }) if candidate.accepted || waited < patience => {
             Ok(Finding::Wait("S3", error.to_string()))
         }
-        Err(error @ NiftiError::Read { .. }) => Ok(Finding::Hold(
+        Err(error @ VolumeError::Read { .. }) => Ok(Finding::Hold(
             "S3",
             format!("{error}; `chmod u+r` it, then accept it"),
         )),
@@ -405,7 +409,7 @@ fn h2_notes(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineErr
     })
 }
 
-/// G2, G3, G4: the mask lies where the image lies.
+/// G1 to G4: the mask lies where the image lies.
 fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let image = project.case(candidate.case())?.grid;
     let accepted = candidate.accepted;
@@ -415,7 +419,25 @@ fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
         .expect("the file was read before this check");
     let mask = scan.volume.grid;
     let (has, wants) = (mask.shape, image.shape);
-    let Some(apart) = image.corner_distance_voxels(&mask) else {
+    let apart = image.corner_distance_voxels(&mask);
+    let lost = scan.affine_source == AffineSource::Pixdim || mask.affine.is_identity();
+    if !lost
+        && apart.is_none_or(|apart| apart > 1e-3)
+        && let Some(placement) = Placement::of(&mask, &image)
+        && (mask.len() == image.len() || scan.is_cropped)
+    {
+        let Some(voxels) = placement.put(&scan.volume.voxels, &mask, &image) else {
+            let words = "it reaches out of the image; save it on the image's grid";
+            return Ok(Finding::Reject("G2", words.into()));
+        };
+        scan.volume = Volume { grid: image, voxels };
+        let words = match placement.is_plain() {
+            true => "it holds a part of the image's grid, as it says itself; the rest is background",
+            false => "its axes run another way than the image's; it was turned, voxel by voxel",
+        };
+        return Ok(Finding::Warn("G1", words.into()));
+    }
+    let Some(apart) = apart else {
         let words = format!(
             "resampled or cropped: it has {} x {} x {} voxels, the image {} x {} x {}; save it on the image's grid",
             has[0], has[1], has[2], wants[0], wants[1], wants[2]
@@ -425,7 +447,6 @@ fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
     if apart <= 1e-3 {
         return Ok(Finding::Pass);
     }
-    let lost = scan.affine_source == AffineSource::Pixdim || mask.affine.is_identity();
     if lost {
         if accepted {
             scan.volume.grid = image;
@@ -499,6 +520,80 @@ fn p1_sane(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engi
         "P1",
         format!("the mask has no {}; accept it if that is meant", gone.join(", ")),
     ))
+}
+
+/// How much of a mask has to agree with something else than what was asked, in mean Dice, and how much better.
+const AGREES: f64 = 0.5;
+const BETTER: f64 = 0.05;
+
+/// P2: it agrees better with the pre-annotation when mirrored, with two labels exchanged, or with another case's.
+fn p2_otherwise(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let Some(drawn) = pre_annotation(candidate, project)? else {
+        return Ok(Finding::Pass);
+    };
+    let mask = candidate
+        .mask
+        .as_ref()
+        .expect("the values were read before this check");
+    let labels = &project.snapshot.settings.labels;
+    let classes = labels.classes();
+    let agreement = |a: &[u8], b: &[u8]| mean_of_known(dice(a, b, classes)).unwrap_or(0.0);
+    let own = agreement(&drawn.voxels, &mask.voxels);
+    if own + BETTER > 1.0 {
+        return Ok(Finding::Pass);
+    }
+    let mut best: Option<(f64, String)> = None;
+    let mut consider = |agrees: f64, words: String| {
+        let least = best.as_ref().map_or(own + BETTER, |(agrees, _)| *agrees);
+        if agrees >= AGREES && agrees > least {
+            best = Some((agrees, words));
+        }
+    };
+    for axis in 0..3 {
+        let along = (0..3).find(|&world| mask.grid.affine.voxel_axis_along(world) == axis);
+        let ways = ["left and right", "front and back", "top and bottom"];
+        let words = along.map_or("an axis", |world| ways[world]);
+        let mirrored = mask.flipped(axis);
+        consider(
+            agreement(&drawn.voxels, &mirrored.voxels),
+            format!("with {words} exchanged"),
+        );
+    }
+    for a in 1..classes {
+        for b in a + 1..classes {
+            let exchange = |&class: &u8| match usize::from(class) {
+                class if class == a => b as u8,
+                class if class == b => a as u8,
+                _ => class,
+            };
+            let exchanged: Vec<u8> = mask.voxels.iter().map(exchange).collect();
+            let words = format!("with {} and {} exchanged", labels.name_of(a), labels.name_of(b));
+            consider(agreement(&drawn.voxels, &exchanged), words);
+        }
+    }
+    let case = candidate.case();
+    let open = project.snapshot.handouts.values().filter(|other| {
+        let is_alike = |of: &Case| of.grid.shape == mask.grid.shape;
+        other.end.is_none()
+            && other.case != *case
+            && project.snapshot.cases.get(&other.case).is_some_and(is_alike)
+    });
+    for other in open {
+        let theirs = project.label_map(other.pre_annotation, "another case's pre-annotation")?;
+        let words = format!("with what was drawn of {}", other.case);
+        consider(agreement(&theirs.voxels, &mask.voxels), words);
+    }
+    Ok(match best {
+        None => Finding::Pass,
+        Some((agrees, words)) => Finding::Hold(
+            "P2",
+            format!(
+                "it agrees better {words} (Dice {:.0} %, and {:.0} % as it is); accept it if it is right as it is",
+                agrees * 100.0,
+                own * 100.0
+            ),
+        ),
+    })
 }
 
 /// P3: nothing was changed.

@@ -262,7 +262,11 @@ impl Actor {
     /// Where a held file lies; its extension stays, so that it reads as what it is.
     fn held_path(&self, held: &HeldFile) -> PathBuf {
         let name = held.name.to_lowercase();
-        let extension = if name.ends_with(".gz") { "nii.gz" } else { "nii" };
+        let extension = match &name {
+            name if name.ends_with(".gz") => "nii.gz",
+            name if name.ends_with(".nrrd") => "nrrd",
+            _ => "nii",
+        };
         self.project
             .inbox()
             .join(HELD)

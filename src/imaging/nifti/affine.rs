@@ -8,7 +8,7 @@
 
 use nifti::NiftiHeader;
 
-use super::{AffineSource, NiftiError};
+use super::{AffineSource, VolumeError};
 use crate::imaging::Affine;
 
 /// How far a quaternion's square norm may pass 1 before it is no rounding: each part has f32's 24 bits.
@@ -22,7 +22,7 @@ pub(super) struct Placed {
 }
 
 /// The soundest affine that a header offers.
-pub(super) fn choose(header: &NiftiHeader) -> Result<Placed, NiftiError> {
+pub(super) fn choose(header: &NiftiHeader) -> Result<Placed, VolumeError> {
     let sform = (header.sform_code > 0).then(|| sform(header));
     let qform = (header.qform_code > 0).then(|| qform(header));
     let placed = |affine, source, note| Ok(Placed { affine, source, note });
@@ -41,10 +41,10 @@ pub(super) fn choose(header: &NiftiHeader) -> Result<Placed, NiftiError> {
         (None, Some(Ok(affine))) => placed(affine, AffineSource::Qform, None),
         (None, None) => match sound(Affine::from_spacing(spacing(header)), "voxel size") {
             Ok(affine) => placed(affine, AffineSource::Pixdim, None),
-            Err(why) => Err(NiftiError::BadAffine { why }),
+            Err(why) => Err(VolumeError::BadAffine { why }),
         },
-        (Some(Err(why)), None) | (None, Some(Err(why))) => Err(NiftiError::BadAffine { why }),
-        (Some(Err(sform)), Some(Err(qform))) => Err(NiftiError::BadAffine {
+        (Some(Err(why)), None) | (None, Some(Err(why))) => Err(VolumeError::BadAffine { why }),
+        (Some(Err(sform)), Some(Err(qform))) => Err(VolumeError::BadAffine {
             why: format!("{sform}, {qform}"),
         }),
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    NiftiError, Scan, decode_scan,
+    Scan, VolumeError, decode_scan,
     header::{self, Layout},
     unpacked,
 };
@@ -16,26 +16,28 @@ use crate::imaging::gzip;
 /// The most bytes a stored volume may hold once unpacked.
 pub const MAX_VOLUME_BYTES: u64 = 4 << 30;
 
-/// A file name without the ending that says NIfTI, in any letter case; `None` when it has no such ending.
-pub fn nifti_stem(name: &str) -> Option<&str> {
+/// A file name without the ending that says NIfTI or NRRD, in any letter case; `None` when it has no such ending.
+pub fn volume_stem(name: &str) -> Option<&str> {
     let ends = |ending: &&str| {
         let at = name.len().checked_sub(ending.len());
         at.and_then(|at| name.get(at..))
             .is_some_and(|end| end.eq_ignore_ascii_case(ending))
     };
-    let ending = [".nii.gz", ".nii", ".hdr", ".img"].into_iter().find(ends)?;
+    let ending = [".nii.gz", ".nii", ".hdr", ".img", ".seg.nrrd", ".nrrd"]
+        .into_iter()
+        .find(ends)?;
     Some(&name[..name.len() - ending.len()])
 }
 
-/// Reads the volume in a `.nii`, a `.nii.gz`, or a `.hdr`/`.img` pair of which either half is named.
+/// Reads the volume in a `.nii`, a `.nii.gz`, a `.nrrd`, or a `.hdr`/`.img` pair of which either half is named.
 ///
 /// The magic number says what is packed; a name that says otherwise gets a note.
 ///
 /// * `max_bytes`: the most the file may hold, packed or not
 ///
 /// # Errors
-/// Any [`NiftiError`].
-pub fn read_scan(path: &Path, max_bytes: u64) -> Result<Scan, NiftiError> {
+/// Any [`VolumeError`].
+pub fn read_scan(path: &Path, max_bytes: u64) -> Result<Scan, VolumeError> {
     let (bytes, notes) = load(path, max_bytes)?;
     let mut scan = decode_scan(&bytes, max_bytes)?;
     scan.notes.splice(0..0, notes);
@@ -46,11 +48,11 @@ pub fn read_scan(path: &Path, max_bytes: u64) -> Result<Scan, NiftiError> {
 ///
 /// # Errors
 /// Those of [`read_scan`] that concern files and, in a pair, the header; the bytes may still be no volume.
-pub fn single_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, NiftiError> {
+pub fn single_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, VolumeError> {
     load(path, max_bytes).map(|(bytes, _)| bytes)
 }
 
-fn load(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Vec<String>), NiftiError> {
+fn load(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Vec<String>), VolumeError> {
     let Some(stem) = pair_stem(path) else {
         let bytes = read(path, max_bytes)?;
         let note = name_note(path, &bytes);
@@ -65,19 +67,20 @@ fn load(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Vec<String>), NiftiErro
 }
 
 /// One `.nii` from the unpacked halves of a pair; extensions of the header are left out.
-fn join(hdr: &[u8], img: &[u8]) -> Result<Vec<u8>, NiftiError> {
+fn join(hdr: &[u8], img: &[u8]) -> Result<Vec<u8>, VolumeError> {
     const FIRST_VOXEL: f32 = 352.0;
     let header = header::parse(hdr, Layout::Pair)?;
     let voxels = img
         .get(header.vox_offset as usize..)
-        .ok_or(NiftiError::Incomplete {
+        .ok_or(VolumeError::Incomplete {
             what: "the .img",
             got: img.len() as u64,
             wanted: Some(header.vox_offset as u64),
         })?;
     let mut joined = Vec::with_capacity(FIRST_VOXEL as usize + voxels.len());
-    joined.extend_from_slice(&hdr[..header::SIZE]);
-    let little_endian = i32::from_le_bytes([hdr[0], hdr[1], hdr[2], hdr[3]]) == header::SIZE as i32;
+    let first = header::first(hdr)?;
+    joined.extend_from_slice(&first[..]);
+    let little_endian = i32::from_le_bytes([first[0], first[1], first[2], first[3]]) == header::SIZE as i32;
     joined[108..112].copy_from_slice(&if little_endian {
         FIRST_VOXEL.to_le_bytes()
     } else {
@@ -100,7 +103,7 @@ fn pair_stem(path: &Path) -> Option<PathBuf> {
 }
 
 /// The half of a pair with `extension`: the named file itself or one that lies beside it.
-fn find_half(named: &Path, stem: &Path, extension: &str) -> Result<PathBuf, NiftiError> {
+fn find_half(named: &Path, stem: &Path, extension: &str) -> Result<PathBuf, VolumeError> {
     let spelled = |ending: &str| {
         let mut name = OsString::from(stem);
         name.push(ending);
@@ -116,7 +119,7 @@ fn find_half(named: &Path, stem: &Path, extension: &str) -> Result<PathBuf, Nift
     found
         .or_else(|| candidates.iter().find(|half| half.exists()))
         .cloned()
-        .ok_or_else(|| NiftiError::HalfMissing {
+        .ok_or_else(|| VolumeError::HalfMissing {
             path: named.to_path_buf(),
             missing: spelled(&plain),
         })
@@ -137,20 +140,20 @@ fn name_note(path: &Path, bytes: &[u8]) -> Option<String> {
 }
 
 /// The bytes of a regular file of at most `max_bytes`.
-fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, NiftiError> {
-    let failed = |source| NiftiError::Read {
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, VolumeError> {
+    let failed = |source| VolumeError::Read {
         path: path.to_path_buf(),
         source,
     };
     // Asked before opening, because opening a pipe blocks.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
-        return Err(NiftiError::NotAFile {
+        return Err(VolumeError::NotAFile {
             path: path.to_path_buf(),
         });
     }
     if metadata.len() > max_bytes {
-        return Err(NiftiError::TooLarge { max_bytes });
+        return Err(VolumeError::TooLarge { max_bytes });
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     let file = std::fs::File::open(path).map_err(failed)?;

@@ -1,11 +1,15 @@
 //! The 348 bytes of a NIfTI-1 header, held against each other before anything relies on them.
 
+use std::borrow::Cow;
+
 use nifti::{NiftiHeader, NiftiType};
 
-use super::NiftiError;
+use super::VolumeError;
 
 /// Bytes of a header.
 pub(super) const SIZE: usize = 348;
+/// Bytes of a NIfTI-2 header.
+const SIZE_2: usize = 540;
 
 /// How header and voxels are laid out in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,25 +40,19 @@ impl Layout {
 /// Parses and checks the header that `bytes` open with.
 ///
 /// The crate tells the byte order from dim[0] alone; here sizeof_hdr and dim[0] have to agree on one first.
-pub(super) fn parse(bytes: &[u8], layout: Layout) -> Result<NiftiHeader, NiftiError> {
-    let raw: &[u8; SIZE] = bytes.first_chunk().ok_or(NiftiError::Incomplete {
-        what: "the header",
-        got: bytes.len() as u64,
-        wanted: Some(SIZE as u64),
-    })?;
+pub(super) fn parse(bytes: &[u8], layout: Layout) -> Result<NiftiHeader, VolumeError> {
+    let raw = first(bytes)?;
+    let raw: &[u8; SIZE] = &raw;
     let sizeof_hdr = [raw[0], raw[1], raw[2], raw[3]];
     let rank = [raw[40], raw[41]];
     let rank = match (i32::from_le_bytes(sizeof_hdr), i32::from_be_bytes(sizeof_hdr)) {
         (348, _) => i16::from_le_bytes(rank),
         (_, 348) => i16::from_be_bytes(rank),
-        (540, _) | (_, 540) => {
-            return bad("sizeof_hdr", 540, "348: convert the file from NIfTI-2 to NIfTI-1");
-        }
         (other, _) => {
             return bad(
                 "sizeof_hdr",
                 other,
-                "348 in either byte order, as in every NIfTI-1 file",
+                "348 or 540 in either byte order, as in every NIfTI file",
             );
         }
     };
@@ -73,8 +71,103 @@ pub(super) fn parse(bytes: &[u8], layout: Layout) -> Result<NiftiHeader, NiftiEr
     Ok(header)
 }
 
+/// The header that `bytes` open with; one of NIfTI-2 as the NIfTI-1 header that says the same, in its byte order.
+pub(super) fn first(bytes: &[u8]) -> Result<Cow<'_, [u8; SIZE]>, VolumeError> {
+    let short = |wanted: usize| VolumeError::Incomplete {
+        what: "the header",
+        got: bytes.len() as u64,
+        wanted: Some(wanted as u64),
+    };
+    let size = bytes.first_chunk().ok_or_else(|| short(SIZE))?;
+    if i32::from_le_bytes(*size) != SIZE_2 as i32 && i32::from_be_bytes(*size) != SIZE_2 as i32 {
+        let raw = bytes.first_chunk().ok_or_else(|| short(SIZE))?;
+        return Ok(Cow::Borrowed(raw));
+    }
+    let raw = bytes.first_chunk().ok_or_else(|| short(SIZE_2))?;
+    narrow(raw, i32::from_le_bytes(*size) == SIZE_2 as i32).map(Cow::Owned)
+}
+
+/// A NIfTI-2 header as NIfTI-1: the same fields, narrower. What does not fit is refused.
+///
+/// Source: nifti2.h of the NIfTI reference library.
+fn narrow(raw: &[u8; SIZE_2], is_little: bool) -> Result<[u8; SIZE], VolumeError> {
+    let chunk = |at: usize| -> [u8; 8] { raw[at..at + 8].try_into().expect("eight bytes") };
+    let long = |at: usize| match is_little {
+        true => i64::from_le_bytes(chunk(at)),
+        false => i64::from_be_bytes(chunk(at)),
+    };
+    let double = |at: usize| f64::from_bits(long(at) as u64);
+    let int = |at: usize| {
+        let bytes = raw[at..at + 4].try_into().expect("four bytes");
+        match is_little {
+            true => i32::from_le_bytes(bytes),
+            false => i32::from_be_bytes(bytes),
+        }
+    };
+    let mut out = [0; SIZE];
+    let put_short = |out: &mut [u8; SIZE], at: usize, value: i16| {
+        let bytes = if is_little {
+            value.to_le_bytes()
+        } else {
+            value.to_be_bytes()
+        };
+        out[at..at + 2].copy_from_slice(&bytes);
+    };
+    let put_float = |out: &mut [u8; SIZE], at: usize, value: f64| {
+        let value = value as f32;
+        let bytes = if is_little {
+            value.to_le_bytes()
+        } else {
+            value.to_be_bytes()
+        };
+        out[at..at + 4].copy_from_slice(&bytes);
+    };
+    let size = SIZE as i32;
+    out[..4].copy_from_slice(&if is_little {
+        size.to_le_bytes()
+    } else {
+        size.to_be_bytes()
+    });
+    for axis in 0..8 {
+        let Ok(n) = i16::try_from(long(16 + 8 * axis)) else {
+            return bad("dim", long(16 + 8 * axis), "at most 32767 along each axis");
+        };
+        put_short(&mut out, 40 + 2 * axis, n);
+        put_float(&mut out, 76 + 4 * axis, double(104 + 8 * axis));
+    }
+    // datatype and bitpix are as wide as before.
+    out[70..72].copy_from_slice(&raw[12..14]);
+    out[72..74].copy_from_slice(&raw[14..16]);
+    let magic = match &raw[4..12] {
+        b"n+2\0\r\n\x1a\n" => b"n+1\0",
+        b"ni2\0\r\n\x1a\n" => b"ni1\0",
+        other => return bad("magic", other.escape_ascii(), "that of NIfTI-2"),
+    };
+    out[344..].copy_from_slice(magic);
+    let offset = long(168);
+    if magic == b"n+1\0" && offset < SIZE_2 as i64 {
+        return bad(
+            "vox_offset",
+            offset,
+            "at least 540 (544 where no extension follows)",
+        );
+    }
+    put_float(&mut out, 108, offset as f64);
+    for (at, from) in [(112, 176), (116, 184)] {
+        put_float(&mut out, at, double(from));
+    }
+    for (at, from) in [(252, 344), (254, 348)] {
+        put_short(&mut out, at, int(from).clamp(0, 255) as i16);
+    }
+    // The quaternion, its offset, and the three rows.
+    for (field, from) in (352..496).step_by(8).enumerate() {
+        put_float(&mut out, 256 + 4 * field, double(from));
+    }
+    Ok(out)
+}
+
 /// Whether the fields of a header whose rank is known to lie in 3 to 7 agree with each other.
-fn check(header: &NiftiHeader, layout: Layout) -> Result<(), NiftiError> {
+fn check(header: &NiftiHeader, layout: Layout) -> Result<(), VolumeError> {
     const DIMS: [&str; 7] = [
         "dim[1]", "dim[2]", "dim[3]", "dim[4]", "dim[5]", "dim[6]", "dim[7]",
     ];
@@ -112,7 +205,7 @@ fn check(header: &NiftiHeader, layout: Layout) -> Result<(), NiftiError> {
 }
 
 /// The datatype, if it is one number a voxel.
-pub(super) fn datatype(header: &NiftiHeader) -> Result<NiftiType, NiftiError> {
+pub(super) fn datatype(header: &NiftiHeader) -> Result<NiftiType, VolumeError> {
     use NiftiType::*;
     match header.data_type() {
         Ok(
@@ -139,8 +232,8 @@ pub(super) fn voxel_bytes(header: &NiftiHeader) -> Option<u64> {
     voxels.checked_mul(header.bitpix as u64 / 8)
 }
 
-fn bad<T>(field: &'static str, value: impl ToString, remedy: &'static str) -> Result<T, NiftiError> {
-    Err(NiftiError::BadHeader {
+fn bad<T>(field: &'static str, value: impl ToString, remedy: &'static str) -> Result<T, VolumeError> {
+    Err(VolumeError::BadHeader {
         field,
         value: value.to_string(),
         remedy,

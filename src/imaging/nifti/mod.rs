@@ -1,4 +1,4 @@
-//! NIfTI-1 files in and out.
+//! NIfTI files in and out; NIfTI-2 is read as the NIfTI-1 that says the same.
 //!
 //! Every file is taken for hostile until it has been checked, in this order: the bytes are unpacked under a cap
 //! and their checksums compared (`gzip`), the 348 bytes of the header are held against each other (`header`), the
@@ -19,9 +19,9 @@ use std::{borrow::Cow, path::PathBuf};
 
 use nifti::{DataElement, InMemNiftiVolume, NiftiHeader, NiftiType};
 
-use super::{Grid, Volume, gzip};
+use super::{Grid, Volume, gzip, nrrd};
 
-pub use file::{MAX_VOLUME_BYTES, nifti_stem, read_scan, single_file};
+pub use file::{MAX_VOLUME_BYTES, read_scan, single_file, volume_stem};
 pub use write::{encode_bytes, encode_labels, encode_shorts, encode_volume, split_pair};
 
 /// An image file as read, and what there was to say about it.
@@ -36,6 +36,30 @@ pub struct Scan {
     /// What a careful reader would mention: one form unsound so that the other was used, a name that does not
     /// say what the file is.
     pub notes: Vec<String>,
+    /// What the file calls its values, where it does.
+    pub segments: Vec<Segment>,
+    /// Whether the file says that it holds a part of the image's grid.
+    pub is_cropped: bool,
+}
+
+/// A value of a mask, and the name that the file gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The value.
+    pub value: i64,
+    /// The name.
+    pub name: String,
+}
+
+/// The ending of the name that a file with these bytes has to have.
+pub fn container(bytes: &[u8]) -> &'static str {
+    if gzip::is_gzip(bytes) {
+        "nii.gz"
+    } else if nrrd::is_nrrd(bytes) {
+        "nrrd"
+    } else {
+        "nii"
+    }
 }
 
 /// The part of a header that placed the volume in space.
@@ -51,7 +75,7 @@ pub enum AffineSource {
 
 /// Why a file is no volume. Messages leave out the file's name where only bytes were given.
 #[derive(Debug, thiserror::Error)]
-pub enum NiftiError {
+pub enum VolumeError {
     /// The system would not let the file be read.
     #[error("reading {path}: {source}; check that it exists and may be read")]
     Read {
@@ -118,28 +142,31 @@ pub enum NiftiError {
     },
 }
 
-impl NiftiError {
+impl VolumeError {
     /// The row of the hand-in rules that refuses such a file.
     pub fn code(&self) -> &'static str {
         match self {
-            NiftiError::HalfMissing { .. } => "S1",
-            NiftiError::NotAFile { .. } => "S2",
-            NiftiError::Read { .. } => "S3",
-            NiftiError::Incomplete { .. } | NiftiError::Damaged { .. } => "C1",
-            NiftiError::TooLarge { .. } => "C3",
-            NiftiError::BadHeader { .. } => "H1",
-            NiftiError::BadAffine { .. } => "H2",
+            VolumeError::HalfMissing { .. } => "S1",
+            VolumeError::NotAFile { .. } => "S2",
+            VolumeError::Read { .. } => "S3",
+            VolumeError::Incomplete { .. } | VolumeError::Damaged { .. } => "C1",
+            VolumeError::TooLarge { .. } => "C3",
+            VolumeError::BadHeader { .. } => "H1",
+            VolumeError::BadAffine { .. } => "H2",
         }
     }
 }
 
-/// Reads a volume from the bytes of one `.nii` or `.nii.gz` file; the magic number tells which.
+/// Reads a volume from the bytes of one `.nii`, `.nii.gz` or `.nrrd` file; the magic number tells which.
 ///
 /// * `max_bytes`: the most the file may hold once unpacked
 ///
 /// # Errors
-/// Any [`NiftiError`] but those about paths; none of them names a file.
-pub fn decode_scan(bytes: &[u8], max_bytes: u64) -> Result<Scan, NiftiError> {
+/// Any [`VolumeError`] but those about paths; none of them names a file.
+pub fn decode_scan(bytes: &[u8], max_bytes: u64) -> Result<Scan, VolumeError> {
+    if nrrd::is_nrrd(bytes) {
+        return nrrd::decode(bytes, max_bytes);
+    }
     let content = unpacked(bytes, max_bytes)?;
     let header = header::parse(&content, header::Layout::Single)?;
     let placed = affine::choose(&header)?;
@@ -152,9 +179,9 @@ pub fn decode_scan(bytes: &[u8], max_bytes: u64) -> Result<Scan, NiftiError> {
     let wanted = header::voxel_bytes(&header)
         .and_then(|voxels| voxels.checked_add(first as u64))
         .filter(|&end| end <= max_bytes)
-        .ok_or(NiftiError::TooLarge { max_bytes })?;
+        .ok_or(VolumeError::TooLarge { max_bytes })?;
     let Some(voxels) = content.get(first..wanted as usize) else {
-        return Err(NiftiError::Incomplete {
+        return Err(VolumeError::Incomplete {
             what: "the voxel data",
             got: content.len() as u64,
             wanted: Some(wanted),
@@ -171,15 +198,17 @@ pub fn decode_scan(bytes: &[u8], max_bytes: u64) -> Result<Scan, NiftiError> {
         is_integer: scale == Scale::NONE && !matches!(datatype, NiftiType::Float32 | NiftiType::Float64),
         affine_source: placed.source,
         notes: placed.note.into_iter().collect(),
+        segments: Vec::new(),
+        is_cropped: false,
     })
 }
 
 /// The content of a file, unpacked where the magic number says gzip.
-fn unpacked(bytes: &[u8], max_bytes: u64) -> Result<Cow<'_, [u8]>, NiftiError> {
+fn unpacked(bytes: &[u8], max_bytes: u64) -> Result<Cow<'_, [u8]>, VolumeError> {
     if gzip::is_gzip(bytes) {
         gzip::gunzip(bytes, max_bytes).map(Cow::Owned)
     } else if bytes.len() as u64 > max_bytes {
-        Err(NiftiError::TooLarge { max_bytes })
+        Err(VolumeError::TooLarge { max_bytes })
     } else {
         Ok(Cow::Borrowed(bytes))
     }

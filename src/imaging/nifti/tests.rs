@@ -29,7 +29,7 @@ fn i16_at(at: usize, value: i16) -> Vec<u8> {
     with(nii(), at, &value.to_le_bytes())
 }
 
-fn decode(file: &[u8]) -> Result<Scan, NiftiError> {
+fn decode(file: &[u8]) -> Result<Scan, VolumeError> {
     decode_scan(file, CAP)
 }
 
@@ -113,7 +113,11 @@ fn an_encoded_map_is_the_same_bytes_each_time() {
 fn every_senseless_header_field_is_refused() {
     let bad: &[(&str, Vec<u8>, &str)] = &[
         ("not a header at all", with(nii(), 0, &[9; 4]), "H1"),
-        ("NIfTI-2", with(nii(), 0, &540i32.to_le_bytes()), "H1"),
+        (
+            "NIfTI-2 without its rest",
+            with(nii(), 0, &540i32.to_le_bytes()),
+            "C1",
+        ),
         ("another magic", with(nii(), 344, b"what"), "H1"),
         ("half of a pair", with(nii(), 344, b"ni1\0"), "H1"),
         ("rank 2", i16_at(40, 2), "H1"),
@@ -149,6 +153,27 @@ fn every_senseless_header_field_is_refused() {
     ];
     for (what, file, expected) in bad {
         assert_eq!(code(file), *expected, "{what}: {}", decode(file).unwrap_err());
+    }
+}
+
+/// A header of NIfTI-2 is read as the NIfTI-1 that says the same; what that cannot say is refused.
+#[test]
+fn a_nifti_2_header_that_makes_no_sense_or_is_too_wide_is_refused() {
+    let whole =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/masks/nifti2_big.nii")).unwrap();
+    decode(&whole).unwrap();
+    for (what, at, bytes, expected) in [
+        ("another magic", 4, &b"n+3"[..], "H1"),
+        ("a dim that no 16 bits hold", 24, &70_000i64.to_be_bytes(), "H1"),
+        ("a negative dim", 24, &(-1i64).to_be_bytes(), "H1"),
+        ("voxels in the header", 168, &348i64.to_be_bytes(), "H1"),
+        ("voxels beyond the end", 168, &4000i64.to_be_bytes(), "C1"),
+        ("an affine that is no number", 400, &f64::NAN.to_be_bytes(), "H2"),
+    ] {
+        assert_eq!(code(&with(whole.clone(), at, bytes)), expected, "{what}");
+    }
+    for length in 0..whole.len() {
+        assert_eq!(code(&whole[..length]), "C1", "{length} bytes");
     }
 }
 
@@ -388,7 +413,7 @@ fn a_pair_reads_by_either_name_and_is_kept_as_one_file() {
     std::fs::remove_file(path("case.1.hdr")).unwrap();
     let error = read_scan(&path("case.1.img.gz"), CAP).unwrap_err();
     assert!(
-        matches!(&error, NiftiError::HalfMissing { missing, .. } if *missing == path("case.1.hdr")),
+        matches!(&error, VolumeError::HalfMissing { missing, .. } if *missing == path("case.1.hdr")),
         "{error}"
     );
 }
@@ -523,9 +548,9 @@ fn real_brains_read() {
 
 #[test]
 fn a_name_loses_its_nifti_ending_in_any_letter_case() {
-    assert_eq!(nifti_stem("IBSR_01.nii.gz"), Some("IBSR_01"));
-    assert_eq!(nifti_stem("IBSR_01_seg.NII"), Some("IBSR_01_seg"));
-    assert_eq!(nifti_stem("IBSR_01.img"), Some("IBSR_01"));
-    assert_eq!(nifti_stem("IBSR_01.png"), None);
-    assert_eq!(nifti_stem("é.ni"), None, "an ending may not cut a letter in two");
+    assert_eq!(volume_stem("IBSR_01.nii.gz"), Some("IBSR_01"));
+    assert_eq!(volume_stem("IBSR_01_seg.NII"), Some("IBSR_01_seg"));
+    assert_eq!(volume_stem("IBSR_01.img"), Some("IBSR_01"));
+    assert_eq!(volume_stem("IBSR_01.png"), None);
+    assert_eq!(volume_stem("é.ni"), None, "an ending may not cut a letter in two");
 }

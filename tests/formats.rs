@@ -1,0 +1,151 @@
+//! Masks written by the tools that people use (`fixtures/masks/make.py`) are taken in, each to the same voxels.
+
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use overtrace::imaging::{Affine, Grid, Volume, decode_scan, encode_volume};
+use overtrace::protocol::{Answer, Command, ImportItem, Outcome};
+use overtrace::records::Pool;
+use support::{Bench, SMALL, id};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/masks")
+        .join(name)
+}
+
+/// The image's grid and the mask's classes, as the script had them.
+fn expected() -> (Grid, Vec<u8>) {
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(fixture("expected.json")).unwrap()).unwrap();
+    let grid = Grid {
+        shape: serde_json::from_value(json["shape"].clone()).unwrap(),
+        affine: Affine(serde_json::from_value(json["affine"].clone()).unwrap()),
+    };
+    (grid, serde_json::from_value(json["voxels"].clone()).unwrap())
+}
+
+/// A project with one case on that grid, handed out.
+fn bench() -> Bench {
+    let bench = Bench::new(SMALL);
+    let (grid, voxels) = expected();
+    let voxels = voxels.iter().map(|&class| 10.0 + f32::from(class)).collect();
+    let file = bench.folder.path().join("image.nii.gz");
+    fs::write(&file, encode_volume(&Volume { grid, voxels })).unwrap();
+    import(&bench, "brain", file);
+    bench.hand_out("brain");
+    bench
+}
+
+fn import(bench: &Bench, name: &str, file: PathBuf) {
+    let items = vec![ImportItem {
+        id: id(name),
+        images: vec![file],
+        mask: None,
+        pool: Some(Pool::Unlabelled),
+    }];
+    match bench.ask(Command::Import { items, pool: None }).unwrap() {
+        Answer::Imported { refused, .. } => assert_eq!(refused, []),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_form_of_the_same_mask_becomes_the_same_voxels() {
+    for (file, ending, code) in [
+        ("nifti1.nii.gz", "nii.gz", "K1"),
+        ("nifti2.nii.gz", "nii.gz", "K1"),
+        ("nifti2_big.nii", "nii", "K1"),
+        ("members.nii.gz", "nii.gz", "K1"),
+        ("sitk.nii.gz", "nii.gz", "K1"),
+        ("sitk.nrrd", "nrrd", "K1"),
+        ("sitk_float.nrrd", "NRRD", "K1"),
+        ("turned.nii.gz", "nii.gz", "G1"),
+        ("slicer.seg.nrrd", "seg.nrrd", "G1"),
+        ("slicer_layers.seg.nrrd", "seg.nrrd", "G1"),
+        ("nifti2_pair.hdr", "hdr", "K1"),
+    ] {
+        let bench = bench();
+        if let Some(stem) = file.strip_suffix(".hdr") {
+            fs::copy(
+                fixture(&format!("{stem}.img")),
+                bench.inbox().join("brain_corrected.img"),
+            )
+            .unwrap();
+        }
+        bench.drop_file(
+            &format!("brain_corrected.{ending}"),
+            &fs::read(fixture(file)).unwrap(),
+        );
+        let reports = bench.scan();
+        let report = reports
+            .iter()
+            .find(|report| report.outcome != Outcome::Ignore)
+            .unwrap();
+        assert_eq!(report.code, code, "{file}: {report:?}");
+        assert!(report.correction.is_some(), "{file}: {report:?}");
+        let Answer::File(kept) = bench.ask(Command::Export { case: id("brain") }).unwrap() else {
+            panic!("no file");
+        };
+        let kept = decode_scan(&kept, 1 << 20).unwrap();
+        let (grid, voxels) = expected();
+        let classes: Vec<u8> = kept.volume.voxels.iter().map(|&value| value as u8).collect();
+        assert_eq!(classes, voxels, "{file}");
+        assert!(kept.volume.grid.matches(&grid), "{file}");
+    }
+}
+
+#[test]
+fn a_segment_that_is_no_label_is_refused_by_its_name_and_nothing_else_is_guessed() {
+    let bench = bench();
+    let text = fs::read(fixture("slicer.seg.nrrd")).unwrap();
+    let at = text.windows(9).position(|window| window == b"_Name:=GM").unwrap();
+    let mut changed = text.clone();
+    changed[at + 7..at + 9].copy_from_slice(b"XX");
+    bench.drop_file("brain_corrected.seg.nrrd", &changed);
+    let report = bench.only_report();
+    assert_eq!(
+        (report.outcome, report.code.as_str()),
+        (Outcome::Reject, "V5"),
+        "{report:?}"
+    );
+    assert!(report.words.contains("XX"), "{report:?}");
+    // A part of the grid without a word of that is a crop.
+    let at = text
+        .windows(12)
+        .position(|window| window == b"Segmentation")
+        .unwrap();
+    let mut changed = text.clone();
+    changed[at..at + 12].copy_from_slice(b"Segmentatiom");
+    bench.drop_file("brain_corrected.seg.nrrd", &changed);
+    let report = bench.only_report();
+    assert_eq!(
+        (report.outcome, report.code.as_str()),
+        (Outcome::Reject, "G2"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn images_of_every_form_are_handed_out_under_a_name_that_says_what_they_are() {
+    let bench = Bench::new(SMALL);
+    for (file, name) in [
+        ("sitk.nrrd", "image.nrrd"),
+        ("nifti2.nii.gz", "image.nii.gz"),
+        ("nifti2_big.nii", "image.nii"),
+    ] {
+        let case = file.split('.').next().unwrap();
+        import(&bench, case, fixture(file));
+        let out = bench.hand_out(case);
+        let image = out.folder.join(format!("{case}_{name}"));
+        assert_eq!(fs::read(&image).unwrap(), fs::read(fixture(file)).unwrap());
+        assert!(
+            bench.snapshot().cases[&id(case)].grid.matches(&expected().0),
+            "{file}"
+        );
+    }
+}
