@@ -15,6 +15,9 @@ use crate::protocol::{Activity, Answer, Command, EngineStatus, Event, Request, S
 use crate::records::{Case, CaseId, Progress, RoundId, RoundState, Row, Task, What};
 use crate::settings::{Pixels, Settings, Strategy};
 
+/// How long a look into the inbox keeps everything else waiting: thousands of files may have been dropped at once.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What can happen to the engine.
 #[derive(Debug)]
 pub enum Message {
@@ -204,8 +207,10 @@ impl Actor {
             watch.keep_on(&inbox);
         }
         let mut wait_s = self.project.snapshot.settings.inbox.rescan_s;
-        let trouble = match self.scan_inbox() {
-            Ok(reports) => {
+        let mut is_done = true;
+        let trouble = match self.scan_inbox(Some(Instant::now() + LOOK)) {
+            Ok((reports, done)) => {
+                is_done = done;
                 for report in reports {
                     self.tell(Event::Notice(format!(
                         "{}: {} ({}) {}",
@@ -223,7 +228,11 @@ impl Actor {
             Err(error) => Some(format!("the inbox could not be looked at: {error}")),
         };
         self.tell_trouble(trouble);
-        Instant::now() + Duration::from_secs_f64(wait_s)
+        match is_done {
+            true => Instant::now() + Duration::from_secs_f64(wait_s),
+            // What was asked meanwhile comes first.
+            false => Instant::now(),
+        }
     }
 
     /// Begins the training that the last case back makes possible; why it could not, if so.
@@ -270,7 +279,7 @@ impl Actor {
             Command::HandOut { case, owner } => return self.begin_hand_out(who, case, owner),
             Command::Withdraw { case, why } => self.withdraw(who, &case, why)?,
             Command::ScanInbox => {
-                let reports = self.scan_inbox()?;
+                let (reports, _) = self.scan_inbox(None)?;
                 let trouble = self.train_if_complete();
                 self.tell_trouble(trouble);
                 Answer::Intake(reports)

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -80,8 +81,12 @@ fn move_private(from: &Path, to: &Path) -> Result<(), EngineError> {
 }
 
 impl Actor {
-    /// Looks at every file in the inbox. Files that are ignored, or waited for as before, are not reported.
-    pub(super) fn scan_inbox(&mut self) -> Result<Vec<IntakeReport>, EngineError> {
+    /// Looks at the files in the inbox, at all of them or until some time has passed; whether it has come to the end. Files that
+    /// are ignored, or waited for as before, are not reported.
+    pub(super) fn scan_inbox(
+        &mut self,
+        until: Option<Instant>,
+    ) -> Result<(Vec<IntakeReport>, bool), EngineError> {
         self.project.check_settings()?;
         let inbox = self.project.inbox();
         private_folder(&inbox)?;
@@ -97,9 +102,14 @@ impl Actor {
             }
         }
         paths.sort();
-        self.sight.0.retain(|path, _| paths.contains(path));
-        let mut reports = Vec::new();
+        self.sight.0.retain(|path, _| paths.binary_search(path).is_ok());
+        let (mut reports, mut is_done) = (Vec::new(), true);
         for path in paths {
+            // What is waited for comes first at the next look, too: something new has to be done in each.
+            if !reports.is_empty() && until.is_some_and(|until| Instant::now() >= until) {
+                is_done = false;
+                break;
+            }
             let before = self.sight.0.get(&path).cloned();
             let report = match self.intake(&path, None) {
                 Ok(report) => report,
@@ -117,7 +127,7 @@ impl Actor {
             }
         }
         self.tell_inbox();
-        Ok(reports)
+        Ok((reports, is_done))
     }
 
     /// Tells of which cases a file is being waited for, if that has changed.
