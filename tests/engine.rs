@@ -178,7 +178,8 @@ fn an_engine_is_started_named_and_ended_by_commands() {
     let logged = text(run(&place, &["engine", "logs"]));
     assert!(logged.contains("the engine begins"), "{logged}");
     assert!(text(run(&place, &["engine", "stop"])).contains("has ended"));
-    assert!(!is_alive(pid) && !place.project.join("store/engine.sock").exists());
+    until("its process has ended", || !is_alive(pid));
+    assert!(!place.project.join("store/engine.sock").exists());
     // Verbs do without.
     assert!(text(run(&place, &["status"])).contains("first"));
 }
@@ -356,11 +357,36 @@ fn another_version_is_told_so_and_what_is_no_greeting_at_all_hurts_nobody() {
         &[0xff; 64],
         &[3, 0, 0, 0, 1],
         &[1, 0, 0, 0, 0xfd],
+        // A text that says it is 2^44 bytes long.
+        &[9, 0, 0, 0, 0xfd, 0, 0, 0, 0, 0, 16, 0, 0],
         &[0; 4096],
     ] {
         say(bytes);
     }
     assert_eq!(status(&handle).attached.len(), 1);
+}
+
+/// A copy of a project has the lock that names the original's engine.
+#[test]
+fn a_copied_project_has_an_engine_of_its_own() {
+    let place = place(SMALL);
+    let pid = status(&launch(&place.project)).pid;
+    let copy = Place::beside(&place, "copy");
+    let copied = Program::new("cp")
+        .arg("-a")
+        .args([&place.project, &copy.project])
+        .output()
+        .unwrap();
+    // The socket itself may not be copied.
+    assert!(copy.project.join("store/lock").exists(), "{copied:?}");
+    assert!(!engine::stop(&copy.project).unwrap());
+    let other = status(&launch(&copy.project)).pid;
+    assert_ne!(other, pid);
+    assert_eq!(
+        status(&reach(&place.project)).pid,
+        pid,
+        "the original is reached still"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use overtrace::engine::{self, history, verify};
 use overtrace::imaging::Rng;
-use overtrace::protocol::{Answer, Command, ImportItem};
+use overtrace::protocol::{Answer, Command, ImportItem, Outcome};
 use overtrace::records::{Hash, ModelId, Pool, Verified};
 use overtrace::store::{self, Blobs, Store, StoreError};
 use support::{Bench, Place, SMALL, dose, id};
@@ -23,10 +23,15 @@ fn place() -> Place {
     bench.start_round();
     bench.start_round();
     bench.hand_out("asked");
-    let truth = overtrace::imaging::encode_labels(&support::boxes(2).1, u16::from);
-    bench.drop_file("asked_corrected.nii.gz", &truth);
+    bench.drop_file("asked_corrected.nii", &corrected());
     assert!(bench.only_report().correction.is_some());
     Place::of(bench)
+}
+
+/// A mask as another program writes it: not packed, so that its bytes are not those that the mask is kept as.
+fn corrected() -> Vec<u8> {
+    let packed = overtrace::imaging::encode_labels(&support::boxes(2).1, u16::from);
+    overtrace::imaging::gunzip(&packed, 1 << 20).unwrap()
 }
 
 fn verified(project: &Path) -> Verified {
@@ -198,6 +203,22 @@ fn a_saved_effort_or_a_ranking_that_was_forged_with_its_chain_is_found() {
         .collect();
     assert_eq!(words, ["c1: its saved effort is not what its masks give"]);
     fs::write(journal(&place.project), &text).unwrap();
+    forge(&place.project, |entry| match entry.find("\"effort\":[{") {
+        Some(at) => {
+            let end = at + entry[at..].find("}]").unwrap();
+            format!("{}\"effort\":[{}", &entry[..at], &entry[end + 1..])
+        }
+        None => entry.to_string(),
+    });
+    let found = verified(&place.project);
+    assert!(
+        found
+            .problems
+            .iter()
+            .any(|problem| problem.words.starts_with("c1: its saved effort")),
+        "an effort without its classes: {found:?}"
+    );
+    fs::write(journal(&place.project), &text).unwrap();
     forge(&place.project, |entry| {
         entry.replace(
             "\"strategy\":\"average-bvsb\",\"pixels\":\"all\"",
@@ -298,7 +319,13 @@ fn an_archive_that_is_cut_off_changed_or_hostile_leaves_nothing() {
         );
         error
     };
-    refused(&whole[..whole.len() / 2]);
+    // Between any two of its blocks, too.
+    for blocks in (0..whole.len() / 512)
+        .step_by(7)
+        .chain([whole.len() / 512 - 2, whole.len() / 512 - 1])
+    {
+        refused(&whole[..blocks * 512]);
+    }
     refused(b"no archive");
     let mut changed = whole.clone();
     let at = whole.len() / 2;
@@ -328,8 +355,7 @@ fn two_models() -> Bench {
     bench.start_round();
     bench.start_round();
     bench.hand_out("asked");
-    let truth = overtrace::imaging::encode_labels(&support::boxes(2).1, u16::from);
-    bench.drop_file("asked_corrected.nii.gz", &truth);
+    bench.drop_file("asked_corrected.nii", &corrected());
     bench.only_report();
     bench.done(Command::Train);
     bench
@@ -360,6 +386,16 @@ fn what_is_not_kept_for_ever_goes_and_the_project_holds() {
         correction: None,
     };
     bench.ask(open).unwrap();
+    // What the first model drew of a case that is labelled since is not missed.
+    for case in ["asked", "known"] {
+        let open = Command::Open {
+            case: id(case),
+            beside: None,
+            correction: None,
+        };
+        bench.ask(open).unwrap();
+        bench.ask(Command::Export { case: id(case) }).unwrap();
+    }
     let beside = Command::Open {
         case: id("later"),
         beside: Some(ModelId(1)),
@@ -440,12 +476,42 @@ fn a_forgotten_case_leaves_its_name_a_tombstone_and_nothing_else() {
     bench.done(forget("later"));
     assert_eq!(left("handouts"), Vec::<String>::new());
     bench.ask(Command::Export { case: id("known") }).unwrap();
-    // The same images may come again, under another name.
+    // The same images may come again, under another name, and stay then.
     bench.import("asked_again", 2, Pool::Unlabelled);
+    bench.ask(Command::Gc { dry_run: false }).unwrap();
+    let again = bench.snapshot().cases[&id("asked_again")].images[0];
+    assert_eq!(again, image);
+    assert!(names(again), "gc took an image that is used");
+    // A mask that comes late is erased.
+    bench.drop_file("asked_corrected.nii", &corrected());
+    let report = bench.only_report();
+    assert_eq!(
+        (report.outcome, report.code.as_str()),
+        (Outcome::Reject, "N4"),
+        "{report:?}"
+    );
+    let files = |folder: &str| {
+        fs::read_dir(project.join(folder)).map_or(0, |items| {
+            items.flatten().filter(|item| item.path().is_file()).count()
+        })
+    };
+    assert_eq!(["inbox", "inbox/quarantine", "inbox/held"].map(files), [0; 3]);
     let place = Place::of(bench);
+    assert!(history(&place.project).is_ok());
     let found = verified(&place.project);
     assert_eq!(found.problems, []);
     assert!(found.taken_away > 5);
+    fs::remove_file(
+        blobs(&place.project)
+            .iter()
+            .find(|path| path.ends_with(image.to_string()))
+            .unwrap(),
+    )
+    .unwrap();
+    assert!(
+        !verified(&place.project).problems.is_empty(),
+        "it is missed again"
+    );
 }
 
 /// Runs `work` on a file system of its own of 16 MB, where one can be mounted here.
@@ -460,6 +526,10 @@ fn on_small_disk(work: impl FnOnce(&Path)) {
     };
     if !run("mount", &["-t", "tmpfs", "-o", "size=16m", "overtrace"]) {
         println!("no file system can be mounted here: a full disk was not tried");
+        assert!(
+            std::env::var_os("OVERTRACE_FULL").is_none(),
+            "the full dose needs one"
+        );
         return;
     }
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(folder.path())));
@@ -578,6 +648,20 @@ fn little_room_is_refused_before_anything_is_written() {
     );
     assert_eq!(bench.snapshot().seq, entries);
     assert_eq!(blobs(&bench.project()), Vec::<PathBuf>::new());
+}
+
+/// What makes room has to work where there is none.
+#[test]
+fn gc_and_forget_work_below_the_reserve() {
+    let bench = two_models();
+    let settings = format!("{SMALL}[store]\nmin_free_mb = 1000000000\n");
+    fs::write(bench.project().join("overtrace.toml"), settings).unwrap();
+    let bench = bench.restart();
+    assert!(bench.done(Command::Gc { dry_run: false }).starts_with("removed"));
+    bench.done(Command::Forget {
+        case: id("asked"),
+        why: "withdrawn".into(),
+    });
 }
 
 #[test]

@@ -17,11 +17,9 @@ use overtrace::protocol::{Answer, Command, Snapshot};
 use overtrace::records::Pool;
 use support::{Bench, Place, SMALL, boxes, dose, id, until};
 
-/// An engine that looks into its inbox at once and as often as it can.
-const EAGER: &str = "train_when_complete = false\n";
-
+/// An engine that looks into its inbox as often as it can, and trains nothing.
 fn settings() -> String {
-    format!("{SMALL}rescan_s = 0.2\n[query]\n{EAGER}")
+    format!("{SMALL}rescan_s = 0.2\n[query]\ntrain_when_complete = false\n")
 }
 
 fn snapshot(project: &Path) -> Snapshot {
@@ -53,7 +51,7 @@ fn a_killed_engine_loses_nothing_that_it_acknowledged_and_takes_every_mask_in_on
     let place = Place::of(bench);
     let mut rng = Rng::new(11);
     let (mut acknowledged, mut dropped, mut while_opening) = (BTreeSet::new(), BTreeSet::new(), 0);
-    let mut how_long = Duration::from_millis(40);
+    let (mut how_long, mut hand_out) = (Duration::from_millis(40), Duration::from_millis(10));
     for n in 0..times {
         let began = Instant::now();
         let mut engine = Program::new(env!("CARGO_BIN_EXE_overtrace"))
@@ -87,12 +85,12 @@ fn a_killed_engine_loses_nothing_that_it_acknowledged_and_takes_every_mask_in_on
                 owner: "bob".into(),
             };
             let number = handle.send(command).unwrap();
-            // The mask is there before or while the case is handed out, and is taken in or held at some moment of the kill.
+            // Killed while the case is being handed out, or while its mask is being taken in, or after.
             let file = place
                 .project
                 .join("inbox")
                 .join(format!("{case}_corrected.nii.gz"));
-            let until_kill = Duration::from_micros(rng.below(40_000) as u64);
+            let until_kill = (4 * hand_out).mul_f64(rng.uniform());
             let sent = Instant::now();
             let mut is_out = false;
             while sent.elapsed() < until_kill {
@@ -102,6 +100,7 @@ fn a_killed_engine_loses_nothing_that_it_acknowledged_and_takes_every_mask_in_on
                 {
                     result.unwrap();
                     acknowledged.insert(case.clone());
+                    hand_out = hand_out.max(sent.elapsed());
                     is_out = true;
                     break;
                 }

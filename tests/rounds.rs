@@ -8,7 +8,7 @@ use std::fs;
 
 use overtrace::imaging::encode_labels;
 use overtrace::protocol::{Answer, CaseView, Command, NextStep, Outcome, Stage};
-use overtrace::records::{Correction, Pool, Round, RoundState, What};
+use overtrace::records::{Correction, HandoutEnd, Pool, Round, RoundState, What};
 use overtrace::settings::Settings;
 use support::{Bench, SMALL, boxes, id};
 
@@ -347,6 +347,34 @@ fn a_mask_that_comes_after_its_hand_out_was_taken_back_is_measured_against_what_
     let correction = last_correction(&bench);
     assert_eq!((correction.who.as_str(), correction.effort.len()), ("bob", 3));
     assert!(correction.turnaround_s.is_some());
+}
+
+#[test]
+fn a_claim_is_taken_over_with_a_reason_in_one_entry() {
+    let bench = bench(SMALL);
+    let take_over = |owner: &str| {
+        bench.ask(Command::TakeOver {
+            case: id("asked"),
+            owner: owner.into(),
+            why: "bob is ill".into(),
+        })
+    };
+    take_over("eve").unwrap_err();
+    let first = bench.hand_out("asked");
+    let before = bench.snapshot().seq;
+    assert!(take_over("bob").unwrap_err().contains("bob has asked already"));
+    assert!(take_over("e\u{202e}ve").unwrap_err().contains("names nobody"));
+    let Answer::HandedOut(second) = take_over("eve").unwrap() else {
+        panic!("no hand-out");
+    };
+    let known = bench.snapshot();
+    assert_eq!(known.seq, before + 1);
+    let ended = known.handouts[&first.id].end.clone();
+    assert_eq!(ended, Some(HandoutEnd::Withdrawn("bob is ill".into())));
+    assert_eq!(known.cases[&id("asked")].handout, Some(second.id));
+    bench.drop_file("asked_corrected.nii.gz", &truth(2));
+    assert!(bench.only_report().correction.is_some());
+    assert_eq!(last_correction(&bench).who, "eve");
 }
 
 #[test]

@@ -84,6 +84,9 @@ pub enum Verb {
         /// Who gets it [default: you]
         #[arg(long, value_name = "NAME")]
         to: Option<String>,
+        /// Give it to somebody else who has it no more, with the reason
+        #[arg(long, value_name = "WHY", requires = "case", conflicts_with = "withdraw")]
+        take_over: Option<String>,
         /// Take it back instead, with the reason
         #[arg(long, value_name = "WHY", requires = "case")]
         withdraw: Option<String>,

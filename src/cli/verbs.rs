@@ -47,6 +47,20 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
             case: case.clone(),
             why: why.clone(),
         })?),
+        Verb::Handout {
+            case: Some(case),
+            to,
+            take_over: Some(why),
+            ..
+        } => {
+            let owner = to.clone().unwrap_or_else(|| session.handle.who().to_string());
+            let command = Command::TakeOver {
+                case: case.clone(),
+                owner,
+                why: why.clone(),
+            };
+            show_handout(session, &handed_out(session.ask(command)?)?)
+        }
         Verb::Handout { case, to, .. } => hand_out(session, case.clone(), to.clone()),
         Verb::Inbox { action, .. } => inbox(session, action.as_ref()),
         Verb::Round { action } => round(session, action.as_ref().unwrap_or(&RoundAction::List)),
@@ -178,9 +192,12 @@ fn hand_out(session: &Session, case: Option<CaseId>, to: Option<String>) -> Resu
         }
     };
     let owner = to.unwrap_or_else(|| session.handle.who().to_string());
-    let out = give(session, case, owner)?;
+    show_handout(session, &give(session, case, owner)?)
+}
+
+fn show_handout(session: &Session, out: &HandedOut) -> Result<Exit> {
     if session.json {
-        print_json(&out)?;
+        print_json(out)?;
     } else {
         let drawn = out
             .model
@@ -203,7 +220,11 @@ fn hand_out(session: &Session, case: Option<CaseId>, to: Option<String>) -> Resu
 
 /// Hands one case out.
 pub fn give(session: &Session, case: CaseId, owner: String) -> Result<HandedOut> {
-    match session.ask(Command::HandOut { case, owner })? {
+    handed_out(session.ask(Command::HandOut { case, owner })?)
+}
+
+fn handed_out(answer: Answer) -> Result<HandedOut> {
+    match answer {
         Answer::HandedOut(out) => Ok(out),
         other => bail!("the engine answered {other:?} to a hand-out"),
     }

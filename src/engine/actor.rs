@@ -172,9 +172,8 @@ impl Actor {
     fn go_on(&mut self) {
         let open = self.project.snapshot.open_round();
         let was_at_it = open.is_some_and(|round| match round.state {
-            RoundState::Training | RoundState::Evaluating => true,
-            RoundState::Querying => round.budget > 0,
-            _ => false,
+            RoundState::Querying | RoundState::Training | RoundState::Evaluating => true,
+            RoundState::Correcting | RoundState::Closed | RoundState::Abandoned(_) => false,
         });
         if was_at_it && let Err(error) = self.train("overtrace") {
             self.tell_trouble(Some(format!("the round could not go on: {error}")));
@@ -277,6 +276,7 @@ impl Actor {
             Command::Include { case } => self.include(who, &case)?,
             Command::Rank { strategy, pixels } => return self.begin_rank(who, strategy, pixels),
             Command::HandOut { case, owner } => return self.begin_hand_out(who, case, owner),
+            Command::TakeOver { case, owner, why } => self.take_over(who, &case, owner, why)?,
             Command::Withdraw { case, why } => self.withdraw(who, &case, why)?,
             Command::ScanInbox => {
                 let (reports, _) = self.scan_inbox(None)?;

@@ -10,18 +10,7 @@ use super::actor::Actor;
 use super::inbox::{DONE, HELD, QUARANTINE, case_of_file};
 use crate::protocol::Answer;
 use crate::records::{Case, CaseId, Handout, HandoutEnd, Hash, HeldFile, ModelId, Row, TrainedOn, What};
-
-/// The case that a row is about, if it is about one alone.
-fn subject(row: &Row) -> Option<&CaseId> {
-    match row {
-        Row::Case(row) => Some(&row.id),
-        Row::Handout(row) => Some(&row.case),
-        Row::Correction(row) => Some(&row.case),
-        Row::Prediction(row) => Some(&row.case),
-        Row::Held(row) => Some(&row.case),
-        _ => None,
-    }
-}
+use crate::store::taken_away;
 
 impl Actor {
     /// Erases a case's images, masks, drawings, files and where it came from. Its name, hashes and figures stay in the
@@ -30,6 +19,22 @@ impl Actor {
         self.need_idle()?;
         let case = self.project.case(id)?.clone();
         if case.forgotten.is_some() {
+            // What was cut short is brought to its end.
+            let entries = self.project.store.entries(0)?;
+            for row in entries.iter().flat_map(|entry| &entry.rows) {
+                if let Row::Erasure(row) = row
+                    && row.case.as_ref() == Some(id)
+                {
+                    let blobs = self.project.store.blobs();
+                    let (gone, _) = taken_away(&entries, blobs);
+                    for hash in blobs.get_json::<Vec<Hash>>(row.blobs)? {
+                        if gone.contains(&hash) {
+                            blobs.remove(hash)?;
+                        }
+                    }
+                }
+            }
+            self.erase_files(id)?;
             return Ok(Answer::Nothing(format!("{id} is forgotten already")));
         }
         let snapshot = &self.project.snapshot;
@@ -40,12 +45,24 @@ impl Actor {
             ));
         }
         let blobs = self.project.store.blobs().clone();
+        if let Some(round) = snapshot.open_round()
+            && let Some(set) = round.training_set
+            && blobs
+                .get_json::<Vec<TrainedOn>>(set)?
+                .iter()
+                .any(|on| on.case == *id)
+        {
+            return EngineError::refused(format!(
+                "round {} is learning from {id}; let it end, or abandon it, first",
+                round.id
+            ));
+        }
         let entries = self.project.store.entries(0)?;
         let rows = || entries.iter().flat_map(|entry| &entry.rows);
         let (mut own, mut others) = (BTreeSet::new(), BTreeSet::new());
         for row in rows() {
             let hashes = row.blobs().into_iter().map(|(_, hash, _)| hash);
-            match subject(row) {
+            match row.case() {
                 Some(case) if case == id => own.extend(hashes),
                 _ => others.extend(hashes),
             }
@@ -114,7 +131,10 @@ impl Actor {
                 true => std::fs::remove_dir_all(path),
                 false => std::fs::remove_file(path),
             };
-            removed.map_err(EngineError::io("erasing", path))
+            match removed {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                other => other.map_err(EngineError::io("erasing", path)),
+            }
         };
         let listed = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
         for item in listed(&self.project.folder("handouts")) {

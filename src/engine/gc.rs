@@ -12,9 +12,9 @@ use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::Actor;
-use crate::protocol::{Answer, Space};
+use crate::protocol::{Answer, Event, Space};
 use crate::records::{Entry, Erasure, ErasureId, Hash, Keep, ModelId, Row, What};
-use crate::store::FOLDER;
+use crate::store::{FOLDER, taken_away};
 
 /// What can go.
 struct Rest {
@@ -72,17 +72,17 @@ impl Actor {
             self.project.store.blobs().remove(*hash)?;
         }
         self.project.store.tidy()?;
+        self.project.drop_missing();
+        self.tell(Event::Refresh);
         Ok(Answer::Done(format!("removed: {what}")))
     }
 
     fn rest(&self) -> Result<Rest, EngineError> {
         let store = &self.project.store;
         let entries = store.entries(0)?;
-        let mut gone = BTreeSet::new();
-        for row in entries.iter().flat_map(|entry| &entry.rows) {
-            if let Row::Erasure(row) = row {
-                gone.extend(store.blobs().get_json::<Vec<Hash>>(row.blobs)?);
-            }
+        let (gone, unreadable) = taken_away(&entries, store.blobs());
+        if let Some((_, error)) = unreadable.into_iter().next() {
+            return Err(error.into());
         }
         let kept = kept(&entries, self.project.snapshot.project.model, &gone);
         let named: BTreeSet<Hash> = entries
@@ -118,7 +118,7 @@ impl Actor {
         Ok(Erasure {
             id: ErasureId(self.project.snapshot.erasures + 1),
             case,
-            blobs: self.project.store.blobs().put_json(&hashes)?,
+            blobs: self.project.store.blobs().put_anyway(&hashes)?,
             count: hashes.len(),
             bytes,
             at: Timestamp::now(),

@@ -9,7 +9,9 @@ use super::actor::{Actor, Goal, Reply};
 use super::project::{next, write_private};
 use crate::imaging::{LabelMap, container, encode_labels};
 use crate::protocol::{Answer, HandedOut};
-use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Hash, ModelId, Pool, Row, What};
+use crate::records::{
+    Case, CaseId, Handout, HandoutEnd, HandoutId, Hash, ModelId, Pool, Row, What, is_unsafe,
+};
 use crate::settings::Labels;
 use crate::store::private_folder;
 
@@ -38,19 +40,18 @@ impl Actor {
             .and_then(|handout| self.project.snapshot.handouts.get(&handout));
         if let Some(open) = open {
             return EngineError::refused(format!(
-                "{id} is out with {} since {}; `overtrace handout {id} --withdraw` takes it back",
+                "{id} is out with {} since {}; `overtrace handout {id} --take-over WHY` gives it to somebody else, \
+                 `--withdraw WHY` takes it back",
                 open.owner, open.at
             ));
         }
-        if owner.trim().is_empty() || owner.chars().any(char::is_control) || owner.len() > 100 {
-            return EngineError::refused(format!("{owner:?} names nobody; give a printable name"));
-        }
+        check_owner(&owner)?;
         let model = self.project.drawing_model().map(|model| model.id);
         let drawn = case.mask.is_some() || model.is_none_or(|model| self.is_predicted(case, model));
         // While the worker is busy an older model's drawing is better than none; the hand-out names its model.
         let older = self.job.is_some() && self.project.snapshot.predictions.contains_key(&id);
         if drawn || older {
-            return self.hand_out(who, &id, owner).map(Reply::Now);
+            return self.hand_out(who, &id, owner, None).map(Reply::Now);
         }
         self.need_idle()?;
         self.predict_then(Goal::HandOut { case: id, owner }, who)
@@ -58,10 +59,17 @@ impl Actor {
 
     /// Writes the files and journals the hand-out.
     ///
-    /// A labelled case is handed out with its own mask, which no model drew, so its saved effort is n/a.
-    pub(super) fn hand_out(&mut self, who: &str, id: &CaseId, owner: String) -> Result<Answer, EngineError> {
+    /// A labelled case is handed out with its own mask, which no model drew, so its saved effort is n/a. `instead` is the
+    /// hand-out that ends with this one.
+    pub(super) fn hand_out(
+        &mut self,
+        who: &str,
+        id: &CaseId,
+        owner: String,
+        instead: Option<Handout>,
+    ) -> Result<Answer, EngineError> {
         let case = self.project.case(id)?.clone();
-        if case.handout.is_some() || case.excluded.is_some() {
+        if case.handout != instead.as_ref().map(|open| open.id) || case.excluded.is_some() {
             return EngineError::refused(format!(
                 "{id} was handed out or excluded while it was being drawn"
             ));
@@ -124,14 +132,25 @@ impl Actor {
             reply_name: reply_name.clone(),
             end: None,
         };
-        let rows = vec![
+        let mut rows = vec![
             Row::Handout(handout),
             Row::Case(Case {
                 handout: Some(number),
                 ..case
             }),
         ];
-        self.commit(who, What::HandedOut, None, rows)?;
+        let (what, why) = match instead {
+            None => (What::HandedOut, None),
+            Some(open) => {
+                let why = open.end.as_ref().and_then(|end| match end {
+                    HandoutEnd::Withdrawn(why) => Some(why.clone()),
+                    HandoutEnd::Corrected(_) => None,
+                });
+                rows.push(Row::Handout(open));
+                (What::TakenOver, why)
+            }
+        };
+        self.commit(who, what, why, rows)?;
         Ok(Answer::HandedOut(HandedOut {
             id: number,
             case: id.clone(),
@@ -152,6 +171,34 @@ impl Actor {
         }
         let empty = encode_labels(&LabelMap::empty(case.grid), u16::from);
         Ok((self.project.store.blobs().put(&empty)?, None))
+    }
+
+    /// Gives a case that is out to somebody else: the one hand-out ends and the other begins in one entry.
+    pub(super) fn take_over(
+        &mut self,
+        who: &str,
+        id: &CaseId,
+        owner: String,
+        why: String,
+    ) -> Result<Answer, EngineError> {
+        check_owner(&owner)?;
+        let case = self.project.case(id)?;
+        let open = case
+            .handout
+            .and_then(|handout| self.project.snapshot.handouts.get(&handout));
+        let Some(open) = open else {
+            return EngineError::refused(format!(
+                "{id} is in nobody's hands; `overtrace handout {id}` hands it out"
+            ));
+        };
+        if open.owner == owner {
+            return EngineError::refused(format!("{owner} has {id} already, since {}", open.at));
+        }
+        let instead = Handout {
+            end: Some(HandoutEnd::Withdrawn(why)),
+            ..open.clone()
+        };
+        self.hand_out(who, id, owner, Some(instead))
     }
 
     /// Takes a hand-out back; a mask that comes for it later is held.
@@ -195,6 +242,13 @@ impl Actor {
         self.commit(who, What::MinutesNoted, None, vec![Row::Correction(correction)])?;
         Ok(Answer::Done(words))
     }
+}
+
+fn check_owner(owner: &str) -> Result<(), EngineError> {
+    if owner.trim().is_empty() || owner.chars().any(is_unsafe) || owner.len() > 100 {
+        return EngineError::refused(format!("{owner:?} names nobody; give a printable name"));
+    }
+    Ok(())
 }
 
 /// A label description file as ITK-SNAP reads it: index, red, green, blue, opacity, visibility, mesh, name.

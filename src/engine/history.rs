@@ -8,16 +8,17 @@ use serde_json::{Value, json};
 
 use super::EngineError;
 use crate::records::Row;
-use crate::store::{blobs_of, read_elsewhere};
+use crate::store::{blobs_of, read_elsewhere, taken_away};
 
 /// The history of a project that an engine may have open. Lists (orders of rankings, curves, training sets, settings, sums
-/// of slices) stand under their hashes; images, masks, weights and where cases were imported from do not.
+/// of slices) stand under their hashes, but for those that were taken away; images, masks, weights and where cases were imported from do not.
 ///
 /// # Errors
 /// [`EngineError`] where there is no project, or its journal does not hold.
 pub fn history(project: &Path) -> Result<Value, EngineError> {
     let entries = read_elsewhere(project)?;
     let blobs = blobs_of(project)?;
+    let (gone, _) = taken_away(&entries, &blobs);
     let mut lists: BTreeMap<String, Value> = BTreeMap::new();
     for row in entries.iter().flat_map(|entry| &entry.rows) {
         let named = match row {
@@ -28,7 +29,7 @@ pub fn history(project: &Path) -> Result<Value, EngineError> {
             Row::Erasure(row) => vec![Some(row.blobs)],
             _ => Vec::new(),
         };
-        for hash in named.into_iter().flatten() {
+        for hash in named.into_iter().flatten().filter(|hash| !gone.contains(hash)) {
             if let Entry::Vacant(place) = lists.entry(hash.to_string()) {
                 place.insert(blobs.get_json(hash)?);
             }

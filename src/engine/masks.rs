@@ -19,8 +19,11 @@ pub struct MaskProblem {
     pub words: String,
 }
 
-/// The classes of a mask, and a note where values were rounded.
-pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<String>), MaskProblem> {
+/// What there is to say of values that were taken all the same, by its code.
+type Note = (&'static str, String);
+
+/// The classes of a mask, and a note where values were rounded, or read by their names.
+pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<Note>), MaskProblem> {
     let by_name = named(scan, labels)?;
     let mut class_of = vec![None; 1 << 16];
     class_of[0] = Some(0u8);
@@ -96,12 +99,17 @@ pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<String>
         let mut names = names.into_iter();
         names.any(|(value, class)| class_by_value(value as f32) != Some(class))
     });
-    let notes = [
-        rounded.then_some("V2: values within 0.001 of a whole number were rounded"),
-        moved.then_some("V5: its values were read by the names that the file gives them"),
-    ];
-    let notes: Vec<&str> = notes.into_iter().flatten().collect();
-    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    let note = match (rounded, moved) {
+        (_, true) => Some((
+            "V5",
+            "its values were read by the names that the file gives them".to_string(),
+        )),
+        (true, _) => Some((
+            "V2",
+            "values within 0.001 of a whole number were rounded".to_string(),
+        )),
+        _ => None,
+    };
     Ok((
         LabelMap {
             grid: scan.volume.grid,
@@ -182,7 +190,7 @@ mod tests {
             affine_source: AffineSource::Sform,
             notes: vec![],
             segments: vec![],
-            is_cropped: false,
+            crop: None,
         }
     }
 
@@ -197,7 +205,7 @@ mod tests {
         scan.segments = vec![segment(1, "wm"), segment(2, " GM ")];
         let (map, note) = classes(&scan, &Labels::default()).unwrap();
         assert_eq!(map.voxels, [0, 3, 2]);
-        assert!(note.unwrap().contains("V5"));
+        assert_eq!(note.unwrap().0, "V5");
         scan.segments = vec![segment(1, "CSF"), segment(2, "GM")];
         assert_eq!(
             classes(&scan, &Labels::default()).unwrap().1,
@@ -235,7 +243,7 @@ mod tests {
         let labels = Labels::default();
         let (map, note) = classes(&scan(&[0.0, 0.9995, 2.0005]), &labels).unwrap();
         assert_eq!(map.voxels, [0, 1, 2], "rounded, never truncated");
-        assert!(note.unwrap().starts_with("V2"));
+        assert_eq!(note.unwrap().0, "V2");
         let problem = problem(&[0.0, 0.5, f32::NAN], &labels);
         assert_eq!(
             (problem.code, problem.words.starts_with("2 voxels")),

@@ -108,7 +108,8 @@ impl Project {
         store
             .blobs()
             .leave_free(snapshot.settings.store.min_free_mb << 20);
-        let project = Project { snapshot, store };
+        let mut project = Project { snapshot, store };
+        project.drop_missing();
         private_folder(&project.inbox())?;
         private_folder(&project.folder("handouts"))?;
         // What a task that was cut short left behind is of no use, but for the training that the open round goes on with.
@@ -163,6 +164,14 @@ impl Project {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of what older models drew where that is not kept any more.
+    pub fn drop_missing(&mut self) {
+        let current = self.snapshot.project.model;
+        let drawn = std::mem::take(&mut self.snapshot.predictions);
+        let is_kept = |row: &Prediction| Some(row.model) == current || self.is_there(row);
+        self.snapshot.predictions = drawn.into_iter().filter(|(_, row)| is_kept(row)).collect();
     }
 
     /// Whether what a model drew is still kept.

@@ -50,15 +50,16 @@ impl Surface {
     }
 
     fn tell(&self, event: Event) {
-        if self.events.len() >= MOST_WAITING {
-            self.is_behind.set(true);
-            return;
-        }
         // One that let go hears nothing; the actor learns of it by `SurfaceGone`.
-        if self.is_behind.take() {
+        if self.is_behind.get() && self.events.is_empty() {
+            self.is_behind.set(false);
+        }
+        if self.events.len() >= MOST_WAITING && !self.is_behind.replace(true) {
             let _ = self.events.send(Event::Refresh);
         }
-        let _ = self.events.send(event);
+        if !self.is_behind.get() {
+            let _ = self.events.send(event);
+        }
     }
 }
 
@@ -88,9 +89,13 @@ impl Surfaces {
 
     /// Answers one: never left out, however far behind it is.
     pub fn answer(&self, asker: Asker, result: Result<Answer, String>) {
-        if let Some(events) = self.events(asker.surface) {
+        if let Some(surface) = self.0.get(&asker.surface) {
             let request = asker.request;
-            let _ = events.send(Event::Answer { request, result });
+            // A snapshot has all that was left out.
+            if matches!(result, Ok(Answer::Snapshot(_))) {
+                surface.is_behind.set(false);
+            }
+            let _ = surface.events.send(Event::Answer { request, result });
         }
     }
 
@@ -130,10 +135,13 @@ mod tests {
         let result = Ok(Answer::Done("done".into()));
         surfaces.answer(asker, result.clone());
         let waiting: Vec<Event> = unread.try_iter().collect();
-        assert_eq!(waiting.len(), MOST_WAITING + 1, "what came after was left out");
-        assert_eq!(waiting.last(), Some(&Event::Answer { request: 7, result }));
+        assert_eq!(waiting.len(), MOST_WAITING + 2, "what came after was left out");
+        assert_eq!(
+            waiting[MOST_WAITING..],
+            [Event::Refresh, Event::Answer { request: 7, result }]
+        );
         surfaces.tell(notice(0));
-        assert_eq!(unread.try_iter().collect::<Vec<_>>(), [Event::Refresh, notice(0)]);
+        assert_eq!(unread.try_iter().collect::<Vec<_>>(), [notice(0)]);
         assert!(surfaces.leave(SurfaceId(1)) && !surfaces.leave(SurfaceId(2)));
     }
 }

@@ -11,13 +11,14 @@ use rayon::prelude::*;
 use super::EngineError;
 use super::project::label_map;
 use crate::effort::saved_effort;
-use crate::imaging::{Grid, Plane};
+use crate::imaging::Plane;
 use crate::query;
 use crate::records::{
     CaseId, ClassEffort, Correction, Entry, Hash, ModelId, Prediction, Problem, Ranking, Row, Scored,
     SliceSums, Verified,
 };
-use crate::store::{Blobs, Walk, blobs_of, walk};
+use crate::settings::Labels;
+use crate::store::{Blobs, Walk, blobs_of, taken_away, walk};
 
 /// Checks a project; `report` hears how many blobs of how many have been read.
 ///
@@ -25,6 +26,21 @@ use crate::store::{Blobs, Walk, blobs_of, walk};
 /// [`EngineError`] where there is no project, or nothing of it can be read. What does not hold is no error but a
 /// [`Problem`].
 pub fn verify(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verified, EngineError> {
+    loop {
+        let found = look(project, report)?;
+        // An engine may have taken something away meanwhile: what was missing then was no fault.
+        let now = walk(project)?.entries;
+        let news = now.get(found.entries..).unwrap_or_default().iter();
+        let took = news
+            .flat_map(|entry| &entry.rows)
+            .any(|row| matches!(row, Row::Erasure(_)));
+        if found.problems.is_empty() || !took {
+            return Ok(found);
+        }
+    }
+}
+
+fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verified, EngineError> {
     let Walk { entries, problem } = walk(project)?;
     let blobs = blobs_of(project)?;
     let mut found = Verified {
@@ -34,7 +50,13 @@ pub fn verify(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<
     found
         .problems
         .extend(problem.map(|(line, words)| Problem { line, words }));
-    let taken = taken(&entries, &blobs, &mut found);
+    let (taken, unreadable) = taken_away(&entries, &blobs);
+    found
+        .problems
+        .extend(unreadable.into_iter().map(|(line, error)| Problem {
+            line,
+            words: format!("what it took away is not known: {error}"),
+        }));
     let bad = check_blobs(&entries, &blobs, &taken, &mut found, report);
     let mut past = Past::default();
     for entry in &entries {
@@ -63,24 +85,6 @@ pub fn verify(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<
     }
     found.problems.sort_by_key(|problem| problem.line);
     Ok(found)
-}
-
-/// The blobs that were taken away by an entry of the journal, which says so.
-fn taken(entries: &[Entry], blobs: &Blobs, found: &mut Verified) -> BTreeSet<Hash> {
-    let mut taken = BTreeSet::new();
-    for entry in entries {
-        for row in &entry.rows {
-            let Row::Erasure(erasure) = row else { continue };
-            match blobs.get_json::<Vec<Hash>>(erasure.blobs) {
-                Ok(hashes) => taken.extend(hashes),
-                Err(error) => found.problems.push(Problem {
-                    line: entry.seq,
-                    words: format!("{}: what it took away is not known: {error}", erasure.id),
-                }),
-            }
-        }
-    }
-    taken
 }
 
 /// Reads every blob that the journal names and that was not taken away; returns those that cannot be relied on.
@@ -146,7 +150,8 @@ enum Checked {
 #[derive(Default)]
 struct Past {
     predictions: HashMap<(ModelId, CaseId), SliceSums>,
-    grids: HashMap<CaseId, Grid>,
+    /// Of the labels that masks were taken in with.
+    classes: Option<usize>,
     /// Corrections, with the effort that was found to hold.
     corrections: HashMap<u32, Vec<ClassEffort>>,
     rankings: BTreeSet<u32>,
@@ -155,7 +160,7 @@ struct Past {
 impl Past {
     fn put(&mut self, row: &Row) {
         match row {
-            Row::Case(case) => drop(self.grids.insert(case.id.clone(), case.grid)),
+            Row::Project(row) => self.classes = row.mask_labels.as_ref().map(Labels::classes),
             Row::Prediction(row) => drop(self.predictions.insert((row.model, row.case.clone()), row.sums)),
             _ => {}
         }
@@ -188,10 +193,12 @@ impl Past {
             Some(plane) => vec![plane],
             None => (0..3).map(Plane).collect(),
         };
-        let classes = row.effort.len() + 1;
+        let classes = self.classes.unwrap_or(row.effort.len() + 1);
         let holds = planes.into_iter().any(|plane| {
-            saved_effort(&drawn, &mask, plane, classes, row.tolerance_mm)
-                .is_ok_and(|again| again.iter().zip(&row.effort).all(|(a, b)| is_same(a, b)))
+            saved_effort(&drawn, &mask, plane, classes, row.tolerance_mm).is_ok_and(|again| {
+                let mut pairs = again.iter().zip(&row.effort);
+                again.len() == row.effort.len() && pairs.all(|(a, b)| is_same(a, b))
+            })
         });
         match holds {
             true => Checked::Holds,

@@ -205,6 +205,18 @@ impl Placement {
         })
     }
 
+    /// Whether the inner grid's first voxel lies where `crop` says, counted along the inner grid's own axes from the outer
+    /// grid's end that they begin at.
+    pub fn fits(&self, crop: [i64; 3], outer: &Grid) -> bool {
+        (0..3).all(|axis| {
+            let first = match self.flipped[axis] {
+                false => self.offset[axis],
+                true => outer.shape[axis] as i64 - 1 - self.offset[axis],
+            };
+            crop[self.axes[axis]] == first
+        })
+    }
+
     /// Whether it leaves every voxel where it is.
     pub fn is_plain(&self) -> bool {
         self.axes == [0, 1, 2] && self.flipped == [false; 3]

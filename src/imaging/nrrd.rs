@@ -36,7 +36,6 @@ pub fn decode(bytes: &[u8], max_bytes: u64) -> Result<Scan, VolumeError> {
     let values = header.values(data, kind, wanted)?;
     let grid = Grid { shape, affine };
     let segments = header.segments()?;
-    let extent_offset = header.extent_offset()?;
     let (voxels, segments) = match (layers, segments.is_empty()) {
         (1, _) => (values, segments.into_iter().map(|(segment, _)| segment).collect()),
         (_, true) => {
@@ -54,7 +53,7 @@ pub fn decode(bytes: &[u8], max_bytes: u64) -> Result<Scan, VolumeError> {
         affine_source: source,
         notes: Vec::new(),
         segments,
-        is_cropped: extent_offset.is_some(),
+        crop: header.extent_offset()?,
     })
 }
 
@@ -287,6 +286,14 @@ impl Header {
         if let Some(name) = self.fields.get("data file").or(self.fields.get("datafile")) {
             return bad("data file", name, "left out: save header and voxels in one .nrrd");
         }
+        let lines = self.fields.get("line skip").or(self.fields.get("lineskip"));
+        if let Some(lines) = lines.filter(|lines| lines.as_str() != "0") {
+            return bad(
+                "line skip",
+                lines,
+                "0: save header and voxels without text between them",
+            );
+        }
         let skip: i64 = match self.fields.get("byte skip").or(self.fields.get("byteskip")) {
             Some(words) => words.parse().unwrap_or(i64::MIN),
             None => 0,
@@ -365,7 +372,7 @@ impl Header {
 
     /// The segments that the file names, each with its layer.
     fn segments(&self) -> Result<Vec<(Segment, usize)>, VolumeError> {
-        let mut found = Vec::new();
+        let mut found: Vec<(Segment, usize)> = Vec::new();
         for at in 0..=u16::MAX {
             let key = |name: &str| self.keys.get(&format!("Segment{at}_{name}"));
             let Some(name) = key("Name").or(key("ID")) else {
@@ -378,6 +385,17 @@ impl Header {
             let value = number(key("LabelValue"), i64::from(at) + 1);
             let layer = number(key("Layer"), 0);
             match (value, layer) {
+                (Ok(value), Ok(layer @ 0..=65_535))
+                    if found
+                        .iter()
+                        .any(|(one, on)| one.value == value && *on == layer as usize) =>
+                {
+                    return bad(
+                        "Segment LabelValue",
+                        value,
+                        "that of one segment alone in its layer",
+                    );
+                }
                 (Ok(value), Ok(layer @ 0..=65_535)) => found.push((
                     Segment {
                         value,
@@ -500,6 +518,12 @@ mod tests {
             ("2 1 3", "2 -1 3", "sizes"),
             ("encoding: raw", "encoding: bzip2", "encoding"),
             ("encoding: raw", "encoding: raw\nbyte skip: -2", "byte skip"),
+            ("encoding: raw", "encoding: raw\nline skip: 1", "line skip"),
+            (
+                "encoding: raw",
+                "encoding: raw\nSegment0_Name:=GM\nSegment1_Name:=WM\nSegment1_LabelValue:=1",
+                "Segment LabelValue",
+            ),
             ("encoding: raw", "encoding: raw\ndata file: x.raw", "data file"),
             ("left-posterior-superior", "scanner-xyz", "space"),
             ("(0,3,0)", "(0,x,0)", "space directions"),

@@ -120,20 +120,23 @@ fn file_order(parameter: &Parameter) -> impl Iterator<Item = usize> + use<> {
     (0..taps * a * b).map(move |i| (i % taps * a + i / taps % a) * b + i / (taps * a))
 }
 
-/// Writes `checkpoint` to `path`: whole or not at all, mode 0600.
+/// Writes `checkpoint` to `path`: whole or not at all, mode 0600. Only a training that goes on needs the optimizer, which is
+/// twice as much as the weights.
 ///
 /// # Errors
 /// [`ModelError::Io`].
-pub fn save(checkpoint: &Checkpoint, path: &Path) -> Result<(), ModelError> {
+pub fn save(checkpoint: &Checkpoint, path: &Path, with_optimizer: bool) -> Result<(), ModelError> {
     let list = parameters(&checkpoint.header.architecture);
     let mut tensors = Vec::new();
     for (parameter, (name, weight, moments)) in list.iter().zip(&checkpoint.learned) {
         let (means, squares) = moments.split_at(weight.len());
-        for (name, values) in [
+        let parts = [
             (name.clone(), &weight[..]),
             (format!("adam.m.{name}"), means),
             (format!("adam.v.{name}"), squares),
-        ] {
+        ];
+        let count = if with_optimizer { 3 } else { 1 };
+        for (name, values) in parts.into_iter().take(count) {
             tensors.push((
                 name,
                 Turned {
@@ -344,7 +347,7 @@ mod tests {
             learned: learned.collect(),
         };
         let path = folder.join("weights.safetensors");
-        save(&checkpoint, &path).unwrap();
+        save(&checkpoint, &path, true).unwrap();
         (path, checkpoint)
     }
 

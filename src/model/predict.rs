@@ -394,6 +394,7 @@ mod tests {
                 learned: learned.collect(),
             },
             &weights,
+            true,
         )
         .unwrap();
         let image = folder.join("image.nii.gz");

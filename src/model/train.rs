@@ -165,7 +165,7 @@ pub(super) fn train_on(
         }
     }
     if let Some(checkpoint) = best {
-        checkpoint::save(&checkpoint, &task.weights)?;
+        checkpoint::save(&checkpoint, &task.weights, false)?;
     }
     Ok(TaskResult::Trained(Trained {
         best_epoch: state.best.map_or(0, |(epoch, _)| epoch),

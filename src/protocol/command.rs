@@ -48,6 +48,15 @@ pub enum Command {
         /// To whom.
         owner: String,
     },
+    /// Give a case that is out to somebody else instead. Answered by `Answer::HandedOut`.
+    TakeOver {
+        /// Which.
+        case: CaseId,
+        /// To whom.
+        owner: String,
+        /// Why.
+        why: String,
+    },
     /// Take a hand-out back without a mask.
     Withdraw {
         /// Which.
@@ -172,6 +181,7 @@ impl Command {
         if let Command::Exclude { why, .. }
         | Command::Withdraw { why, .. }
         | Command::Forget { why, .. }
+        | Command::TakeOver { why, .. }
         | Command::RefuseHeld { why, .. }
         | Command::AbandonRound { why }
         | Command::UseModel { why, .. }

@@ -105,6 +105,18 @@ impl Row {
         }
     }
 
+    /// The case that it is about, if it is about one.
+    pub fn case(&self) -> Option<&CaseId> {
+        match self {
+            Row::Case(row) => Some(&row.id),
+            Row::Handout(row) => Some(&row.case),
+            Row::Correction(row) => Some(&row.case),
+            Row::Prediction(row) => Some(&row.case),
+            Row::Held(row) => Some(&row.case),
+            Row::Project(_) | Row::Model(_) | Row::Round(_) | Row::Ranking(_) | Row::Erasure(_) => None,
+        }
+    }
+
     /// What it is called, for words.
     pub fn name(&self) -> String {
         match self {
@@ -148,11 +160,15 @@ impl Row {
                     .collect()
             }
             Row::Handout(row) => vec![forever("the pre-annotation", row.pre_annotation)],
-            Row::Correction(row) => vec![
-                forever("the mask", row.mask),
-                forever("the file that came back", row.file),
-                forever("the pre-annotation", row.pre_annotation),
-            ],
+            Row::Correction(row) => {
+                // Older than the field, the file that came back was not kept.
+                let file = row.plane.map(|_| forever("the file that came back", row.file));
+                let maps = [
+                    forever("the mask", row.mask),
+                    forever("the pre-annotation", row.pre_annotation),
+                ];
+                maps.into_iter().chain(file).collect()
+            }
             Row::Ranking(row) => vec![forever("the order", row.order)],
             Row::Prediction(row) => vec![
                 ("the label map", row.labels, Keep::WhileShown),
@@ -185,6 +201,7 @@ pub enum What {
     RoundAbandoned,
     HandedOut,
     HandoutWithdrawn,
+    TakenOver,
     FileHeld,
     FileRefused,
     CorrectionAccepted,

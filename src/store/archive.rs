@@ -2,19 +2,21 @@
 //! what waits in the inbox. The index is left out: it is made anew.
 //!
 //! A project may be backed up while its engine runs. The journal is read first and its last whole line ends the copy; blobs
-//! are written before the lines that name them and never change, so that those there are afterwards are enough.
+//! are written before the lines that name them and never change, so that those there are afterwards are enough. Only where
+//! the journal says afterwards that something was taken away meanwhile is the copy made once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, Builder, EntryType, Header};
+use tempfile::NamedTempFile;
 
 use super::journal::{self, Walk};
 use super::{FOLDER, StoreError, folder_of, private_folder};
-use crate::records::{Archived, Hash};
+use crate::records::{Archived, Entry, Hash, Row};
 
 const JOURNAL: &str = "store/journal/0001.jsonl";
 const HEAD: &str = "store/head";
@@ -35,11 +37,34 @@ pub fn backup(
 ) -> Result<Archived, StoreError> {
     let store = folder_of(project)?;
     if to.exists() {
-        return Err(StoreError::io("writing", to)(
-            std::io::ErrorKind::AlreadyExists.into(),
-        ));
+        return Err(StoreError::io("writing", to)(ErrorKind::AlreadyExists.into()));
     }
-    let Walk { entries, problem } = journal::walk(&store)?;
+    let erasures = |entries: &[Entry]| {
+        let rows = entries.iter().flat_map(|entry| &entry.rows);
+        rows.filter(|row| matches!(row, Row::Erasure(_))).count()
+    };
+    loop {
+        let before = erasures(&journal::walk(&store)?.entries);
+        let made = copy(project, &store, to, also, report);
+        if erasures(&journal::walk(&store)?.entries) == before {
+            let (archive, made) = made?;
+            archive
+                .persist_noclobber(to)
+                .map_err(|error| StoreError::io("writing", to)(error.error))?;
+            return Ok(made);
+        }
+    }
+}
+
+/// Writes everything to a file beside `to`, synced.
+fn copy(
+    project: &Path,
+    store: &Path,
+    to: &Path,
+    also: &[PathBuf],
+    report: &mut dyn FnMut(u64, u64),
+) -> Result<(NamedTempFile, Archived), StoreError> {
+    let Walk { entries, problem } = journal::walk(store)?;
     if let Some((line, problem)) = problem {
         let path = project.join(JOURNAL);
         return Err(StoreError::Journal { path, line, problem });
@@ -57,23 +82,14 @@ pub fn backup(
         }
     }
     let blobs = files.len();
-    let mut waiting = 0;
-    for path in also.iter().map(|path| project.join(path)) {
-        if let Ok(meta) = fs::symlink_metadata(&path).map_err(|_| ())
-            && meta.is_file()
-        {
-            waiting += usize::from(!path.ends_with("overtrace.toml"));
-            files.insert(path, meta.len());
-        }
-    }
-    let all = files.values().sum();
+    let all: u64 = files.values().sum();
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     // Made 0600, whatever the umask.
-    let mut temporary = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))
+    let mut temporary = NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))
         .map_err(StoreError::io("making a file beside", to))?;
     let writing = || StoreError::io("writing", to);
     let mut tar = Builder::new(BufWriter::new(temporary.as_file_mut()));
-    let (text, head) = journal_of(&store, lines)?;
+    let (text, head) = journal_of(store, lines)?;
     add(&mut tar, Path::new(JOURNAL), text.as_slice(), text.len() as u64).map_err(writing())?;
     add(&mut tar, Path::new(HEAD), head.as_slice(), head.len() as u64).map_err(writing())?;
     let mut done = 0;
@@ -81,24 +97,41 @@ pub fn backup(
         let file = File::open(&path).map_err(StoreError::io("opening", &path))?;
         let inside = path
             .strip_prefix(project)
-            .expect("every file was found in the project");
-        add(&mut tar, inside, file.take(bytes), bytes).map_err(StoreError::io("copying", &path))?;
+            .expect("every blob lies in the project");
+        add(&mut tar, inside, file, bytes).map_err(StoreError::io("copying", &path))?;
         done += bytes;
         report(done, all);
+    }
+    let mut waiting = 0;
+    for inside in also {
+        // What people drop may change or go at any moment: each file is read whole, as it is now.
+        let path = project.join(inside);
+        let how = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path);
+        let Ok(mut file) = how else { continue };
+        if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(StoreError::io("reading", &path))?;
+        add(&mut tar, inside, bytes.as_slice(), bytes.len() as u64).map_err(writing())?;
+        waiting += usize::from(inside != Path::new("overtrace.toml"));
+        done += bytes.len() as u64;
     }
     tar.into_inner()
         .and_then(|mut file| file.flush())
         .map_err(writing())?;
     temporary.as_file().sync_all().map_err(writing())?;
-    temporary
-        .persist_noclobber(to)
-        .map_err(|error| writing()(error.error))?;
-    Ok(Archived {
+    let made = Archived {
         entries: lines,
         blobs,
         waiting,
-        bytes: all + text.len() as u64,
-    })
+        bytes: done + text.len() as u64,
+    };
+    Ok((temporary, made))
 }
 
 /// The first lines of the journal, and the head that goes with them.
@@ -118,8 +151,13 @@ fn add(tar: &mut Builder<impl Write>, path: &Path, data: impl Read, bytes: u64) 
     header.set_mode(0o600);
     header.set_size(bytes);
     header.set_mtime(0);
-    let mut data = data;
-    tar.append_data(&mut header, path, &mut data)
+    let mut data = data.take(bytes);
+    tar.append_data(&mut header, path, &mut data)?;
+    // The header has said how many there are.
+    match data.limit() {
+        0 => Ok(()),
+        _ => Err(ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 fn listed(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
@@ -157,7 +195,17 @@ pub fn restore(from: &Path, project: &Path) -> Result<Archived, StoreError> {
         path: from.to_path_buf(),
         problem,
     };
-    let file = File::open(from).map_err(StoreError::io("opening", from))?;
+    let mut file = File::open(from).map_err(StoreError::io("opening", from))?;
+    // An archive ends in two empty blocks; one that was cut off between two files would be read without a word.
+    let mut end = [1; 1024];
+    let ends = file
+        .seek(SeekFrom::End(-1024))
+        .and_then(|_| file.read_exact(&mut end))
+        .and_then(|()| file.seek(SeekFrom::Start(0)));
+    if ends.is_err() || end != [0; 1024] {
+        return Err(bad("it is cut off, or no archive".into()));
+    }
+    let mut folders = BTreeSet::new();
     let mut archive = Archive::new(BufReader::new(file));
     let mut found = Archived::default();
     let reading = |error: std::io::Error| bad(format!("it cannot be read: {error}"));
@@ -173,6 +221,12 @@ pub fn restore(from: &Path, project: &Path) -> Result<Archived, StoreError> {
         let path = beside.path().join(&inside);
         let is_blob = inside.starts_with(BLOBS);
         let hash = write(&mut item, &path)?;
+        folders.extend(
+            path.ancestors()
+                .skip(1)
+                .take_while(|path| path.starts_with(beside.path()))
+                .map(Path::to_path_buf),
+        );
         if is_blob && name_of(&path) != hash.to_string() {
             return Err(bad(format!("{} is not what its name says", inside.display())));
         }
@@ -189,11 +243,17 @@ pub fn restore(from: &Path, project: &Path) -> Result<Archived, StoreError> {
         return Err(StoreError::Journal { path, line, problem });
     }
     found.entries = entries.len();
+    for folder in &folders {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(StoreError::io("syncing", folder))?;
+    }
     if project.exists() {
         fs::remove_dir(project).map_err(StoreError::io("replacing", project))?;
     }
-    let whole = beside.keep();
-    fs::rename(&whole, project).map_err(StoreError::io("renaming to", project))?;
+    fs::rename(beside.path(), project).map_err(StoreError::io("renaming to", project))?;
+    // It is the project's folder now, and stays.
+    let _ = beside.keep();
     File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(StoreError::io("syncing", parent))?;

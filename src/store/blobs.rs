@@ -74,6 +74,19 @@ impl Blobs {
     /// # Errors
     /// [`StoreError::Full`] and [`StoreError::Io`].
     pub fn put(&self, bytes: &[u8]) -> Result<Hash, StoreError> {
+        self.write(bytes, true)
+    }
+
+    /// Keeps a list as JSON, out of the reserve if need be: for what makes room.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn put_anyway(&self, value: &impl Serialize) -> Result<Hash, StoreError> {
+        let json = serde_json::to_vec(value).expect("records have string keys and no failing serializer");
+        self.write(&json, false)
+    }
+
+    fn write(&self, bytes: &[u8], leaves_reserve: bool) -> Result<Hash, StoreError> {
         let hash = hash_of(bytes);
         let path = self.path(hash);
         // One that was damaged since is written anew.
@@ -86,7 +99,9 @@ impl Blobs {
                 .map(|()| hash)
                 .map_err(StoreError::io("syncing", shelf));
         }
-        self.check_room(bytes.len() as u64)?;
+        if leaves_reserve {
+            self.check_room(bytes.len() as u64)?;
+        }
         let shelf = path.parent().expect("a blob lies in a shelf");
         self.disk
             .make_folder(shelf)

@@ -5,10 +5,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+
+/// How long a lock may be had by who only asks for it.
+const ASKING: Duration = Duration::from_millis(100);
 
 /// Who has a store open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +86,14 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(StoreError::io("opening", path))?;
-        match file.try_lock() {
+        // Whoever only asks whether it is held has it for a moment.
+        let until = Instant::now() + ASKING;
+        let mut tried = file.try_lock();
+        while matches!(tried, Err(TryLockError::WouldBlock)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+            tried = file.try_lock();
+        }
+        match tried {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut words = String::new();

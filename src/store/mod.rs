@@ -24,6 +24,7 @@ mod index;
 mod journal;
 mod lock;
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub use journal::Walk;
 pub use lock::Holder;
 use lock::Lock;
 
-use crate::records::{Entry, Hash, Row, RowKey, What};
+use crate::records::{CaseId, Entry, Hash, Row, RowKey, What};
 
 /// The store's folder inside a project folder.
 pub const FOLDER: &str = "store";
@@ -57,6 +58,36 @@ pub fn read_elsewhere(project: &Path) -> Result<Vec<Entry>, StoreError> {
 /// [`StoreError`] where there is no project, or no journal.
 pub fn walk(project: &Path) -> Result<Walk, StoreError> {
     journal::walk(&folder_of(project)?)
+}
+
+/// The blobs that the journal says were taken away and that nothing has put back since, and the lines whose lists cannot be
+/// read, with why.
+pub fn taken_away(entries: &[Entry], blobs: &Blobs) -> (BTreeSet<Hash>, Vec<(u64, StoreError)>) {
+    let (mut gone, mut unreadable) = (BTreeSet::new(), Vec::new());
+    let mut forgotten: BTreeSet<&CaseId> = BTreeSet::new();
+    for entry in entries {
+        for row in &entry.rows {
+            if let Row::Case(case) = row
+                && case.forgotten.is_some()
+            {
+                forgotten.insert(&case.id);
+            }
+            // What a later entry names is there again; but for a forgotten case, whose rows may still be written.
+            if row.case().is_none_or(|case| !forgotten.contains(case)) {
+                for (_, hash, _) in row.blobs() {
+                    gone.remove(&hash);
+                }
+            }
+        }
+        for row in &entry.rows {
+            let Row::Erasure(erasure) = row else { continue };
+            match blobs.get_json::<Vec<Hash>>(erasure.blobs) {
+                Ok(hashes) => gone.extend(hashes),
+                Err(error) => unreadable.push((entry.seq, error)),
+            }
+        }
+    }
+    (gone, unreadable)
 }
 
 /// The blobs of a project that another engine may have open.

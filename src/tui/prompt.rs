@@ -13,6 +13,8 @@ pub enum Then {
     Quit,
     /// The text is the owner.
     HandOut(CaseId),
+    /// The text is the reason; the owner is this one.
+    TakeOver(CaseId, String),
     /// The text is the reason.
     Withdraw(CaseId),
     /// The text is the reason.
@@ -160,6 +162,11 @@ impl Prompt {
             Then::HandOut(case) => Command::HandOut {
                 case,
                 owner: text.to_string(),
+            },
+            Then::TakeOver(case, owner) => Command::TakeOver {
+                case,
+                owner,
+                why: why()?,
             },
             Then::Withdraw(case) => Command::Withdraw { case, why: why()? },
             Then::Exclude(case) => Command::Exclude { case, why: why()? },

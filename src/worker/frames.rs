@@ -10,6 +10,9 @@ use crate::records::{Progress, TaskResult};
 /// Bytes of a worker's message at most: the sums of every slice of a large volume are some hundred thousand.
 pub const LONGEST: u32 = 64 << 20;
 
+/// Bytes of a short message.
+pub const SHORT: u32 = 1024;
+
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Said {
@@ -82,8 +85,16 @@ pub fn read<T: DeserializeOwned>(mut from: impl Read, longest: u32) -> Result<Op
     if bytes.len() < length as usize {
         return Err(ErrorKind::UnexpectedEof.into());
     }
-    let (message, used) = bincode::serde::decode_from_slice(&bytes, bincode::config::standard())
-        .map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
+    // Lengths inside the message are believed no further than the frame's own.
+    let standard = bincode::config::standard();
+    let decoded = if longest <= SHORT {
+        bincode::serde::decode_from_slice(&bytes, standard.with_limit::<{ SHORT as usize }>())
+    } else if longest <= LONGEST {
+        bincode::serde::decode_from_slice(&bytes, standard.with_limit::<{ LONGEST as usize }>())
+    } else {
+        bincode::serde::decode_from_slice(&bytes, standard.with_limit::<{ u32::MAX as usize }>())
+    };
+    let (message, used) = decoded.map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
     if used != bytes.len() {
         return Err(Error::new(
             ErrorKind::InvalidData,

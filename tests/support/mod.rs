@@ -280,6 +280,14 @@ impl Place {
         place
     }
 
+    /// Where another project can be, in the folder of `other`.
+    pub fn beside(other: &Place, name: &str) -> Place {
+        Place {
+            folder: tempfile::tempdir_in(other.path()).unwrap(),
+            project: other.path().join(name),
+        }
+    }
+
     /// The folder around the project.
     pub fn path(&self) -> &Path {
         self.folder.path()

@@ -5,6 +5,7 @@
 
 #[path = "../support/console.rs"]
 mod console;
+mod hostile;
 mod keys;
 mod leaving;
 mod pictures;

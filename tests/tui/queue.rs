@@ -123,12 +123,6 @@ fn handing_out_asks_for_the_owner_and_sends_the_case() {
 fn a_case_that_is_out_is_not_handed_out_twice_and_can_be_withdrawn() {
     let mut bench = Bench::on(with_handout(project(), "unsure", "eve"));
     assert!(bench.screen().contains("out eve 2 h 00"), "{}", bench.screen());
-    bench.keys("h");
-    assert!(
-        bench.screen().contains("unsure is out to eve; withdraw it first"),
-        "{}",
-        bench.screen()
-    );
     bench.keys("w i l l enter");
     let why = "ill".to_string();
     assert_eq!(
@@ -137,6 +131,25 @@ fn a_case_that_is_out_is_not_handed_out_twice_and_can_be_withdrawn() {
             case: case_id("unsure"),
             why
         }]
+    );
+    // Somebody else's is taken over, with a reason; one's own is not handed out again.
+    bench.keys("h");
+    assert!(
+        bench.screen().contains("take unsure over, because") && bench.screen().contains("eve has it since"),
+        "{}",
+        bench.screen()
+    );
+    bench.keys("i l l enter");
+    let (owner, why) = ("ada".to_string(), "ill".to_string());
+    let case = case_id("unsure");
+    let sent = bench.sent();
+    assert_eq!(sent.last(), Some(&Command::TakeOver { case, owner, why }));
+    let mut bench = Bench::on(with_handout(project(), "unsure", "ada"));
+    bench.keys("h");
+    assert!(
+        bench.screen().contains("unsure is in your hands"),
+        "{}",
+        bench.screen()
     );
 }
 

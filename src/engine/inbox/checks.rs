@@ -19,7 +19,6 @@ use crate::engine::project::Project;
 use crate::imaging::{
     AffineSource, LabelMap, Placement, Scan, Volume, VolumeError, decode_scan, single_file, volume_stem,
 };
-use crate::metrics::dice;
 use crate::records::{Case, CaseId, Hash, mean_of_known};
 use crate::store::Blobs;
 
@@ -34,6 +33,8 @@ pub enum Finding {
     Hold(&'static str, String),
     /// Refused.
     Reject(&'static str, String),
+    /// Refused, and not kept.
+    Erase(&'static str, String),
     /// Look again later.
     Wait(&'static str, String),
     /// Leave alone.
@@ -53,7 +54,8 @@ pub struct Candidate<'a> {
     accepted: bool,
     /// The case it is for.
     pub case: Option<CaseId>,
-    /// BLAKE3 of its bytes.
+    /// Its bytes, of a pair the one file made of both; and their BLAKE3.
+    pub bytes: Vec<u8>,
     pub file: Option<Hash>,
     scan: Option<Scan>,
     /// Its classes, on the image's grid.
@@ -68,6 +70,7 @@ impl<'a> Candidate<'a> {
             seen,
             accepted,
             case: None,
+            bytes: Vec::new(),
             file: None,
             scan: None,
             mask: None,
@@ -87,6 +90,7 @@ pub const CHECKS: &[Check] = &[
     s2_regular,
     n2_name,
     n3_case,
+    n4_forgotten,
     s1_rest,
     c_read,
     p4_again,
@@ -278,14 +282,15 @@ fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
     // The most a mask of this case could need: 8 bytes a voxel, and a header.
     let max_bytes = case.grid.len() as u64 * 8 + (1 << 20);
     let read = single_file(candidate.path, max_bytes)
-        .and_then(|bytes| decode_scan(&bytes, max_bytes).map(|scan| (Blobs::hash(&bytes), scan)));
+        .and_then(|bytes| decode_scan(&bytes, max_bytes).map(|scan| (bytes, scan)));
     let waited = Timestamp::now().duration_since(candidate.seen).as_secs_f64();
     let patience = project.snapshot.settings.inbox.incomplete_after_s;
     match read {
-        Ok((file, scan)) => {
+        Ok((bytes, scan)) => {
             let gzip_named = shown(candidate.path).to_lowercase().ends_with(".gz");
             let starts_gzip = starts_gzip(candidate.path);
-            (candidate.file, candidate.scan) = (Some(file), Some(scan));
+            (candidate.file, candidate.scan) = (Some(Blobs::hash(&bytes)), Some(scan));
+            candidate.bytes = bytes;
             if starts_gzip != gzip_named {
                 let words = "the name does not say what the file is (gzip or not); it was read as what it is";
                 return Ok(Finding::Warn("C2", words.into()));
@@ -369,6 +374,18 @@ fn p4_again(candidate: &mut Candidate, project: &Project) -> Result<Finding, Eng
     }
 }
 
+/// N4: nothing is kept of a patient who withdrew, not even in quarantine.
+fn n4_forgotten(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let case = project.case(candidate.case())?;
+    Ok(match case.forgotten {
+        None => Finding::Pass,
+        Some(_) => {
+            let words = format!("{} is forgotten: what comes for it is erased", case.id);
+            Finding::Erase("N4", words)
+        }
+    })
+}
+
 /// N4: a mask answers a hand-out.
 fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let case = project.case(candidate.case())?;
@@ -424,7 +441,7 @@ fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
     if !lost
         && apart.is_none_or(|apart| apart > 1e-3)
         && let Some(placement) = Placement::of(&mask, &image)
-        && (mask.len() == image.len() || scan.is_cropped)
+        && (mask.len() == image.len() || scan.crop.is_some_and(|crop| placement.fits(crop, &image)))
     {
         let Some(voxels) = placement.put(&scan.volume.voxels, &mask, &image) else {
             let words = "it reaches out of the image; save it on the image's grid";
@@ -477,7 +494,7 @@ fn v_values(candidate: &mut Candidate, project: &Project) -> Result<Finding, Eng
     match classes(&scan, &project.snapshot.settings.labels) {
         Ok((map, note)) => {
             candidate.mask = Some(LabelMap { grid, ..map });
-            Ok(note.map_or(Finding::Pass, |note| Finding::Warn("V2", note)))
+            Ok(note.map_or(Finding::Pass, |(code, note)| Finding::Warn(code, note)))
         }
         Err(problem) if problem.may_hold => {
             candidate.mask = Some(LabelMap {
@@ -525,6 +542,51 @@ fn p1_sane(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engi
 /// How much of a mask has to agree with something else than what was asked, in mean Dice, and how much better.
 const AGREES: f64 = 0.5;
 const BETTER: f64 = 0.05;
+/// Other cases that it is held against.
+const OTHERS: usize = 16;
+
+/// How often each class of one map lies on each class of another.
+struct Crossed {
+    classes: usize,
+    voxels: Vec<u64>,
+}
+
+impl Crossed {
+    fn of(rows: &[u8], columns: &[u8], classes: usize) -> Crossed {
+        let mut voxels = vec![0; classes * classes];
+        for (&row, &column) in rows.iter().zip(columns) {
+            let at = usize::from(row) * classes + usize::from(column);
+            if let Some(count) = voxels.get_mut(at) {
+                *count += 1;
+            }
+        }
+        Crossed { classes, voxels }
+    }
+
+    /// Dice of the first map's class `row` and the second's class `column`; `None` where neither has a voxel.
+    fn dice(&self, row: usize, column: usize) -> Option<f64> {
+        let all = 0..self.classes;
+        let of_row: u64 = all.clone().map(|k| self.voxels[row * self.classes + k]).sum();
+        let of_column: u64 = all.map(|k| self.voxels[k * self.classes + column]).sum();
+        let common = self.voxels[row * self.classes + column];
+        (of_row + of_column > 0).then(|| 2.0 * common as f64 / (of_row + of_column) as f64)
+    }
+
+    /// Mean Dice of the classes that there are.
+    fn agreement(&self) -> f64 {
+        mean_of_known((1..self.classes).map(|k| self.dice(k, k))).unwrap_or(0.0)
+    }
+
+    /// The same with two classes of the second map exchanged.
+    fn exchanged(&self, a: usize, b: usize) -> f64 {
+        let other = |k: usize| match k {
+            k if k == a => b,
+            k if k == b => a,
+            k => k,
+        };
+        mean_of_known((1..self.classes).map(|k| self.dice(k, other(k)))).unwrap_or(0.0)
+    }
+}
 
 /// P2: it agrees better with the pre-annotation when mirrored, with two labels exchanged, or with another case's.
 fn p2_otherwise(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
@@ -537,8 +599,8 @@ fn p2_otherwise(candidate: &mut Candidate, project: &Project) -> Result<Finding,
         .expect("the values were read before this check");
     let labels = &project.snapshot.settings.labels;
     let classes = labels.classes();
-    let agreement = |a: &[u8], b: &[u8]| mean_of_known(dice(a, b, classes)).unwrap_or(0.0);
-    let own = agreement(&drawn.voxels, &mask.voxels);
+    let table = Crossed::of(&drawn.voxels, &mask.voxels, classes);
+    let own = table.agreement();
     if own + BETTER > 1.0 {
         return Ok(Finding::Pass);
     }
@@ -553,22 +615,18 @@ fn p2_otherwise(candidate: &mut Candidate, project: &Project) -> Result<Finding,
         let along = (0..3).find(|&world| mask.grid.affine.voxel_axis_along(world) == axis);
         let ways = ["left and right", "front and back", "top and bottom"];
         let words = along.map_or("an axis", |world| ways[world]);
-        let mirrored = mask.flipped(axis);
-        consider(
-            agreement(&drawn.voxels, &mirrored.voxels),
-            format!("with {words} exchanged"),
-        );
+        let mirrored = Crossed::of(&drawn.voxels, &mask.flipped(axis).voxels, classes);
+        consider(mirrored.agreement(), format!("with {words} exchanged"));
     }
-    for a in 1..classes {
-        for b in a + 1..classes {
-            let exchange = |&class: &u8| match usize::from(class) {
-                class if class == a => b as u8,
-                class if class == b => a as u8,
-                _ => class,
-            };
-            let exchanged: Vec<u8> = mask.voxels.iter().map(exchange).collect();
+    // Of many labels only those that are there: others have nothing to exchange.
+    let there: Vec<usize> = (1..classes)
+        .filter(|&k| mask.voxels.contains(&(k as u8)))
+        .take(16)
+        .collect();
+    for (at, &a) in there.iter().enumerate() {
+        for &b in &there[at + 1..] {
             let words = format!("with {} and {} exchanged", labels.name_of(a), labels.name_of(b));
-            consider(agreement(&drawn.voxels, &exchanged), words);
+            consider(table.exchanged(a, b), words);
         }
     }
     let case = candidate.case();
@@ -578,10 +636,19 @@ fn p2_otherwise(candidate: &mut Candidate, project: &Project) -> Result<Finding,
             && other.case != *case
             && project.snapshot.cases.get(&other.case).is_some_and(is_alike)
     });
-    for other in open {
-        let theirs = project.label_map(other.pre_annotation, "another case's pre-annotation")?;
-        let words = format!("with what was drawn of {}", other.case);
-        consider(agreement(&theirs.voxels, &mask.voxels), words);
+    // Those that went out last: each is read.
+    for other in open.rev().take(OTHERS) {
+        match project.label_map(other.pre_annotation, "another case's pre-annotation") {
+            Ok(theirs) => {
+                let words = format!("with what was drawn of {}", other.case);
+                consider(
+                    Crossed::of(&theirs.voxels, &mask.voxels, classes).agreement(),
+                    words,
+                );
+            }
+            // That is not this file's fault.
+            Err(error) => tracing::warn!(%error, case = %other.case, "a pre-annotation cannot be read"),
+        }
     }
     Ok(match best {
         None => Finding::Pass,

@@ -210,6 +210,13 @@ impl Actor {
                 self.sight.0.remove(path);
                 (report.outcome, report.code, report.words) = (Outcome::Hold, code.into(), words);
             }
+            Some(Finding::Erase(code, words)) => {
+                for path in std::iter::once(path.to_path_buf()).chain(checks::other_half(path)) {
+                    fs::remove_file(&path).map_err(EngineError::io("erasing", &path))?;
+                }
+                self.sight.0.remove(path);
+                (report.outcome, report.code, report.words) = (Outcome::Reject, code.into(), words);
+            }
             Some(Finding::Reject(code, words)) => {
                 self.refuse(path, code, &words)?;
                 self.sight.0.remove(path);
@@ -378,20 +385,28 @@ impl Actor {
         let folder = self.project.inbox().join(folder);
         private_folder(&folder)?;
         let name = path.file_name().unwrap_or_default().to_os_string();
-        let place = (1..)
+        let other = checks::other_half(path);
+        let names = std::iter::once(name).chain(
+            other
+                .as_ref()
+                .and_then(|other| Some(other.file_name()?.to_os_string())),
+        );
+        let names: Vec<_> = names.collect();
+        // One number for both halves of a pair: nothing that lies there is overwritten.
+        let places = (1..)
             .map(|n| {
-                let mut numbered = name.clone();
-                if n > 1 {
-                    numbered = format!("{n}-{}", name.to_string_lossy()).into();
-                }
-                folder.join(numbered)
+                let place = |name: &std::ffi::OsString| match n {
+                    1 => folder.join(name),
+                    n => folder.join(format!("{n}-{}", name.to_string_lossy())),
+                };
+                names.iter().map(place).collect::<Vec<_>>()
             })
-            .find(|place| fs::symlink_metadata(place).is_err())
+            .find(|places| places.iter().all(|place| fs::symlink_metadata(place).is_err()))
             .expect("some number is free");
-        move_private(path, &place)?;
-        if let Some(other) = checks::other_half(path) {
-            move_private(&other, &folder.join(other.file_name().unwrap_or_default()))?;
+        move_private(path, &places[0])?;
+        if let (Some(other), Some(place)) = (other, places.get(1)) {
+            move_private(&other, place)?;
         }
-        Ok(place)
+        Ok(places[0].clone())
     }
 }

@@ -27,11 +27,12 @@ impl Actor {
     ) -> Result<(), EngineError> {
         let id = candidate.case.expect("a file that passed the checks has a case");
         let mask = candidate.mask.expect("a file that passed the checks has classes");
-        let file = candidate.file.expect("a file that passed the checks was read");
         let case = self.project.case(&id)?.clone();
         let now = Timestamp::now();
         let number = CorrectionId(next(&self.project.snapshot.corrections, |id| id.0));
-        let blob = self.project.store.blobs().put(&encode_labels(&mask, u16::from))?;
+        let blobs = self.project.store.blobs();
+        let blob = blobs.put(&encode_labels(&mask, u16::from))?;
+        let file = blobs.put(&candidate.bytes)?;
         // A mask that comes after its hand-out was taken back is measured against what was handed out all the same.
         let handouts = &self.project.snapshot.handouts;
         let asked = case.handout.and_then(|open| handouts.get(&open)).or_else(|| {

@@ -1,6 +1,6 @@
 //! Starting an engine as a process of its own, out of a surface's.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -99,12 +99,16 @@ pub fn detach() -> Result<(), EngineError> {
 /// # Errors
 /// The file cannot be written.
 pub fn say_ready(file: &Path) -> Result<(), EngineError> {
-    println!("{READY}");
     let printed = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(file)
+        // Without room for it what is printed is lost; the log is another file.
+        .or_else(|_| std::fs::OpenOptions::new().append(true).open("/dev/null"))
         .map_err(EngineError::io("opening", file))?;
+    // Who started it may be gone.
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{READY}").and_then(|()| out.flush());
     rustix::stdio::dup2_stdout(printed.as_fd())
         .and_then(|()| rustix::stdio::dup2_stderr(printed.as_fd()))
         .map_err(|error| EngineError::io("writing to", file)(error.into()))

@@ -22,9 +22,9 @@ const NAME: &str = "engine.sock";
 /// Longest path that a socket's address holds, in bytes.
 const LONGEST_PATH: usize = 107;
 /// Bytes of a greeting at most.
-const LONGEST_GREETING: u32 = 1024;
+const LONGEST_GREETING: u32 = crate::worker::frames::SHORT;
 /// Bytes of a request at most: the paths of some hundred thousand images.
-const LONGEST_REQUEST: u32 = 64 << 20;
+const LONGEST_REQUEST: u32 = crate::worker::frames::LONGEST;
 /// Bytes of an event at most: a large case with all its maps, or a hundred thousand cases' rows several times.
 const LONGEST_EVENT: u32 = 2 << 30;
 
@@ -80,6 +80,21 @@ fn build() -> String {
 /// Where an engine of this project listens if the path is short enough.
 fn beside_store(project: &Path) -> PathBuf {
     project.join(crate::store::FOLDER).join(NAME)
+}
+
+/// How the private folder of a socket is called whose project's path is too long.
+fn folder_prefix(project: &Path) -> String {
+    let hash = blake3::hash(project.as_os_str().as_encoded_bytes()).to_hex();
+    format!("overtrace-{}-", &hash[..12])
+}
+
+/// Whether a socket that a lock names is this project's: a copy of a project has the lock of the original.
+fn is_of(socket: &Path, project: &Path) -> bool {
+    let is_private = |folder: &Path| {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.is_some_and(|name| name.starts_with(&folder_prefix(project)))
+    };
+    socket == beside_store(project) || socket.parent().is_some_and(is_private)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crossbeam_channel::unbounded;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Hello, LONGEST_EVENT, LONGEST_GREETING, LONGEST_REQUEST, Welcome, build};
+use super::{Hello, LONGEST_EVENT, LONGEST_GREETING, LONGEST_REQUEST, Welcome, build, is_of};
 use crate::engine::EngineError;
 use crate::protocol::{EngineHandle, Event, Request};
 use crate::store::{FOLDER, holder};
@@ -123,9 +123,15 @@ fn is_hung_up(error: &std::io::Error) -> bool {
 
 /// A line to the process that listens for a project, if one does: to that of the account that owns the project alone.
 fn connect(project: &Path) -> Result<Option<(UnixStream, std::path::PathBuf)>, EngineError> {
-    let Some(socket) = holder(project).and_then(|holder| holder.socket) else {
+    let Ok(place) = project.canonicalize() else {
         return Ok(None);
     };
+    let Some((socket, pid)) = holder(project).and_then(|holder| Some((holder.socket?, holder.pid))) else {
+        return Ok(None);
+    };
+    if !is_of(&socket, &place) {
+        return Ok(None);
+    }
     let line = match UnixStream::connect(&socket) {
         Ok(line) => line,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -145,6 +151,10 @@ fn connect(project: &Path) -> Result<Option<(UnixStream, std::path::PathBuf)>, E
             socket.display(),
             peer.uid.as_raw()
         ));
+    }
+    // Another project's engine may have been given its place.
+    if peer.pid.as_raw_nonzero().get() as u32 != pid {
+        return Ok(None);
     }
     Ok(Some((line, socket)))
 }

@@ -20,6 +20,7 @@ use signal_hook::iterator::Signals;
 
 use super::{
     Hello, LONGEST_EVENT, LONGEST_GREETING, LONGEST_PATH, LONGEST_REQUEST, Welcome, beside_store, build,
+    folder_prefix, is_of,
 };
 use crate::engine::actor::{Actor, Message};
 use crate::engine::project::Project;
@@ -93,7 +94,7 @@ struct Door {
 impl Door {
     /// Makes the socket; `last` is where that of the engine before was, which may be left over.
     fn open(project: &Path, last: Option<&Path>) -> Result<Door, EngineError> {
-        if let Some(last) = last {
+        if let Some(last) = last.filter(|last| is_of(last, project)) {
             forget(last);
         }
         let beside = beside_store(project);
@@ -107,7 +108,7 @@ impl Door {
                     tracing::warn!(%error, path = %beside.display(), "no socket can be made here");
                 }
                 let folder = tempfile::Builder::new()
-                    .prefix("overtrace-")
+                    .prefix(&folder_prefix(project))
                     .tempdir()
                     .map_err(EngineError::io(
                         "making a folder for the socket in",

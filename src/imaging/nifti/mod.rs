@@ -38,8 +38,8 @@ pub struct Scan {
     pub notes: Vec<String>,
     /// What the file calls its values, where it does.
     pub segments: Vec<Segment>,
-    /// Whether the file says that it holds a part of the image's grid.
-    pub is_cropped: bool,
+    /// Where the file's first voxel lies in the image that it holds a part of, along the file's axes, where it says that.
+    pub crop: Option<[i64; 3]>,
 }
 
 /// A value of a mask, and the name that the file gives it.
@@ -199,7 +199,7 @@ pub fn decode_scan(bytes: &[u8], max_bytes: u64) -> Result<Scan, VolumeError> {
         affine_source: placed.source,
         notes: placed.note.into_iter().collect(),
         segments: Vec::new(),
-        is_cropped: false,
+        crop: None,
     })
 }
 

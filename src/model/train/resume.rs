@@ -72,6 +72,8 @@ pub struct Keeper {
     last: Instant,
     /// The best epoch whose checkpoint is on disk, with its name and hash.
     best: Option<(usize, (String, String))>,
+    /// The files of the state that was found.
+    names: Vec<String>,
     _lock: Option<File>,
 }
 
@@ -88,6 +90,7 @@ impl Keeper {
             spent: Duration::ZERO,
             last: Instant::now(),
             best: None,
+            names: Vec::new(),
             _lock: None,
         };
         let Some(folder) = &keeper.folder else {
@@ -99,8 +102,13 @@ impl Keeper {
         lock.lock().map_err(ModelError::io("locking", &path))?;
         keeper._lock = Some(lock);
         let found = keeper.read(&keeper.folder.clone().unwrap_or_default(), task);
-        let found = found.transpose();
-        Ok((keeper, found))
+        // What was being written when it was cut short, or is of no use.
+        let kept = match &found {
+            Ok(Some(_)) => keeper.names.clone(),
+            _ => Vec::new(),
+        };
+        keeper.clean(&kept);
+        Ok((keeper, found.transpose()))
     }
 
     fn read(&mut self, folder: &Path, task: &TrainTask) -> Result<Option<Resumed>, String> {
@@ -122,12 +130,24 @@ impl Keeper {
             checkpoint::restore(&path, &bytes, &task.architecture).map_err(|error| error.to_string())
         };
         let (last, best) = (checkpoint(&kept.last)?, checkpoint(&kept.best)?);
+        self.names = vec!["state.json".into(), kept.last.0, kept.best.0.clone()];
         self.best = kept.state.best.map(|(epoch, _)| (epoch, kept.best));
         Ok(Some(Resumed {
             state: kept.state,
             last,
             best,
         }))
+    }
+
+    /// Removes everything but these files and the lock.
+    fn clean(&self, names: &[String]) {
+        let files = self.folder.iter().flat_map(fs::read_dir).flatten().flatten();
+        for file in files {
+            let name = file.file_name();
+            if name != "lock" && !names.iter().any(|known| name == **known) {
+                let _ = fs::remove_file(file.path());
+            }
+        }
     }
 
     /// Whether the epoch just done is to be kept: each is, unless that would take more than a share of the time; after some
@@ -147,7 +167,7 @@ impl Keeper {
         let began = Instant::now();
         let write = |name: String, checkpoint: &Checkpoint| -> Result<(String, String), ModelError> {
             let path = folder.join(&name);
-            checkpoint::save(checkpoint, &path)?;
+            checkpoint::save(checkpoint, &path, true)?;
             let bytes = fs::read(&path).map_err(ModelError::io("reading", &path))?;
             Ok((name, blake3::hash(&bytes).to_hex().to_string()))
         };
@@ -171,15 +191,7 @@ impl Keeper {
             .and_then(|()| fs::rename(&beside, &path))
             .and_then(|()| File::open(folder)?.sync_all())
             .map_err(ModelError::io("writing", &path))?;
-        // What no state names any more.
-        let names = [kept.last.0.as_str(), kept.best.0.as_str()];
-        for file in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = file.file_name();
-            let is_old = name.to_string_lossy().ends_with(".safetensors");
-            if is_old && !names.iter().any(|known| name == *known) {
-                let _ = fs::remove_file(file.path());
-            }
-        }
+        self.clean(&["state.json".into(), kept.last.0, kept.best.0]);
         self.best = Some((best_epoch, best));
         self.last = Instant::now();
         self.spent += began.elapsed();

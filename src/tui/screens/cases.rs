@@ -100,10 +100,16 @@ fn act_on_one(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> 
     match action {
         Action::HandOut => {
             if let Some(out) = handout {
-                return Err(format!(
-                    "{case} is out to {}; withdraw it first",
-                    clean(&out.owner)
-                ));
+                if out.owner == who {
+                    return Err(format!("{case} is in your hands: handouts/{case}-{}", out.id));
+                }
+                let lines = vec![format!(
+                    "{} has it since {}",
+                    clean(&out.owner),
+                    out.at.strftime("%F %H:%M UTC")
+                )];
+                let then = Then::TakeOver(case.clone(), who.to_string());
+                return ask(format!("take {case} over, because"), lines, "", then);
             }
             if row.excluded.is_some() {
                 return Err(format!("{case} is excluded; include it first"));
