@@ -61,6 +61,16 @@ fn main() {
     });
     table.median("the same, the engine starting as well", &starts, "-");
 
+    engine(project, "stop");
+    let began = Instant::now();
+    let rows = Store::rebuild(project).expect("an index");
+    let took = began.elapsed().as_secs_f64();
+    table.row(
+        "the index made anew",
+        format!("{took:.1} s ({rows} rows)"),
+        "60 s",
+    );
+
     let (mut console, _) = start(project);
     println!("idle for 60 s ..");
     while console.hear(Duration::from_secs(2)).is_some() {}

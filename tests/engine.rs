@@ -15,15 +15,11 @@ use std::time::{Duration, Instant};
 
 use overtrace::engine::{self, LaunchError};
 use overtrace::protocol::{Answer, Command, EngineHandle, EngineStatus, Event, Snapshot};
-use overtrace::records::{CaseId, EpochReport, ModelId, Pool, RoundState, What};
+use overtrace::records::{CaseId, ModelId, Pool, RoundState, What};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Bench, Place, SMALL, attached, dose, id, reach, until};
+use support::{Bench, Place, SMALL, attached, dose, epochs, hear, id, long, reach, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_overtrace");
-/// A training of some seconds, in many epochs.
-const LONG: &str = "[model]\nbase_channels = 2\n[training]\nmax_epochs = 400\npatience = 400\nthreads = 2\n\
-                    [inbox]\nstable_s = 0.0\n";
-
 /// One labelled case and two to ask for.
 fn place(settings: &str) -> Place {
     let bench = Bench::new(settings);
@@ -76,34 +72,6 @@ fn snapshot(handle: &EngineHandle) -> Snapshot {
     }
 }
 
-/// Waits for an event that is so.
-fn hear<T>(handle: &EngineHandle, is_it: impl Fn(Event) -> Option<T>) -> T {
-    loop {
-        match handle.receive(Duration::from_secs(60)).unwrap() {
-            Some(event) => {
-                if let Some(found) = is_it(event) {
-                    return found;
-                }
-            }
-            None => panic!("a minute passed without it"),
-        }
-    }
-}
-
-/// Waits until the running training has done some more epochs; all that it has done then.
-fn epochs(handle: &EngineHandle, more: usize) -> Vec<EpochReport> {
-    let mut first = None;
-    loop {
-        let done = hear(handle, |event| match event {
-            Event::Activity(activity) if !activity.curve.is_empty() => Some(activity.curve),
-            _ => None,
-        });
-        if done.len() >= *first.get_or_insert(done.len()) + more {
-            return done;
-        }
-    }
-}
-
 fn start_training(handle: &EngineHandle) {
     handle
         .send(Command::StartRound {
@@ -130,8 +98,8 @@ fn is_alive(pid: u32) -> bool {
 fn those_who_are_attached_see_each_other_and_each_other_s_claims() {
     let place = place(SMALL);
     let (ann, bob) = (launch(&place.project), reach(&place.project));
-    let pids: Vec<Option<u32>> = status(&ann).attached.iter().map(|one| one.pid).collect();
-    assert_eq!(pids, [Some(std::process::id()); 2]);
+    let pids = || -> Vec<Option<u32>> { status(&ann).attached.iter().map(|one| one.pid).collect() };
+    until("both have come", || pids() == [Some(std::process::id()); 2]);
     assert!(status(&ann).stays && status(&ann).watches);
     snapshot(&bob);
     ask(
@@ -186,7 +154,7 @@ fn an_engine_is_started_named_and_ended_by_commands() {
 
 #[test]
 fn a_round_goes_on_when_its_surface_is_gone_and_where_a_killed_engine_stopped() {
-    let at_once = place(LONG);
+    let at_once = place(&long());
     start_training(&launch(&at_once.project));
     let kept = |place: &Place, model: u32| {
         let handle = reach(&place.project);
@@ -200,7 +168,7 @@ fn a_round_goes_on_when_its_surface_is_gone_and_where_a_killed_engine_stopped() 
         snapshot(&handle).models[&ModelId(model)].clone()
     };
     let whole = kept(&at_once, 1);
-    let in_parts = place(LONG);
+    let in_parts = place(&long());
     let handle = launch(&in_parts.project);
     start_training(&handle);
     epochs(&handle, 5);
@@ -208,7 +176,7 @@ fn a_round_goes_on_when_its_surface_is_gone_and_where_a_killed_engine_stopped() 
     drop(handle);
     until("the surface has left", || attached(&in_parts.project).len() == 1);
     let mut pid = pid;
-    for _ in 0..3 {
+    for _ in 0..dose(3, 20) {
         let handle = reach(&in_parts.project);
         let done = epochs(&handle, 5);
         kill(pid);
@@ -228,7 +196,7 @@ fn a_round_goes_on_when_its_surface_is_gone_and_where_a_killed_engine_stopped() 
         assert!(known > 0 && again < 5.0, "{known} of {} were kept", done.len());
     }
     let parts = kept(&in_parts, 1);
-    assert_eq!(parts.epochs, 400);
+    assert_eq!(parts.epochs, dose(400, 2000));
     assert_eq!(
         parts.weights, whole.weights,
         "the weights are those of a training in one go"
@@ -244,7 +212,7 @@ fn a_round_goes_on_when_its_surface_is_gone_and_where_a_killed_engine_stopped() 
 
 #[test]
 fn a_stopped_engine_leaves_a_round_that_the_next_one_goes_on_with() {
-    let place = place(LONG);
+    let place = place(&long());
     let handle = launch(&place.project);
     start_training(&handle);
     epochs(&handle, 5);

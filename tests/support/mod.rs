@@ -10,7 +10,7 @@ use overtrace::imaging::{Grid, LabelMap, Volume, encode_labels, encode_volume};
 use overtrace::protocol::{
     Answer, Attached, Command, EngineHandle, Event, HandedOut, ImportItem, IntakeReport, Snapshot,
 };
-use overtrace::records::{CaseId, Pool, What};
+use overtrace::records::{CaseId, EpochReport, Pool, What};
 use overtrace::worker::Programs;
 
 /// Trains in moments: two channels wide, one epoch; files rest at once.
@@ -304,4 +304,41 @@ pub fn until(what: &str, is_so: impl Fn() -> bool) {
         );
         std::thread::yield_now();
     }
+}
+
+/// Waits for an event that is so.
+pub fn hear<T>(handle: &EngineHandle, is_it: impl Fn(Event) -> Option<T>) -> T {
+    loop {
+        match handle.receive(Duration::from_secs(60)).unwrap() {
+            Some(event) => {
+                if let Some(found) = is_it(event) {
+                    return found;
+                }
+            }
+            None => panic!("a minute passed without it"),
+        }
+    }
+}
+
+/// Waits until the running training has done some more epochs; all that it has done then.
+pub fn epochs(handle: &EngineHandle, more: usize) -> Vec<EpochReport> {
+    let mut first = None;
+    loop {
+        let done = hear(handle, |event| match event {
+            Event::Activity(activity) if !activity.curve.is_empty() => Some(activity.curve),
+            _ => None,
+        });
+        if done.len() >= *first.get_or_insert(done.len()) + more {
+            return done;
+        }
+    }
+}
+
+/// Settings of a training of some seconds, in many epochs.
+pub fn long() -> String {
+    let epochs = dose(400, 2000);
+    format!(
+        "[model]\nbase_channels = 2\n[training]\nmax_epochs = {epochs}\npatience = {epochs}\nthreads = 2\n\
+         [inbox]\nstable_s = 0.0\n"
+    )
 }

@@ -1,7 +1,9 @@
 //! Ends, stops and new sizes.
 
 use super::console::Console;
+use super::support::{self, Bench, Place, dose};
 use super::{PLAIN, open, opened, project};
+use overtrace::records::Pool;
 use rustix::process::Signal;
 
 /// Ctrl-Z and back.
@@ -91,4 +93,44 @@ fn a_killed_app_leaves_a_project_that_opens_again() {
     let mut console = opened(folder.path(), PLAIN);
     console.send("q");
     assert_eq!(console.ended(), Some(0));
+}
+
+/// However the app ends, what trains goes on, and the next app shows it.
+#[test]
+fn a_round_goes_on_when_the_app_is_hung_up_on_ended_killed_or_left() {
+    let bench = Bench::new(
+        &support::long()
+            .replace("= 400", "= 5000")
+            .replace("= 2000", "= 5000"),
+    );
+    bench.import("brain_1", 0, Pool::Unlabelled);
+    bench.import("known", 1, Pool::Labelled);
+    let place = Place::of(bench);
+    let mut console = opened(place.path(), PLAIN);
+    console.send("grs");
+    console.shows("y");
+    console.send("y");
+    console.shows("training");
+    for n in 0..dose(4, 20) {
+        let app = console.pid().as_raw_nonzero().get() as u32;
+        match n % 4 {
+            0 => console.signal(Signal::HUP),
+            1 => console.signal(Signal::TERM),
+            2 => console.signal(Signal::KILL),
+            _ => console.send("Q"),
+        }
+        console.ended();
+        let handle = support::reach(&place.project);
+        support::epochs(&handle, 3);
+        drop(handle);
+        support::until("the engine has let go of the app", || {
+            support::attached(&place.project)
+                .iter()
+                .all(|one| one.pid != Some(app))
+        });
+        console = opened(place.path(), PLAIN);
+        console.shows("training");
+    }
+    console.send("Q");
+    console.ended();
 }
