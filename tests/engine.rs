@@ -388,3 +388,96 @@ fn a_case_asked_for_over_the_socket_is_the_case_that_is_kept() {
     let inside = support::start(&place.project, false);
     assert_eq!(open(&inside.handle), over_socket);
 }
+
+/// A member of the project's group attaches, reads what was handed out and drops a mask; another account does none of it.
+#[test]
+fn a_project_that_is_shared_is_open_to_its_group_and_to_nobody_else() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: another account was not tried");
+        return;
+    }
+    let place = place(&format!("{SMALL}[store]\nshare_group = \"users\"\n"));
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    // The program has to be where others can run it.
+    let program = place.path().join("overtrace");
+    fs::copy(PROGRAM, &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let handle = launch(&place.project);
+    let Answer::HandedOut(out) = ask(
+        &handle,
+        Command::HandOut {
+            case: id("first"),
+            owner: "ann".into(),
+        },
+    ) else {
+        panic!("no hand-out");
+    };
+    let as_account = |group: &str, args: &[&str]| {
+        Program::new("setpriv")
+            .args(["--reuid", "65534", "--regid", group, "--clear-groups", "--"])
+            .args(args)
+            .env("USER", "somebody else")
+            .output()
+            .unwrap()
+    };
+    let project = place.project.to_str().unwrap();
+    let verb = |group: &str, verb: &[&str]| {
+        let args = [&[program.to_str().unwrap(), "--project", project], verb].concat();
+        as_account(group, &args)
+    };
+    let (member, stranger) = ("100", "65534");
+    if !verb(member, &["--version"]).status.success() {
+        println!("no setpriv here: another account was not tried");
+        return;
+    }
+    let listed = verb(member, &["status"]);
+    assert!(listed.status.success(), "{listed:?}");
+    // The journal has the name that the system gives, not the one that the member says.
+    let excluded = verb(member, &["exclude", "second", "--why", "blurred"]);
+    assert!(excluded.status.success(), "{excluded:?}");
+    let who = overtrace::store::read_elsewhere(&place.project)
+        .unwrap()
+        .pop()
+        .unwrap()
+        .who;
+    assert!(who != "somebody else" && who != "ann", "{who}");
+    let mask = out.mask.to_str().unwrap();
+    assert!(as_account(member, &["cat", mask]).status.success());
+    let dropped = place.project.join("inbox/first_corrected.nii.gz");
+    let copy = ["cp", mask, dropped.to_str().unwrap()];
+    assert!(as_account(member, &copy).status.success());
+    for (path, mode) in [
+        ("", 0o710),
+        ("inbox", 0o2770),
+        ("handouts", 0o750),
+        ("handouts/first-h1", 0o750),
+        ("handouts/first-h1/first_seg.nii.gz", 0o640),
+        ("engine.sock", 0o660),
+        ("store", 0o700),
+        ("logs", 0o700),
+    ] {
+        let found = fs::metadata(place.project.join(path))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(found & 0o7777, mode, "{path}");
+    }
+    for args in [
+        &["cat", mask][..],
+        &copy,
+        &["ls", place.project.join("inbox").to_str().unwrap()],
+        &[program.to_str().unwrap(), "--project", project, "status"],
+    ] {
+        let output = as_account(stranger, args);
+        assert!(!output.status.success(), "{args:?}");
+    }
+    for inside in ["store/journal/0001.jsonl", "store/lock"] {
+        let path = place.project.join(inside);
+        assert!(
+            !as_account(member, &["cat", path.to_str().unwrap()])
+                .status
+                .success(),
+            "{inside}"
+        );
+    }
+}

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
 use super::project::{next, write_private};
+use super::sharing::Share;
 use crate::imaging::{LabelMap, container, encode_labels};
 use crate::protocol::{Answer, HandedOut};
 use crate::records::{
@@ -122,6 +123,13 @@ impl Actor {
             inbox = inbox.display(),
         );
         write_private(&folder.join("README.txt"), text.as_bytes())?;
+        if self.project.sharing.is_shared() {
+            let files = std::fs::read_dir(&folder).map_err(EngineError::io("looking into", &folder))?;
+            for file in files.flatten() {
+                self.project.sharing.open(&file.path(), Share::Read)?;
+            }
+            self.project.sharing.open(&folder, Share::Look)?;
+        }
         let handout = Handout {
             id: number,
             case: id.clone(),

@@ -20,6 +20,7 @@ mod masks;
 mod models;
 mod project;
 mod rounds;
+mod sharing;
 mod socket;
 mod surfaces;
 mod training;
@@ -27,8 +28,6 @@ mod verify;
 mod view;
 mod worker;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
@@ -75,9 +74,6 @@ pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
     let settings = Settings::load(folder)?;
     project::check_place(folder, &settings)?;
     let store = Store::create(folder)?;
-    // A folder that was there already is the project's from now on.
-    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
-        .map_err(EngineError::io("making private", folder))?;
     let mut project = Project::new(folder, store, Vec::new(), settings)?;
     project.begin(who)
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::EngineError;
+use super::sharing::{Share, Sharing};
 use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Scan, decode_scan};
 use crate::protocol::{Change, Snapshot};
 use crate::records::{
@@ -24,6 +25,8 @@ pub struct Project {
     pub snapshot: Snapshot,
     /// Where it is kept.
     pub store: Store,
+    /// With whom it is shared.
+    pub sharing: Sharing,
 }
 
 /// The number after the last of a kind of row; the first is 1.
@@ -108,10 +111,19 @@ impl Project {
         store
             .blobs()
             .leave_free(snapshot.settings.store.min_free_mb << 20);
-        let mut project = Project { snapshot, store };
+        let sharing = Sharing::of(&snapshot.settings)?;
+        let mut project = Project {
+            snapshot,
+            store,
+            sharing,
+        };
         project.drop_missing();
         private_folder(&project.inbox())?;
         private_folder(&project.folder("handouts"))?;
+        // A folder that was there already is the project's from now on.
+        sharing.open(&project.snapshot.folder, Share::Through)?;
+        sharing.open(&project.folder("handouts"), Share::Look)?;
+        sharing.open(&project.inbox(), Share::Drop)?;
         // What a task that was cut short left behind is of no use, but for the training that the open round goes on with.
         let work = project.folder("work");
         private_folder(&work)?;

@@ -203,6 +203,8 @@ pub struct Store {
     pub min_free_mb: u64,
     /// Whether the project may lie on a file system of a network, whose locks and syncing are not to be relied on.
     pub network: bool,
+    /// The group whose members may read hand-outs, drop masks and talk to the engine; empty: nobody.
+    pub share_group: String,
 }
 
 impl Default for Store {
@@ -210,6 +212,7 @@ impl Default for Store {
         Store {
             min_free_mb: 1024,
             network: false,
+            share_group: String::new(),
         }
     }
 }

@@ -55,5 +55,6 @@ rescan_s = 30.0           # seconds between looks when no event says to look
 
 [store]
 min_free_mb = 1024        # MB of the disk that are left free; twice what is written, where that is more
+share_group = ""          # a group of this machine that may read hand-outs, drop masks and use the engine
 network = false           # true: the project may lie on NFS, SMB or FUSE, whose locks and syncing cannot be relied on
 "##;

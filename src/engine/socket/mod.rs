@@ -77,9 +77,13 @@ fn build() -> String {
     format!("{} {}", env!("CARGO_PKG_VERSION"), &hash[..8])
 }
 
-/// Where an engine of this project listens if the path is short enough.
-fn beside_store(project: &Path) -> PathBuf {
-    project.join(crate::store::FOLDER).join(NAME)
+/// Where an engine of this project listens if the path is short enough: in the folder that nobody else can enter, or, where
+/// the project is shared, in the one that its group can pass through.
+fn place_of(project: &Path, is_shared: bool) -> PathBuf {
+    match is_shared {
+        true => project.join(NAME),
+        false => project.join(crate::store::FOLDER).join(NAME),
+    }
 }
 
 /// How the private folder of a socket is called whose project's path is too long.
@@ -94,7 +98,8 @@ fn is_of(socket: &Path, project: &Path) -> bool {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
         name.is_some_and(|name| name.starts_with(&folder_prefix(project)))
     };
-    socket == beside_store(project) || socket.parent().is_some_and(is_private)
+    let places = [false, true].map(|is_shared| place_of(project, is_shared));
+    places.iter().any(|place| place == socket) || socket.parent().is_some_and(is_private)
 }
 
 #[cfg(test)]

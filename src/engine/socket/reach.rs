@@ -12,7 +12,7 @@ use crossbeam_channel::unbounded;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Hello, LONGEST_EVENT, LONGEST_GREETING, LONGEST_REQUEST, Welcome, build, is_of};
+use super::{Hello, LONGEST_EVENT, LONGEST_GREETING, LONGEST_REQUEST, Welcome, build, is_of, place_of};
 use crate::engine::EngineError;
 use crate::protocol::{EngineHandle, Event, Request};
 use crate::store::{FOLDER, holder};
@@ -126,7 +126,10 @@ fn connect(project: &Path) -> Result<Option<(UnixStream, std::path::PathBuf)>, E
     let Ok(place) = project.canonicalize() else {
         return Ok(None);
     };
-    let Some((socket, pid)) = holder(project).and_then(|holder| Some((holder.socket?, holder.pid))) else {
+    let named = holder(project).and_then(|holder| Some((holder.socket?, Some(holder.pid))));
+    // A member of the project's group cannot read the lock, and finds the socket where it is then.
+    let shared = || Some((place_of(&place, true), None)).filter(|(socket, _)| socket.exists());
+    let Some((socket, pid)) = named.or_else(shared) else {
         return Ok(None);
     };
     if !is_of(&socket, &place) {
@@ -153,7 +156,7 @@ fn connect(project: &Path) -> Result<Option<(UnixStream, std::path::PathBuf)>, E
         ));
     }
     // Another project's engine may have been given its place.
-    if peer.pid.as_raw_nonzero().get() as u32 != pid {
+    if pid.is_some_and(|pid| peer.pid.as_raw_nonzero().get() as u32 != pid) {
         return Ok(None);
     }
     Ok(Some((line, socket)))

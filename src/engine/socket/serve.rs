@@ -19,11 +19,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{
-    Hello, LONGEST_EVENT, LONGEST_GREETING, LONGEST_PATH, LONGEST_REQUEST, Welcome, beside_store, build,
-    folder_prefix, is_of,
+    Hello, LONGEST_EVENT, LONGEST_GREETING, LONGEST_PATH, LONGEST_REQUEST, Welcome, build, folder_prefix,
+    is_of, place_of,
 };
 use crate::engine::actor::{Actor, Message};
 use crate::engine::project::Project;
+use crate::engine::sharing::{Share, Sharing, name_of};
 use crate::engine::surfaces::{Surface, SurfaceId};
 use crate::engine::{EngineError, Options};
 use crate::protocol::Request;
@@ -62,7 +63,7 @@ pub fn serve(folder: &Path, options: Options, ready: impl FnOnce(&[String])) -> 
             }
         })
         .map_err(EngineError::thread)?;
-    let door = Door::open(&project.snapshot.folder, last.as_deref())?;
+    let door = Door::open(&project.snapshot.folder, last.as_deref(), project.sharing)?;
     project.store.announce(&door.path)?;
     door.listen(messages.clone())?;
     let mut actor = Actor::new(project, options, messages);
@@ -83,6 +84,8 @@ struct Guest {
 
 /// The socket, and who came in by it.
 struct Door {
+    /// Members of a group may come in; the socket's mode keeps everybody else out.
+    is_shared: bool,
     path: PathBuf,
     /// The folder that was made for it, where the project's path is too long for a socket.
     folder: Option<PathBuf>,
@@ -93,11 +96,11 @@ struct Door {
 
 impl Door {
     /// Makes the socket; `last` is where that of the engine before was, which may be left over.
-    fn open(project: &Path, last: Option<&Path>) -> Result<Door, EngineError> {
+    fn open(project: &Path, last: Option<&Path>, sharing: Sharing) -> Result<Door, EngineError> {
         if let Some(last) = last.filter(|last| is_of(last, project)) {
             forget(last);
         }
-        let beside = beside_store(project);
+        let beside = place_of(project, sharing.is_shared());
         let is_short = beside.as_os_str().len() <= LONGEST_PATH;
         let bound = is_short.then(|| bind(&beside));
         let (listener, path, folder) = match bound {
@@ -120,7 +123,12 @@ impl Door {
                 (listener, path, Some(folder))
             }
         };
+        sharing.open(&path, Share::Talk)?;
+        if let Some(folder) = &folder {
+            sharing.open(folder, Share::Through)?;
+        }
         Ok(Door {
+            is_shared: sharing.is_shared(),
             path,
             folder,
             listener,
@@ -136,13 +144,14 @@ impl Door {
             .try_clone()
             .map_err(EngineError::io("listening at", &self.path))?;
         let (guests, is_closed) = (Arc::clone(&self.guests), Arc::clone(&self.is_closed));
+        let is_shared = self.is_shared;
         let listening = move || {
             for (id, line) in (1..).zip(listener.incoming()) {
                 if is_closed.load(Ordering::Acquire) {
                     return;
                 }
                 match line {
-                    Ok(line) => welcome(id, line, &messages, &guests),
+                    Ok(line) => welcome(id, line, is_shared, &messages, &guests),
                     // Too many open files: those that are here may leave.
                     Err(error) => {
                         tracing::warn!(%error, "a surface could not be let in");
@@ -214,10 +223,16 @@ fn forget(socket: &Path) {
 }
 
 /// Begins a surface's threads; whoever is slow to greet keeps nobody else waiting.
-fn welcome(id: u64, line: UnixStream, messages: &Sender<Message>, guests: &Arc<Mutex<BTreeMap<u64, Guest>>>) {
+fn welcome(
+    id: u64,
+    line: UnixStream,
+    is_shared: bool,
+    messages: &Sender<Message>,
+    guests: &Arc<Mutex<BTreeMap<u64, Guest>>>,
+) {
     let (messages, guests) = (messages.clone(), Arc::clone(guests));
     let receiving = move || {
-        if let Err(error) = receive(id, line, &messages, &guests) {
+        if let Err(error) = receive(id, line, is_shared, &messages, &guests) {
             tracing::warn!(%error, surface = id, "a surface was cut off");
         }
         // It was never here if it was not let in; then nobody minds.
@@ -230,8 +245,8 @@ fn welcome(id: u64, line: UnixStream, messages: &Sender<Message>, guests: &Arc<M
 }
 
 /// Why somebody may not come in.
-fn refusal(uid: u32, own_uid: u32, hello: &Hello, guests: usize) -> Option<String> {
-    if uid != own_uid {
+fn refusal(uid: u32, own_uid: u32, is_shared: bool, hello: &Hello, guests: usize) -> Option<String> {
+    if uid != own_uid && !is_shared {
         return Some(format!(
             "the engine runs as the account with uid {own_uid}, and you are {uid}: use that account"
         ));
@@ -250,6 +265,7 @@ fn refusal(uid: u32, own_uid: u32, hello: &Hello, guests: usize) -> Option<Strin
 fn receive(
     id: u64,
     line: UnixStream,
+    is_shared: bool,
     messages: &Sender<Message>,
     guests: &Mutex<BTreeMap<u64, Guest>>,
 ) -> std::io::Result<()> {
@@ -259,12 +275,8 @@ fn receive(
     let Some(hello) = frames::read::<Hello>(&line, LONGEST_GREETING)? else {
         return Ok(());
     };
-    let refused = refusal(
-        peer.uid.as_raw(),
-        rustix::process::geteuid().as_raw(),
-        &hello,
-        lock(guests).len(),
-    );
+    let (uid, own_uid) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
+    let refused = refusal(uid, own_uid, is_shared, &hello, lock(guests).len());
     let is_refused = refused.is_some();
     let build = build();
     frames::write(&line, &Welcome { build, refused }, LONGEST_GREETING)?;
@@ -290,7 +302,10 @@ fn receive(
     };
     lock(guests).insert(id, guest);
     let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
-    let surface = Surface::new(events, hello.who, pid);
+    // What another account is called, the system says.
+    let other = (uid != own_uid).then(|| name_of(uid));
+    let who = other.clone().unwrap_or(hello.who);
+    let surface = Surface::new(events, who, pid);
     if messages
         .send(Message::SurfaceCame(SurfaceId(id), surface))
         .is_err()
@@ -298,7 +313,10 @@ fn receive(
         return Ok(());
     }
     let mut requests = std::io::BufReader::new(&line);
-    while let Some(request) = frames::read::<Request>(&mut requests, LONGEST_REQUEST)? {
+    while let Some(mut request) = frames::read::<Request>(&mut requests, LONGEST_REQUEST)? {
+        if let Some(other) = &other {
+            request.who.clone_from(other);
+        }
         if messages.send(Message::Request(SurfaceId(id), request)).is_err() {
             break;
         }
@@ -316,16 +334,19 @@ mod tests {
             build: build.into(),
             who: "ann".into(),
         };
-        assert_eq!(refusal(1000, 1000, &hello(&build()), 0), None);
-        let other = refusal(1001, 1000, &hello(&build()), 0).unwrap();
+        assert_eq!(refusal(1000, 1000, false, &hello(&build()), 0), None);
+        let other = refusal(1001, 1000, false, &hello(&build()), 0).unwrap();
         assert!(other.contains("uid 1000"), "{other}");
         // Root has no business here either: what it wrote nobody else could change.
-        assert!(refusal(0, 1000, &hello(&build()), 0).is_some());
-        let old = refusal(1000, 1000, &hello("0.0.9 cafe"), 0).unwrap();
+        assert!(refusal(0, 1000, false, &hello(&build()), 0).is_some());
+        let old = refusal(1000, 1000, false, &hello("0.0.9 cafe"), 0).unwrap();
         assert!(
             old.contains("overtrace engine stop") && old.contains("0.0.9 cafe"),
             "{old}"
         );
-        assert!(refusal(1000, 1000, &hello(&build()), MOST_SURFACES).is_some());
+        assert!(refusal(1000, 1000, false, &hello(&build()), MOST_SURFACES).is_some());
+        // Whom the socket's mode has let in where the project is shared.
+        assert_eq!(refusal(1001, 1000, true, &hello(&build()), 0), None);
+        assert!(refusal(1001, 1000, true, &hello("0.0.9 cafe"), 0).is_some());
     }
 }
