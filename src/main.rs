@@ -309,13 +309,13 @@ fn wait_for_engines() {
     }
 }
 
-fn app(handle: EngineHandle, project: &Path, args: &Args) -> Result<()> {
+fn app(handle: EngineHandle, project: &Path, args: &Args, engine_ends: bool) -> Result<()> {
     let options = tui::Options {
         keymap: args.keymap.clone(),
         user_keymap: own_file("keymap.toml"),
         theme: args.theme.clone(),
         user_theme: own_file("theme.toml"),
-        engine_ends: args.in_process,
+        engine_ends,
         logs: logs(project),
         picture: match args.ascii && args.picture == "auto" {
             true => PictureMode::Only(Kind::Ascii),
@@ -325,7 +325,11 @@ fn app(handle: EngineHandle, project: &Path, args: &Args) -> Result<()> {
         mouse: !args.no_mouse,
         colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    Ok(tui::run(handle, options)?)
+    tui::run(handle, options)?;
+    if !engine_ends {
+        println!("the engine goes on; `overtrace engine stop` in the project's folder ends it");
+    }
+    Ok(())
 }
 
 /// A file of the user's own: `overtrace/NAME` in the configuration folder.

@@ -169,6 +169,20 @@ fn n3_a_name_that_is_no_case_gets_the_nearest_ones() {
 }
 
 #[test]
+fn n3_a_name_that_could_be_any_of_several_cases_is_refused_unless_it_is_exactly_one_s() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain_1", 0, Pool::Unlabelled);
+    bench.import("Brain_1", 1, Pool::Unlabelled);
+    bench.hand_out("Brain_1");
+    bench.drop_file("BRAIN_1_seg.nii.gz", &truth());
+    let report = bench.only_report();
+    assert_eq!(verdict(&report), (Outcome::Reject, "N3"), "{}", report.words);
+    assert!(report.words.contains("any of several"), "{}", report.words);
+    bench.drop_file("Brain_1_seg.nii.gz", &truth());
+    assert_eq!(bench.only_report().case, Some(id("Brain_1")));
+}
+
+#[test]
 fn n3_a_name_cannot_write_to_the_terminal() {
     let (outcome, _, words) = verdict_of("\u{1b}[2J.nii.gz", &truth());
     assert_eq!(outcome, Outcome::Reject);

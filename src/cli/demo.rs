@@ -126,7 +126,8 @@ pub fn run(args: &Args, doors: &Doors, folder: &Path, no_app: bool, max_epochs: 
     if !no_app && !json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         // From here on a person works: the app's engine watches the inbox and trains by itself.
         drop(session);
-        super::app(args, doors, folder)?;
+        // Nothing of a demo runs on when it is left.
+        super::app(args, doors, folder, true)?;
     }
     Ok(Exit::Done)
 }

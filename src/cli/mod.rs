@@ -51,8 +51,8 @@ pub struct Doors {
     pub compute: fn(Device) -> Result<()>,
     /// What is done about what is kept, whether an engine runs or not.
     pub keeping: Keeping,
-    /// Opens the app on the engine of a project's folder.
-    pub app: fn(EngineHandle, &Path, &Args) -> Result<()>,
+    /// Opens the app on the engine of a project's folder; the flag says that the engine ends with it.
+    pub app: fn(EngineHandle, &Path, &Args, bool) -> Result<()>,
 }
 
 /// Hears how much of how much is done.
@@ -115,7 +115,7 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
     let open = |wanted| Session::open(args, doors, wanted);
     match &args.verb {
         None => {
-            app(args, doors, &args.project)?;
+            app(args, doors, &args.project, args.in_process)?;
             Ok(Exit::Done)
         }
         Some(Verb::Init { folder }) => {
@@ -171,13 +171,13 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
     }
 }
 
-/// Opens the app on the project in `folder`.
-fn app(args: &Args, doors: &Doors, folder: &Path) -> Result<()> {
-    let wanted = match args.in_process {
+/// Opens the app on the project in `folder`, with an engine of its own if so.
+fn app(args: &Args, doors: &Doors, folder: &Path, in_process: bool) -> Result<()> {
+    let wanted = match in_process {
         true => Wanted::Own,
         false => Wanted::Process,
     };
-    (doors.app)((doors.open)(folder, wanted)?, folder, args)
+    (doors.app)((doors.open)(folder, wanted)?, folder, args, in_process)
 }
 
 /// Times the machine: a line as each thing is known, then the machine; or one object.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::control;
 use super::inbox::{Sight, Watch};
-use super::project::Project;
+use super::project::{Project, pace};
 use super::surfaces::{Asker, Surface, SurfaceId, Surfaces};
 use super::worker::{Worker, WorkerMessage};
 use super::{EngineError, Options};
@@ -205,7 +205,7 @@ impl Actor {
         if let Some(watch) = &mut self.watch {
             watch.keep_on(&inbox);
         }
-        let mut wait_s = self.project.snapshot.settings.inbox.rescan_s;
+        let [rest_s, mut wait_s] = pace(&inbox, &self.project.snapshot.settings);
         let mut is_done = true;
         let trouble = match self.scan_inbox(Some(Instant::now() + LOOK)) {
             Ok((reports, done)) => {
@@ -220,7 +220,7 @@ impl Actor {
                     )));
                 }
                 if self.sight.is_waiting() {
-                    wait_s = wait_s.min(self.project.snapshot.settings.inbox.stable_s.max(0.2));
+                    wait_s = wait_s.min(rest_s.max(0.2));
                 }
                 self.train_if_complete()
             }

@@ -56,25 +56,52 @@ const NETWORKS: [(i64, &str); 5] = [
     (0x6573_5546, "FUSE"),
 ];
 
-/// Refuses to keep a project where locks and syncing cannot be relied on, unless its owner says so.
-pub fn check_place(folder: &Path, settings: &Settings) -> Result<(), EngineError> {
+/// The network that a folder lies on, if it lies on one.
+fn network_of(folder: &Path) -> Result<Option<&'static str>, EngineError> {
     let kind = rustix::fs::statfs(folder)
         .map_err(|error| EngineError::io("looking at the disk of", folder)(error.into()))?
         .f_type;
-    // The kernel's numbers are 32 bits, whatever the field's width and sign.
-    refuse_network(kind as i64 & 0xffff_ffff, folder, settings)
+    Ok(network(kind as i64))
 }
 
-fn refuse_network(kind: i64, folder: &Path, settings: &Settings) -> Result<(), EngineError> {
-    let network = NETWORKS.iter().find(|(number, _)| *number == kind);
+fn network(kind: i64) -> Option<&'static str> {
+    // The kernel's numbers are 32 bits, whatever the field's width and sign.
+    let kind = kind & 0xffff_ffff;
+    let found = NETWORKS.iter().find(|(number, _)| *number == kind);
+    found.map(|(_, name)| *name)
+}
+
+/// Refuses to keep a project where locks and syncing cannot be relied on, unless its owner says so.
+pub fn check_place(folder: &Path, settings: &Settings) -> Result<(), EngineError> {
+    refuse(network_of(folder)?, folder, settings)
+}
+
+fn refuse(network: Option<&str>, folder: &Path, settings: &Settings) -> Result<(), EngineError> {
     match network.filter(|_| !settings.store.network) {
         None => Ok(()),
-        Some((_, name)) => EngineError::refused(format!(
+        Some(name) => EngineError::refused(format!(
             "{} lies on {name}, whose locks and syncing cannot be relied on; put the project on a disk of this machine, or \
              say store.network = true in {} if it is yours alone and backed up",
             folder.display(),
             crate::settings::FILE
         )),
+    }
+}
+
+/// Seconds that a file has to rest before it is read, and between looks when no event says to look: on a network files come
+/// slowly and events may not come at all.
+pub fn pace(inbox: &Path, settings: &Settings) -> [f64; 2] {
+    let (rest_s, look_s) = (settings.inbox.stable_s, settings.inbox.rescan_s);
+    slowed(
+        network_of(inbox).is_ok_and(|network| network.is_some()),
+        [rest_s, look_s],
+    )
+}
+
+fn slowed(is_network: bool, [rest_s, look_s]: [f64; 2]) -> [f64; 2] {
+    match is_network {
+        true => [rest_s.max(10.0), look_s.min(5.0)],
+        false => [rest_s, look_s],
     }
 }
 
@@ -354,18 +381,21 @@ mod tests {
     #[test]
     fn a_project_on_a_network_is_refused_unless_its_owner_says_so() {
         let (folder, mut settings) = (Path::new("/mnt/share"), Settings::default());
-        let words = refuse_network(0x6969, folder, &settings).unwrap_err().to_string();
+        assert_eq!(network(0x6969), Some("NFS"));
+        // CIFS says it with its sign bit set.
+        assert_eq!(network(-11_317_950), Some("SMB"));
+        for local in [0xef53, 0x0102_1994, 0x794c_7630] {
+            assert_eq!(network(local), None);
+        }
+        let words = refuse(Some("NFS"), folder, &settings).unwrap_err().to_string();
         assert!(
             words.contains("NFS") && words.contains("store.network"),
             "{words}"
         );
-        // CIFS says it with its sign bit set.
-        let signed = -11_317_950_i64 & 0xffff_ffff;
-        assert!(refuse_network(signed, folder, &settings).is_err());
-        for local in [0xef53, 0x0102_1994, 0x794c_7630] {
-            refuse_network(local, folder, &settings).unwrap();
-        }
+        refuse(None, folder, &settings).unwrap();
         settings.store.network = true;
-        refuse_network(0x6969, folder, &settings).unwrap();
+        refuse(Some("NFS"), folder, &settings).unwrap();
+        assert_eq!(slowed(true, [3.0, 30.0]), [10.0, 5.0]);
+        assert_eq!(slowed(false, [3.0, 30.0]), [3.0, 30.0]);
     }
 }

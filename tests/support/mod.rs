@@ -10,7 +10,7 @@ use overtrace::imaging::{Grid, LabelMap, Volume, encode_labels, encode_volume};
 use overtrace::protocol::{
     Answer, Attached, Command, EngineHandle, Event, HandedOut, ImportItem, IntakeReport, Snapshot,
 };
-use overtrace::records::{CaseId, EpochReport, Pool, What};
+use overtrace::records::{CaseId, EpochReport, Pool, Verified, What};
 use overtrace::worker::Programs;
 
 /// Trains in moments: two channels wide, one epoch; files rest at once.
@@ -341,4 +341,25 @@ pub fn long() -> String {
         "[model]\nbase_channels = 2\n[training]\nmax_epochs = {epochs}\npatience = {epochs}\nthreads = 2\n\
          [inbox]\nstable_s = 0.0\n"
     )
+}
+
+/// A mask as another program writes it: not packed, so that its bytes are not those that the mask is kept as.
+pub fn corrected() -> Vec<u8> {
+    let packed = encode_labels(&boxes(2).1, u16::from);
+    overtrace::imaging::gunzip(&packed, 1 << 20).unwrap()
+}
+
+pub fn verified(project: &Path) -> Verified {
+    engine::verify(project, &|_, _| {}).unwrap()
+}
+
+/// Every blob's file.
+pub fn blobs(project: &Path) -> Vec<PathBuf> {
+    let shelves = fs::read_dir(project.join("store/blobs")).unwrap();
+    let mut files: Vec<PathBuf> = shelves
+        .flat_map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    files
 }

@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::mixups::p2_mixed_up;
 use super::shown;
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
-use crate::engine::project::Project;
+use crate::engine::project::{Project, pace};
 use crate::imaging::{
     AffineSource, LabelMap, Placement, Scan, Volume, VolumeError, decode_scan, single_file, volume_stem,
 };
-use crate::records::{Case, CaseId, Hash, mean_of_known};
+use crate::records::{Case, CaseId, Hash};
 use crate::store::Blobs;
 
 /// What a check found.
@@ -77,7 +78,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    fn case(&self) -> &CaseId {
+    pub(super) fn case(&self) -> &CaseId {
         self.case.as_ref().expect("the case was found before this check")
     }
 }
@@ -99,7 +100,7 @@ pub const CHECKS: &[Check] = &[
     g_grid,
     v_values,
     p1_sane,
-    p2_otherwise,
+    p2_mixed_up,
     p3_unchanged,
 ];
 
@@ -258,7 +259,7 @@ fn s1_rest(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engi
     if candidate.accepted {
         return Ok(Finding::Pass);
     }
-    let stable_s = project.snapshot.settings.inbox.stable_s;
+    let [stable_s, _] = pace(&project.inbox(), &project.snapshot.settings);
     let changed = |meta: Metadata| meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9;
     let now = Timestamp::now().as_nanosecond() as f64 / 1e9;
     for path in std::iter::once(candidate.path.to_path_buf()).chain(other_half(candidate.path)) {
@@ -539,130 +540,6 @@ fn p1_sane(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engi
     ))
 }
 
-/// How much of a mask has to agree with something else than what was asked, in mean Dice, and how much better.
-const AGREES: f64 = 0.5;
-const BETTER: f64 = 0.05;
-/// Other cases that it is held against.
-const OTHERS: usize = 16;
-
-/// How often each class of one map lies on each class of another.
-struct Crossed {
-    classes: usize,
-    voxels: Vec<u64>,
-}
-
-impl Crossed {
-    fn of(rows: &[u8], columns: &[u8], classes: usize) -> Crossed {
-        let mut voxels = vec![0; classes * classes];
-        for (&row, &column) in rows.iter().zip(columns) {
-            let at = usize::from(row) * classes + usize::from(column);
-            if let Some(count) = voxels.get_mut(at) {
-                *count += 1;
-            }
-        }
-        Crossed { classes, voxels }
-    }
-
-    /// Dice of the first map's class `row` and the second's class `column`; `None` where neither has a voxel.
-    fn dice(&self, row: usize, column: usize) -> Option<f64> {
-        let all = 0..self.classes;
-        let of_row: u64 = all.clone().map(|k| self.voxels[row * self.classes + k]).sum();
-        let of_column: u64 = all.map(|k| self.voxels[k * self.classes + column]).sum();
-        let common = self.voxels[row * self.classes + column];
-        (of_row + of_column > 0).then(|| 2.0 * common as f64 / (of_row + of_column) as f64)
-    }
-
-    /// Mean Dice of the classes that there are.
-    fn agreement(&self) -> f64 {
-        mean_of_known((1..self.classes).map(|k| self.dice(k, k))).unwrap_or(0.0)
-    }
-
-    /// The same with two classes of the second map exchanged.
-    fn exchanged(&self, a: usize, b: usize) -> f64 {
-        let other = |k: usize| match k {
-            k if k == a => b,
-            k if k == b => a,
-            k => k,
-        };
-        mean_of_known((1..self.classes).map(|k| self.dice(k, other(k)))).unwrap_or(0.0)
-    }
-}
-
-/// P2: it agrees better with the pre-annotation when mirrored, with two labels exchanged, or with another case's.
-fn p2_otherwise(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    let Some(drawn) = pre_annotation(candidate, project)? else {
-        return Ok(Finding::Pass);
-    };
-    let mask = candidate
-        .mask
-        .as_ref()
-        .expect("the values were read before this check");
-    let labels = &project.snapshot.settings.labels;
-    let classes = labels.classes();
-    let table = Crossed::of(&drawn.voxels, &mask.voxels, classes);
-    let own = table.agreement();
-    if own + BETTER > 1.0 {
-        return Ok(Finding::Pass);
-    }
-    let mut best: Option<(f64, String)> = None;
-    let mut consider = |agrees: f64, words: String| {
-        let least = best.as_ref().map_or(own + BETTER, |(agrees, _)| *agrees);
-        if agrees >= AGREES && agrees > least {
-            best = Some((agrees, words));
-        }
-    };
-    for axis in 0..3 {
-        let along = (0..3).find(|&world| mask.grid.affine.voxel_axis_along(world) == axis);
-        let ways = ["left and right", "front and back", "top and bottom"];
-        let words = along.map_or("an axis", |world| ways[world]);
-        let mirrored = Crossed::of(&drawn.voxels, &mask.flipped(axis).voxels, classes);
-        consider(mirrored.agreement(), format!("with {words} exchanged"));
-    }
-    // Of many labels only those that are there: others have nothing to exchange.
-    let there: Vec<usize> = (1..classes)
-        .filter(|&k| mask.voxels.contains(&(k as u8)))
-        .take(16)
-        .collect();
-    for (at, &a) in there.iter().enumerate() {
-        for &b in &there[at + 1..] {
-            let words = format!("with {} and {} exchanged", labels.name_of(a), labels.name_of(b));
-            consider(table.exchanged(a, b), words);
-        }
-    }
-    let case = candidate.case();
-    let open = project.snapshot.handouts.values().filter(|other| {
-        let is_alike = |of: &Case| of.grid.shape == mask.grid.shape;
-        other.end.is_none()
-            && other.case != *case
-            && project.snapshot.cases.get(&other.case).is_some_and(is_alike)
-    });
-    // Those that went out last: each is read.
-    for other in open.rev().take(OTHERS) {
-        match project.label_map(other.pre_annotation, "another case's pre-annotation") {
-            Ok(theirs) => {
-                let words = format!("with what was drawn of {}", other.case);
-                consider(
-                    Crossed::of(&theirs.voxels, &mask.voxels, classes).agreement(),
-                    words,
-                );
-            }
-            // That is not this file's fault.
-            Err(error) => tracing::warn!(%error, case = %other.case, "a pre-annotation cannot be read"),
-        }
-    }
-    Ok(match best {
-        None => Finding::Pass,
-        Some((agrees, words)) => Finding::Hold(
-            "P2",
-            format!(
-                "it agrees better {words} (Dice {:.0} %, and {:.0} % as it is); accept it if it is right as it is",
-                agrees * 100.0,
-                own * 100.0
-            ),
-        ),
-    })
-}
-
 /// P3: nothing was changed.
 fn p3_unchanged(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let drawn = pre_annotation(candidate, project)?;
@@ -679,7 +556,10 @@ fn p3_unchanged(candidate: &mut Candidate, project: &Project) -> Result<Finding,
     Ok(Finding::Pass)
 }
 
-fn pre_annotation(candidate: &Candidate, project: &Project) -> Result<Option<LabelMap>, EngineError> {
+pub(super) fn pre_annotation(
+    candidate: &Candidate,
+    project: &Project,
+) -> Result<Option<LabelMap>, EngineError> {
     let case = project.case(candidate.case())?;
     let handout = case.handout.and_then(|id| project.snapshot.handouts.get(&id));
     handout

@@ -6,6 +6,7 @@
 //! to `held/`, what was taken in to `done/`, all inside the inbox so that a move is a rename.
 
 mod checks;
+mod mixups;
 mod take;
 mod watch;
 
