@@ -7,7 +7,6 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
 use overtrace::imaging::{LabelMap, Rng, decode_scan, encode_labels};
@@ -215,17 +214,7 @@ fn a_burst_of_masks_is_taken_in_once_each() {
         }
         let place = Place::of(bench);
         let inbox = place.project.join("inbox");
-        let engine = || {
-            Program::new(env!("CARGO_BIN_EXE_overtrace"))
-                .arg("--project")
-                .arg(&place.project)
-                .args(["engine", "start", "--foreground"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap()
-        };
-        let running = (how != "on request").then(engine);
+        let running = (how != "on request").then(|| support::engine_process(&place.project));
         for n in 0..count {
             fs::write(inbox.join(format!("case{n}_corrected.nii.gz")), mask(n)).unwrap();
             if how == "watched" && n % 3 == 0 {

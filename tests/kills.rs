@@ -8,7 +8,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
 use overtrace::engine::verify;
@@ -54,14 +53,7 @@ fn a_killed_engine_loses_nothing_that_it_acknowledged_and_takes_every_mask_in_on
     let (mut how_long, mut hand_out) = (Duration::from_millis(40), Duration::from_millis(10));
     for n in 0..times {
         let began = Instant::now();
-        let mut engine = Program::new(env!("CARGO_BIN_EXE_overtrace"))
-            .arg("--project")
-            .arg(&place.project)
-            .args(["engine", "start", "--foreground"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut engine = support::engine_process(&place.project);
         if rng.below(10) < 3 {
             // Somewhere between its first instruction and where it can be reached.
             while_opening += 1;

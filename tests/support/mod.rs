@@ -363,3 +363,16 @@ pub fn blobs(project: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// An engine process that is this test's own to kill.
+pub fn engine_process(project: &Path) -> std::process::Child {
+    use std::process::Stdio;
+    std::process::Command::new(env!("CARGO_BIN_EXE_overtrace"))
+        .arg("--project")
+        .arg(project)
+        .args(["engine", "start", "--foreground"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}

@@ -158,12 +158,5 @@ impl Changed {
 
 /// The cases that a change is about.
 fn cases_of(change: &Change) -> impl Iterator<Item = &CaseId> {
-    change.rows.iter().filter_map(|row| match row {
-        Row::Case(row) => Some(&row.id),
-        Row::Prediction(row) => Some(&row.case),
-        Row::Handout(row) => Some(&row.case),
-        Row::Held(row) => Some(&row.case),
-        Row::Correction(row) => Some(&row.case),
-        Row::Ranking(_) | Row::Project(_) | Row::Model(_) | Row::Round(_) | Row::Erasure(_) => None,
-    })
+    change.rows.iter().filter_map(Row::case)
 }
