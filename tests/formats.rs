@@ -114,6 +114,17 @@ fn a_segment_that_is_no_label_is_refused_by_its_name_and_nothing_else_is_guessed
         "{report:?}"
     );
     assert!(report.words.contains("XX"), "{report:?}");
+    // A part that says it lies elsewhere than its header does is taken for neither.
+    let at = text.windows(5).position(|window| window == b"1 1 1").unwrap();
+    let mut changed = text.clone();
+    changed[at] = b'0';
+    bench.drop_file("brain_corrected.seg.nrrd", &changed);
+    let report = bench.only_report();
+    assert_eq!(
+        (report.outcome, report.code.as_str()),
+        (Outcome::Reject, "G2"),
+        "{report:?}"
+    );
     // A part of the grid without a word of that is a crop.
     let at = text
         .windows(12)
