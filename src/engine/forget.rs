@@ -20,21 +20,7 @@ impl Actor {
         let case = self.project.case(id)?.clone();
         if case.forgotten.is_some() {
             // What was cut short is brought to its end.
-            let entries = self.project.store.entries(0)?;
-            for row in entries.iter().flat_map(|entry| &entry.rows) {
-                if let Row::Erasure(row) = row
-                    && row.case.as_ref() == Some(id)
-                {
-                    let blobs = self.project.store.blobs();
-                    let (gone, _) = taken_away(&entries, blobs);
-                    for hash in blobs.get_json::<Vec<Hash>>(row.blobs)? {
-                        if gone.contains(&hash) {
-                            blobs.remove(hash)?;
-                        }
-                    }
-                }
-            }
-            self.erase_files(id)?;
+            self.erase(id)?;
             return Ok(Answer::Nothing(format!("{id} is forgotten already")));
         }
         let snapshot = &self.project.snapshot;
@@ -58,10 +44,9 @@ impl Actor {
             ));
         }
         let entries = self.project.store.entries(0)?;
-        let rows = || entries.iter().flat_map(|entry| &entry.rows);
         let (mut own, mut others) = (BTreeSet::new(), BTreeSet::new());
-        for row in rows() {
-            let hashes = row.blobs().into_iter().map(|(_, hash, _)| hash);
+        for row in entries.iter().flat_map(|entry| &entry.rows) {
+            let hashes = row.blobs().into_iter().map(|named| named.hash);
             match row.case() {
                 Some(case) if case == id => own.extend(hashes),
                 _ => others.extend(hashes),
@@ -107,10 +92,7 @@ impl Actor {
         }));
         // Journalled first: what is missing afterwards, the journal says so of.
         self.commit(who, What::CaseForgotten, Some(why), rows)?;
-        for hash in &erased {
-            blobs.remove(*hash)?;
-        }
-        self.erase_files(id)?;
+        self.erase(id)?;
         let learnt: Vec<String> = learnt.iter().map(ToString::to_string).collect();
         let learnt = match learnt.as_slice() {
             [] => "no model has learnt from it".to_string(),
@@ -122,6 +104,24 @@ impl Actor {
             erased.len(),
             bytes >> 20
         )))
+    }
+
+    /// Removes the bytes of a case that the journal says is forgotten.
+    fn erase(&self, id: &CaseId) -> Result<(), EngineError> {
+        let store = &self.project.store;
+        let entries = store.entries(0)?;
+        // What another case has put back since stays.
+        let (gone, _) = taken_away(&entries, store.blobs());
+        for row in entries.iter().flat_map(|entry| &entry.rows) {
+            let Row::Erasure(erasure) = row else { continue };
+            if erasure.case.as_ref() == Some(id) {
+                let hashes: Vec<Hash> = store.blobs().get_json(erasure.blobs)?;
+                for hash in hashes.into_iter().filter(|hash| gone.contains(hash)) {
+                    store.blobs().remove(hash)?;
+                }
+            }
+        }
+        self.erase_files(id)
     }
 
     /// Removes what was written for people and what they sent, by the case's name.

@@ -5,7 +5,7 @@
 //! label maps and margins, unless one of the former names them. What no entry names is left over from something that was
 //! cut short.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::EngineError;
 use super::actor::Actor;
 use crate::protocol::{Answer, Event, Space};
-use crate::records::{Entry, Erasure, ErasureId, Hash, Keep, ModelId, Row, What};
+use crate::records::{CaseId, Erasure, ErasureId, Hash, Keep, Row, What};
 use crate::store::{FOLDER, taken_away};
 
 /// What can go.
@@ -24,21 +24,6 @@ struct Rest {
     unnamed: Vec<Hash>,
     /// Their bytes.
     bytes: u64,
-}
-
-/// The blobs that stay.
-fn kept(entries: &[Entry], current: Option<ModelId>, gone: &BTreeSet<Hash>) -> BTreeSet<Hash> {
-    let rows = entries.iter().flat_map(|entry| &entry.rows);
-    let stays = |row: &Row, keep: Keep| match (row, keep) {
-        (Row::Prediction(row), Keep::WhileShown) => Some(row.model) == current,
-        _ => true,
-    };
-    rows.flat_map(|row| {
-        let named = row.blobs().into_iter();
-        named.filter_map(move |(_, hash, keep)| stays(row, keep).then_some(hash))
-    })
-    .filter(|hash| !gone.contains(hash))
-    .collect()
 }
 
 impl Actor {
@@ -84,22 +69,23 @@ impl Actor {
         if let Some((_, error)) = unreadable.into_iter().next() {
             return Err(error.into());
         }
-        let kept = kept(&entries, self.project.snapshot.project.model, &gone);
-        let named: BTreeSet<Hash> = entries
-            .iter()
-            .flat_map(|entry| &entry.rows)
-            .flat_map(|row| row.blobs().into_iter().map(|(_, hash, _)| hash))
-            .collect();
+        let current = self.project.snapshot.project.model;
+        // Whether some row that names it has it stay.
+        let mut named: BTreeMap<Hash, bool> = BTreeMap::new();
+        for row in entries.iter().flat_map(|entry| &entry.rows) {
+            let is_current = matches!(row, Row::Prediction(row) if Some(row.model) == current);
+            for blob in row.blobs().into_iter().filter(|blob| !gone.contains(&blob.hash)) {
+                *named.entry(blob.hash).or_default() |= blob.keep == Keep::Forever || is_current;
+            }
+        }
         let (mut outdated, mut unnamed, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (hash, size) in store.blobs().all()? {
-            if kept.contains(&hash) {
-                continue;
+            match named.get(&hash) {
+                Some(true) => continue,
+                Some(false) => outdated.push(hash),
+                None => unnamed.push(hash),
             }
             bytes += size;
-            match named.contains(&hash) && !gone.contains(&hash) {
-                true => outdated.push(hash),
-                false => unnamed.push(hash),
-            }
         }
         Ok(Rest {
             outdated,
@@ -111,7 +97,7 @@ impl Actor {
     /// The row that says that blobs are taken away; its list is kept.
     pub(super) fn erasure(
         &self,
-        case: Option<crate::records::CaseId>,
+        case: Option<CaseId>,
         hashes: &[Hash],
         bytes: u64,
     ) -> Result<Erasure, EngineError> {

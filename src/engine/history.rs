@@ -7,11 +7,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::EngineError;
-use crate::records::Row;
+use crate::records::Named;
 use crate::store::{blobs_of, read_elsewhere, taken_away};
 
 /// The history of a project that an engine may have open. Lists (orders of rankings, curves, training sets, settings, sums
-/// of slices) stand under their hashes, but for those that were taken away; images, masks, weights and where cases were imported from do not.
+/// of slices) stand under their hashes, but for those that were taken away; images, masks, weights and where cases were
+/// imported from do not.
 ///
 /// # Errors
 /// [`EngineError`] where there is no project, or its journal does not hold.
@@ -21,15 +22,10 @@ pub fn history(project: &Path) -> Result<Value, EngineError> {
     let (gone, _) = taken_away(&entries, &blobs);
     let mut lists: BTreeMap<String, Value> = BTreeMap::new();
     for row in entries.iter().flat_map(|entry| &entry.rows) {
-        let named = match row {
-            Row::Ranking(row) => vec![Some(row.order)],
-            Row::Model(row) => vec![row.curve, row.trained_on],
-            Row::Round(row) => vec![Some(row.settings), row.training_set],
-            Row::Prediction(row) => vec![Some(row.slices)],
-            Row::Erasure(row) => vec![Some(row.blobs)],
-            _ => Vec::new(),
-        };
-        for hash in named.into_iter().flatten().filter(|hash| !gone.contains(hash)) {
+        for Named { hash, .. } in row.blobs().into_iter().filter(|named| named.is_list) {
+            if gone.contains(&hash) {
+                continue;
+            }
             if let Entry::Vacant(place) = lists.entry(hash.to_string()) {
                 place.insert(blobs.get_json(hash)?);
             }

@@ -28,20 +28,23 @@ use crate::store::{Blobs, Walk, blobs_of, taken_away, walk};
 pub fn verify(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verified, EngineError> {
     loop {
         let found = look(project, report)?;
+        if found.problems.is_empty() {
+            return Ok(found);
+        }
         // An engine may have taken something away meanwhile: what was missing then was no fault.
         let now = walk(project)?.entries;
         let news = now.get(found.entries..).unwrap_or_default().iter();
         let took = news
             .flat_map(|entry| &entry.rows)
             .any(|row| matches!(row, Row::Erasure(_)));
-        if found.problems.is_empty() || !took {
+        if !took {
             return Ok(found);
         }
     }
 }
 
 fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verified, EngineError> {
-    let Walk { entries, problem } = walk(project)?;
+    let Walk { entries, problem, .. } = walk(project)?;
     let blobs = blobs_of(project)?;
     let mut found = Verified {
         entries: entries.len(),
@@ -61,16 +64,14 @@ fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verifi
     let mut past = Past::default();
     for entry in &entries {
         for row in &entry.rows {
-            let checked = match row {
-                Row::Correction(correction) => past.check_correction(correction, &blobs, &bad),
-                Row::Ranking(ranking) => past.check_ranking(ranking, &blobs, &bad),
-                Row::Prediction(prediction) => check_prediction(prediction, &blobs, &bad),
-                _ => Checked::Nothing,
-            };
-            let count = match row {
-                Row::Correction(_) => &mut found.corrections,
-                Row::Ranking(_) => &mut found.rankings,
-                _ => &mut found.predictions,
+            let (checked, count) = match row {
+                Row::Correction(row) => (past.check_correction(row, &blobs, &bad), &mut found.corrections),
+                Row::Ranking(row) => (past.check_ranking(row, &blobs, &bad), &mut found.rankings),
+                Row::Prediction(row) => (check_prediction(row, &blobs, &bad), &mut found.predictions),
+                _ => {
+                    past.put(row);
+                    continue;
+                }
             };
             match checked {
                 Checked::Nothing => {}
@@ -99,9 +100,9 @@ fn check_blobs(
     let mut named: BTreeMap<Hash, (u64, String)> = BTreeMap::new();
     for entry in entries {
         for row in &entry.rows {
-            for (role, hash, _) in row.blobs() {
-                let words = || (entry.seq, format!("{role} of {}", row.name()));
-                named.entry(hash).or_insert_with(words);
+            for blob in row.blobs() {
+                let words = || (entry.seq, format!("{} of {}", blob.role, row.name()));
+                named.entry(blob.hash).or_insert_with(words);
             }
         }
     }

@@ -54,6 +54,19 @@ pub enum Row {
     Erasure(Erasure),
 }
 
+/// A blob that a row names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// What it is to the row.
+    pub role: &'static str,
+    /// Its name.
+    pub hash: Hash,
+    /// How long it is kept.
+    pub keep: Keep,
+    /// Whether it is JSON that says nothing of where a case came from.
+    pub is_list: bool,
+}
+
 /// How long a blob is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -133,49 +146,61 @@ impl Row {
         }
     }
 
-    /// The blobs that it names, each with its role, and for how long it is kept.
-    pub fn blobs(&self) -> Vec<(&'static str, Hash, Keep)> {
-        let forever = |role, hash| (role, hash, Keep::Forever);
-        let some = |role, hash: Option<Hash>| hash.map(|hash| forever(role, hash));
+    /// The blobs that it names.
+    pub fn blobs(&self) -> Vec<Named> {
+        let bytes = |role, hash| Named {
+            role,
+            hash,
+            keep: Keep::Forever,
+            is_list: false,
+        };
+        let list = |role, hash| Named {
+            is_list: true,
+            ..bytes(role, hash)
+        };
+        let map = |role, hash| Named {
+            keep: Keep::WhileShown,
+            ..bytes(role, hash)
+        };
         match self {
             Row::Project(_) | Row::Held(_) => Vec::new(),
             Row::Case(row) => {
-                let images = row.images.iter().map(|&image| forever("an image", image));
-                let mask = some("the mask", row.mask.map(|mask| mask.blob));
-                let source = some("the source", Some(row.source));
-                images.chain(source).chain(mask).collect()
-            }
-            Row::Model(row) => {
-                let lists = [
-                    some("the training set", row.trained_on),
-                    some("the curve", row.curve),
-                ];
-                let lists = lists.into_iter().flatten();
-                lists.chain([forever("the weights", row.weights)]).collect()
-            }
-            Row::Round(row) => {
-                let set = some("the training set", row.training_set);
-                set.into_iter()
-                    .chain([forever("the settings", row.settings)])
+                let images = row.images.iter().map(|&image| bytes("an image", image));
+                let mask = row.mask.map(|mask| bytes("the mask", mask.blob));
+                images
+                    .chain([bytes("the source", row.source)])
+                    .chain(mask)
                     .collect()
             }
-            Row::Handout(row) => vec![forever("the pre-annotation", row.pre_annotation)],
+            Row::Model(row) => {
+                let set = row.trained_on.map(|set| list("the training set", set));
+                let curve = row.curve.map(|curve| list("the curve", curve));
+                let weights = [bytes("the weights", row.weights)];
+                weights.into_iter().chain(set).chain(curve).collect()
+            }
+            Row::Round(row) => {
+                let set = row.training_set.map(|set| list("the training set", set));
+                set.into_iter()
+                    .chain([list("the settings", row.settings)])
+                    .collect()
+            }
+            Row::Handout(row) => vec![bytes("the pre-annotation", row.pre_annotation)],
             Row::Correction(row) => {
                 // Older than the field, the file that came back was not kept.
-                let file = row.plane.map(|_| forever("the file that came back", row.file));
+                let file = row.plane.map(|_| bytes("the file that came back", row.file));
                 let maps = [
-                    forever("the mask", row.mask),
-                    forever("the pre-annotation", row.pre_annotation),
+                    bytes("the mask", row.mask),
+                    bytes("the pre-annotation", row.pre_annotation),
                 ];
                 maps.into_iter().chain(file).collect()
             }
-            Row::Ranking(row) => vec![forever("the order", row.order)],
+            Row::Ranking(row) => vec![list("the order", row.order)],
             Row::Prediction(row) => vec![
-                ("the label map", row.labels, Keep::WhileShown),
-                ("the margins", row.margins, Keep::WhileShown),
-                forever("the sums of the slices", row.slices),
+                map("the label map", row.labels),
+                map("the margins", row.margins),
+                list("the sums of the slices", row.slices),
             ],
-            Row::Erasure(row) => vec![forever("the list", row.blobs)],
+            Row::Erasure(row) => vec![list("the list", row.blobs)],
         }
     }
 }

@@ -21,7 +21,7 @@ pub use case::{
     Case, CaseSource, Correction, Erasure, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool,
 };
 pub use effort::{ClassEffort, mean_of_known, mean_saved};
-pub use entry::{Entry, Keep, Project, Row, RowKey, What};
+pub use entry::{Entry, Keep, Named, Project, Row, RowKey, What};
 pub use ids::{
     CaseId, CorrectionId, ErasureId, HandoutId, Hash, HeldId, IdError, ModelId, RankingId, RoundId,
 };

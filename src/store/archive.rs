@@ -18,9 +18,17 @@ use super::journal::{self, Walk};
 use super::{FOLDER, StoreError, folder_of, private_folder};
 use crate::records::{Archived, Entry, Hash, Row};
 
-const JOURNAL: &str = "store/journal/0001.jsonl";
-const HEAD: &str = "store/head";
-const BLOBS: &str = "store/blobs";
+/// Where the parts of a store lie in a project.
+fn inside(part: &str) -> PathBuf {
+    Path::new(FOLDER).join(part)
+}
+
+fn journal_inside() -> PathBuf {
+    inside("journal").join(journal::FILE)
+}
+
+/// The settings, which wait for nobody.
+const SETTINGS: &str = "overtrace.toml";
 /// Bytes of one file at most; an archive that says more is none of ours.
 const LONGEST_FILE: u64 = 1 << 40;
 
@@ -44,9 +52,9 @@ pub fn backup(
         rows.filter(|row| matches!(row, Row::Erasure(_))).count()
     };
     loop {
-        let before = erasures(&journal::walk(&store)?.entries);
-        let made = copy(project, &store, to, also, report);
-        if erasures(&journal::walk(&store)?.entries) == before {
+        let walked = journal::walk(&store)?.whole(&store)?;
+        let made = copy(project, &walked, to, also, report);
+        if erasures(&journal::walk(&store)?.entries) == erasures(&walked.entries) {
             let (archive, made) = made?;
             archive
                 .persist_noclobber(to)
@@ -59,20 +67,13 @@ pub fn backup(
 /// Writes everything to a file beside `to`, synced.
 fn copy(
     project: &Path,
-    store: &Path,
+    walked: &Walk,
     to: &Path,
     also: &[PathBuf],
     report: &mut dyn FnMut(u64, u64),
 ) -> Result<(NamedTempFile, Archived), StoreError> {
-    let Walk { entries, problem } = journal::walk(store)?;
-    if let Some((line, problem)) = problem {
-        let path = project.join(JOURNAL);
-        return Err(StoreError::Journal { path, line, problem });
-    }
-    let lines = entries.len();
-    drop(entries);
     let mut files: BTreeMap<PathBuf, u64> = BTreeMap::new();
-    for shelf in listed(&store.join("blobs"))? {
+    for shelf in listed(&project.join(inside("blobs")))? {
         for blob in listed(&shelf)? {
             let meta = fs::metadata(&blob).map_err(StoreError::io("looking at", &blob))?;
             // Files that are being written have other names.
@@ -89,23 +90,24 @@ fn copy(
         .map_err(StoreError::io("making a file beside", to))?;
     let writing = || StoreError::io("writing", to);
     let mut tar = Builder::new(BufWriter::new(temporary.as_file_mut()));
-    let (text, head) = journal_of(store, lines)?;
-    add(&mut tar, Path::new(JOURNAL), text.as_slice(), text.len() as u64).map_err(writing())?;
-    add(&mut tar, Path::new(HEAD), head.as_slice(), head.len() as u64).map_err(writing())?;
+    let head = serde_json::to_vec(&walked.head).expect("two plain fields");
+    for (path, bytes) in [(journal_inside(), &walked.lines), (inside("head"), &head)] {
+        add(&mut tar, &path, bytes.as_slice(), bytes.len() as u64).map_err(writing())?;
+    }
     let mut done = 0;
     for (path, bytes) in files {
         let file = File::open(&path).map_err(StoreError::io("opening", &path))?;
-        let inside = path
+        let place = path
             .strip_prefix(project)
             .expect("every blob lies in the project");
-        add(&mut tar, inside, file, bytes).map_err(StoreError::io("copying", &path))?;
+        add(&mut tar, place, file, bytes).map_err(StoreError::io("copying", &path))?;
         done += bytes;
         report(done, all);
     }
     let mut waiting = 0;
-    for inside in also {
+    for place in also {
         // What people drop may change or go at any moment: each file is read whole, as it is now.
-        let path = project.join(inside);
+        let path = project.join(place);
         let how = fs::OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -117,8 +119,8 @@ fn copy(
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)
             .map_err(StoreError::io("reading", &path))?;
-        add(&mut tar, inside, bytes.as_slice(), bytes.len() as u64).map_err(writing())?;
-        waiting += usize::from(inside != Path::new("overtrace.toml"));
+        add(&mut tar, place, bytes.as_slice(), bytes.len() as u64).map_err(writing())?;
+        waiting += usize::from(place != Path::new(SETTINGS));
         done += bytes.len() as u64;
     }
     tar.into_inner()
@@ -126,23 +128,12 @@ fn copy(
         .map_err(writing())?;
     temporary.as_file().sync_all().map_err(writing())?;
     let made = Archived {
-        entries: lines,
+        entries: walked.entries.len(),
         blobs,
         waiting,
-        bytes: done + text.len() as u64,
+        bytes: done + walked.lines.len() as u64,
     };
     Ok((temporary, made))
-}
-
-/// The first lines of the journal, and the head that goes with them.
-fn journal_of(store: &Path, lines: usize) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
-    let path = store.join("journal/0001.jsonl");
-    let mut text = fs::read(&path).map_err(StoreError::io("reading", &path))?;
-    let ends = text.split_inclusive(|&b| b == b'\n').take(lines).map(<[u8]>::len);
-    let length = ends.sum();
-    text.truncate(length);
-    let head = journal::head_of(&path, &text)?;
-    Ok((text, serde_json::to_vec(&head).expect("two plain fields")))
 }
 
 fn add(tar: &mut Builder<impl Write>, path: &Path, data: impl Read, bytes: u64) -> std::io::Result<()> {
@@ -211,15 +202,15 @@ pub fn restore(from: &Path, project: &Path) -> Result<Archived, StoreError> {
     let reading = |error: std::io::Error| bad(format!("it cannot be read: {error}"));
     for item in archive.entries().map_err(reading)? {
         let mut item = item.map_err(reading)?;
-        let inside = item.path().map_err(reading)?.into_owned();
-        let is_plain = inside
+        let place = item.path().map_err(reading)?.into_owned();
+        let is_plain = place
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
         if item.header().entry_type() != EntryType::Regular || !is_plain || item.size() > LONGEST_FILE {
-            return Err(bad(format!("{inside:?} has no place in it")));
+            return Err(bad(format!("{place:?} has no place in it")));
         }
-        let path = beside.path().join(&inside);
-        let is_blob = inside.starts_with(BLOBS);
+        let path = beside.path().join(&place);
+        let is_blob = place.starts_with(inside("blobs"));
         let hash = write(&mut item, &path)?;
         folders.extend(
             path.ancestors()
@@ -228,21 +219,19 @@ pub fn restore(from: &Path, project: &Path) -> Result<Archived, StoreError> {
                 .map(Path::to_path_buf),
         );
         if is_blob && name_of(&path) != hash.to_string() {
-            return Err(bad(format!("{} is not what its name says", inside.display())));
+            return Err(bad(format!("{} is not what its name says", place.display())));
         }
         found.blobs += usize::from(is_blob);
         found.bytes += item.size();
-        found.waiting += usize::from(!inside.starts_with(FOLDER) && inside != Path::new("overtrace.toml"));
+        found.waiting += usize::from(!place.starts_with(FOLDER) && place != Path::new(SETTINGS));
     }
-    if !beside.path().join(JOURNAL).is_file() {
+    if !beside.path().join(journal_inside()).is_file() {
         return Err(bad("there is no journal in it".into()));
     }
-    let Walk { entries, problem } = journal::walk(&beside.path().join(FOLDER))?;
-    if let Some((line, problem)) = problem {
-        let path = from.join(JOURNAL);
-        return Err(StoreError::Journal { path, line, problem });
-    }
-    found.entries = entries.len();
+    found.entries = journal::walk(&beside.path().join(FOLDER))?
+        .whole(from)?
+        .entries
+        .len();
     for folder in &folders {
         File::open(folder)
             .and_then(|folder| folder.sync_all())

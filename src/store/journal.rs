@@ -18,7 +18,7 @@ use super::disk::{self, Disk, Handle, Real};
 use crate::records::{Entry, Hash, Row, What};
 
 /// The journal's file in its folder.
-const FILE: &str = "0001.jsonl";
+pub const FILE: &str = "0001.jsonl";
 
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -40,6 +40,13 @@ pub struct Head {
     pub seq: u64,
     /// [`Hash::ZERO`] before the first entry.
     pub hash: Hash,
+}
+
+impl Head {
+    const NONE: Head = Head {
+        seq: 0,
+        hash: Hash::ZERO,
+    };
 }
 
 /// An open journal.
@@ -84,14 +91,15 @@ impl Journal {
             path,
             head_path,
             length: 0,
-            head: Head {
-                seq: 0,
-                hash: Hash::ZERO,
-            },
+            head: Head::NONE,
             torn: false,
         };
         let bytes = journal.read()?;
-        journal.check(&bytes, known)?;
+        let mut chain = Chain::of(&journal.path, &bytes, known);
+        for line in &mut chain {
+            line?;
+        }
+        (journal.head, journal.length) = (chain.head, chain.length as u64);
         if known.is_none() && journal.head.seq > 0 {
             notices.push(format!(
                 "{} is missing or damaged: whether entries after {} were lost cannot be told; it is made anew",
@@ -180,30 +188,19 @@ impl Journal {
         let bytes = self.read()?;
         // Half a line may stand behind what was acknowledged.
         let whole = bytes.get(..self.length as usize).unwrap_or(&bytes);
-        entries(&self.path, whole, seq)
+        let after = Chain::of(&self.path, whole, None).filter(|line| match line {
+            Ok((head, _)) => head.seq > seq,
+            Err(_) => true,
+        });
+        after
+            .map(|line| line.and_then(|(head, text)| parse(&self.path, head.seq, text)))
+            .collect()
     }
 
     fn read(&self) -> Result<Vec<u8>, StoreError> {
         self.disk
             .read(&self.path)
             .map_err(StoreError::io("reading", &self.path))
-    }
-
-    /// Walks the chain over whole lines; `length` and `head` end at the last that holds together. On the way it has
-    /// to pass `known`.
-    fn check(&mut self, bytes: &[u8], known: Option<Head>) -> Result<(), StoreError> {
-        for line in bytes
-            .split_inclusive(|&b| b == b'\n')
-            .filter(|line| line.ends_with(b"\n"))
-        {
-            self.head = follow(&self.path, self.head, line)?.0;
-            self.length += line.len() as u64;
-            if known.is_some_and(|known| known.seq == self.head.seq && known.hash != self.head.hash) {
-                let problem = "is not the entry that was acknowledged under this number";
-                return Err(self.broken(self.head.seq, problem.into()));
-            }
-        }
-        Ok(())
     }
 
     fn cut_back(&mut self) -> Result<(), StoreError> {
@@ -234,31 +231,51 @@ fn broken(path: &Path, line: u64, problem: String) -> StoreError {
     }
 }
 
-/// The entries of a store that may be another engine's, oldest first: what is being written while it is read is left out.
-///
-/// # Errors
-/// [`StoreError`] where there is no journal, or its chain does not hold.
-pub fn read(store: &Path) -> Result<Vec<Entry>, StoreError> {
-    let Walk { entries, problem } = walk(store)?;
-    match problem {
-        None => Ok(entries),
-        Some((line, words)) => Err(broken(&store.join("journal").join(FILE), line, words)),
+/// The whole lines of a journal, as far as each follows from the one before; on the way they have to pass `known`.
+struct Chain<'a> {
+    path: &'a Path,
+    rest: &'a [u8],
+    known: Option<Head>,
+    /// After the last line that holds.
+    head: Head,
+    /// Bytes of the lines that hold.
+    length: usize,
+}
+
+impl<'a> Chain<'a> {
+    fn of(path: &'a Path, bytes: &'a [u8], known: Option<Head>) -> Chain<'a> {
+        Chain {
+            path,
+            rest: bytes,
+            known,
+            head: Head::NONE,
+            length: 0,
+        }
     }
 }
 
-/// Number and hash of the last of a journal's lines.
-///
-/// # Errors
-/// [`StoreError::Journal`] at the first line that does not hold.
-pub fn head_of(path: &Path, bytes: &[u8]) -> Result<Head, StoreError> {
-    let mut head = Head {
-        seq: 0,
-        hash: Hash::ZERO,
-    };
-    for line in bytes.split_inclusive(|&b| b == b'\n') {
-        head = follow(path, head, line)?.0;
+/// Ends at half a line, and after the first that does not hold.
+impl<'a> Iterator for Chain<'a> {
+    type Item = Result<(Head, &'a str), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = self.rest.iter().position(|&byte| byte == b'\n')? + 1;
+        let (line, rest) = std::mem::take(&mut self.rest).split_at(length);
+        let (head, text) = match follow(self.path, self.head, line) {
+            Ok(followed) => followed,
+            Err(error) => return Some(Err(error)),
+        };
+        if self
+            .known
+            .is_some_and(|known| known.seq == head.seq && known.hash != head.hash)
+        {
+            let problem = "is not the entry that was acknowledged under this number";
+            return Some(Err(broken(self.path, head.seq, problem.into())));
+        }
+        (self.head, self.rest) = (head, rest);
+        self.length += length;
+        Some(Ok((head, text)))
     }
-    Ok(head)
 }
 
 /// A journal as far as it holds.
@@ -268,6 +285,23 @@ pub struct Walk {
     pub entries: Vec<Entry>,
     /// The first line that does not, from 1, and what is wrong with it.
     pub problem: Option<(u64, String)>,
+    /// The lines of those that do.
+    pub lines: Vec<u8>,
+    /// The last of them.
+    pub head: Head,
+}
+
+impl Walk {
+    /// The same, where all of it holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`] otherwise; `store` is for its words.
+    pub fn whole(mut self, store: &Path) -> Result<Walk, StoreError> {
+        match self.problem.take() {
+            None => Ok(self),
+            Some((line, problem)) => Err(broken(&store.join("journal").join(FILE), line, problem)),
+        }
+    }
 }
 
 /// Walks the chain of a store that may be another engine's; what is being written meanwhile is left out.
@@ -281,36 +315,23 @@ pub fn walk(store: &Path) -> Result<Walk, StoreError> {
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let path = store.join("journal").join(FILE);
-    let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
+    let mut lines = fs::read(&path).map_err(StoreError::io("reading", &path))?;
     let mut entries = Vec::new();
-    let mut head = Head {
-        seq: 0,
-        hash: Hash::ZERO,
-    };
-    let broken = |line: u64, words: String, entries| Walk {
-        entries,
-        problem: Some((line, words)),
-    };
-    for line in bytes
-        .split_inclusive(|&b| b == b'\n')
-        .filter(|line| line.ends_with(b"\n"))
-    {
-        let number = head.seq + 1;
-        let entry = follow(&path, head, line).and_then(|(next, text)| {
-            head = next;
-            parse(&path, number, text)
-        });
-        match entry {
+    let mut chain = Chain::of(&path, &lines, known);
+    let mut broken = None;
+    for line in &mut chain {
+        match line.and_then(|(head, text)| parse(&path, head.seq, text)) {
             Ok(entry) => entries.push(entry),
-            Err(StoreError::Journal { line, problem, .. }) => return Ok(broken(line, problem, entries)),
+            Err(StoreError::Journal { line, problem, .. }) => {
+                broken = Some((line, problem));
+                break;
+            }
             Err(error) => return Err(error),
         }
-        if known.is_some_and(|known| known.seq == head.seq && known.hash != head.hash) {
-            let words = "is not the entry that was acknowledged under this number";
-            return Ok(broken(number, words.into(), entries));
-        }
     }
-    let problem = match known {
+    let (head, length) = (chain.head, chain.length);
+    lines.truncate(length);
+    let problem = broken.or_else(|| match known {
         Some(known) if known.seq > head.seq => Some((
             head.seq + 1,
             format!(
@@ -326,30 +347,18 @@ pub fn walk(store: &Path) -> Result<Walk, StoreError> {
             ),
         )),
         _ => None,
-    };
-    Ok(Walk { entries, problem })
+    });
+    Ok(Walk {
+        entries,
+        problem,
+        lines,
+        head,
+    })
 }
 
 fn parse(path: &Path, number: u64, text: &str) -> Result<Entry, StoreError> {
     serde_json::from_str(text)
         .map_err(|error| broken(path, number, format!("is no entry this build knows: {error}")))
-}
-
-/// The entries of a journal's bytes after number `seq`.
-fn entries(path: &Path, bytes: &[u8], seq: u64) -> Result<Vec<Entry>, StoreError> {
-    let mut entries = Vec::new();
-    let mut head = Head {
-        seq: 0,
-        hash: Hash::ZERO,
-    };
-    for line in bytes.split_inclusive(|&b| b == b'\n') {
-        let entry;
-        (head, entry) = follow(path, head, line)?;
-        if head.seq > seq {
-            entries.push(parse(path, head.seq, entry)?);
-        }
-    }
-    Ok(entries)
 }
 
 /// The head after `line`, and its entry's text.

@@ -49,7 +49,8 @@ pub const FOLDER: &str = "store";
 /// # Errors
 /// [`StoreError`] where there is no project, or its journal does not hold.
 pub fn read_elsewhere(project: &Path) -> Result<Vec<Entry>, StoreError> {
-    journal::read(&folder_of(project)?)
+    let store = folder_of(project)?;
+    Ok(journal::walk(&store)?.whole(&store)?.entries)
 }
 
 /// The journal of a project that another engine may have open, as far as it holds.
@@ -74,8 +75,8 @@ pub fn taken_away(entries: &[Entry], blobs: &Blobs) -> (BTreeSet<Hash>, Vec<(u64
             }
             // What a later entry names is there again; but for a forgotten case, whose rows may still be written.
             if row.case().is_none_or(|case| !forgotten.contains(case)) {
-                for (_, hash, _) in row.blobs() {
-                    gone.remove(&hash);
+                for named in row.blobs() {
+                    gone.remove(&named.hash);
                 }
             }
         }
