@@ -1,15 +1,14 @@
 //! The engine's end: who may come in, and a pair of threads for each that did.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::ErrorKind;
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -63,9 +62,14 @@ pub fn serve(folder: &Path, options: Options, ready: impl FnOnce(&[String])) -> 
             }
         })
         .map_err(EngineError::thread)?;
-    let door = Door::open(&project.snapshot.folder, last.as_deref(), project.sharing)?;
+    let hall = Hall {
+        is_shared: project.sharing.is_shared(),
+        messages: messages.clone(),
+        guests: Arc::default(),
+    };
+    let door = Door::open(&project.snapshot.folder, last.as_deref(), project.sharing, hall)?;
     project.store.announce(&door.path)?;
-    door.listen(messages.clone())?;
+    door.listen()?;
     let mut actor = Actor::new(project, options, messages);
     ready(&notices);
     actor.run(&inbox);
@@ -82,21 +86,36 @@ struct Guest {
     writer: JoinHandle<()>,
 }
 
-/// The socket, and who came in by it.
-struct Door {
+/// What the threads of all surfaces share.
+#[derive(Clone)]
+struct Hall {
     /// Members of a group may come in; the socket's mode keeps everybody else out.
     is_shared: bool,
+    messages: Sender<Message>,
+    guests: Arc<Mutex<BTreeMap<u64, Guest>>>,
+}
+
+impl Hall {
+    fn guests(&self) -> MutexGuard<'_, BTreeMap<u64, Guest>> {
+        self.guests
+            .lock()
+            .expect("no thread panics while it holds the list of guests")
+    }
+}
+
+/// The socket, and who came in by it.
+struct Door {
     path: PathBuf,
     /// The folder that was made for it, where the project's path is too long for a socket.
     folder: Option<PathBuf>,
     listener: UnixListener,
-    guests: Arc<Mutex<BTreeMap<u64, Guest>>>,
+    hall: Hall,
     is_closed: Arc<AtomicBool>,
 }
 
 impl Door {
     /// Makes the socket; `last` is where that of the engine before was, which may be left over.
-    fn open(project: &Path, last: Option<&Path>, sharing: Sharing) -> Result<Door, EngineError> {
+    fn open(project: &Path, last: Option<&Path>, sharing: Sharing, hall: Hall) -> Result<Door, EngineError> {
         if let Some(last) = last.filter(|last| is_of(last, project)) {
             forget(last);
         }
@@ -128,30 +147,28 @@ impl Door {
             sharing.open(folder, Share::Through)?;
         }
         Ok(Door {
-            is_shared: sharing.is_shared(),
             path,
             folder,
             listener,
-            guests: Arc::default(),
+            hall,
             is_closed: Arc::default(),
         })
     }
 
     /// Lets surfaces in, in a thread of its own.
-    fn listen(&self, messages: Sender<Message>) -> Result<(), EngineError> {
+    fn listen(&self) -> Result<(), EngineError> {
         let listener = self
             .listener
             .try_clone()
             .map_err(EngineError::io("listening at", &self.path))?;
-        let (guests, is_closed) = (Arc::clone(&self.guests), Arc::clone(&self.is_closed));
-        let is_shared = self.is_shared;
+        let (hall, is_closed) = (self.hall.clone(), Arc::clone(&self.is_closed));
         let listening = move || {
             for (id, line) in (1..).zip(listener.incoming()) {
                 if is_closed.load(Ordering::Acquire) {
                     return;
                 }
                 match line {
-                    Ok(line) => welcome(id, line, is_shared, &messages, &guests),
+                    Ok(line) => welcome(id, line, hall.clone()),
                     // Too many open files: those that are here may leave.
                     Err(error) => {
                         tracing::warn!(%error, "a surface could not be let in");
@@ -181,7 +198,7 @@ impl Door {
     /// Waits until everybody has been told everything; those that do not listen are hung up on.
     fn see_out(self) {
         let until = Instant::now() + FAREWELL;
-        let guests = std::mem::take(&mut *lock(&self.guests));
+        let guests = std::mem::take(&mut *self.hall.guests());
         for guest in guests.into_values() {
             while !guest.writer.is_finished() && Instant::now() < until {
                 thread::sleep(Duration::from_millis(5));
@@ -192,21 +209,13 @@ impl Door {
     }
 }
 
-fn lock(guests: &Mutex<BTreeMap<u64, Guest>>) -> std::sync::MutexGuard<'_, BTreeMap<u64, Guest>> {
-    guests
-        .lock()
-        .expect("no thread panics while it holds the list of guests")
-}
-
-/// A socket for this account alone; one that nobody listens at any more is replaced: the lock is ours.
+/// A socket; one that nobody listens at any more is replaced: the lock is ours.
 fn bind(path: &Path) -> std::io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    UnixListener::bind(path)
 }
 
 /// Removes the socket that an engine which was killed left behind, and the folder that was made for it.
@@ -223,21 +232,14 @@ fn forget(socket: &Path) {
 }
 
 /// Begins a surface's threads; whoever is slow to greet keeps nobody else waiting.
-fn welcome(
-    id: u64,
-    line: UnixStream,
-    is_shared: bool,
-    messages: &Sender<Message>,
-    guests: &Arc<Mutex<BTreeMap<u64, Guest>>>,
-) {
-    let (messages, guests) = (messages.clone(), Arc::clone(guests));
+fn welcome(id: u64, line: UnixStream, hall: Hall) {
     let receiving = move || {
-        if let Err(error) = receive(id, line, is_shared, &messages, &guests) {
+        if let Err(error) = receive(id, line, &hall) {
             tracing::warn!(%error, surface = id, "a surface was cut off");
         }
         // It was never here if it was not let in; then nobody minds.
-        let _ = messages.send(Message::SurfaceGone(SurfaceId(id)));
-        lock(&guests).remove(&id);
+        let _ = hall.messages.send(Message::SurfaceGone(SurfaceId(id)));
+        hall.guests().remove(&id);
     };
     if let Err(error) = thread::Builder::new().name("surface".into()).spawn(receiving) {
         tracing::warn!(%error, "a surface could not be let in");
@@ -262,13 +264,7 @@ fn refusal(uid: u32, own_uid: u32, is_shared: bool, hello: &Hello, guests: usize
 }
 
 /// Greets a surface and hands on what it sends until it leaves.
-fn receive(
-    id: u64,
-    line: UnixStream,
-    is_shared: bool,
-    messages: &Sender<Message>,
-    guests: &Mutex<BTreeMap<u64, Guest>>,
-) -> std::io::Result<()> {
+fn receive(id: u64, line: UnixStream, hall: &Hall) -> std::io::Result<()> {
     let peer = socket_peercred(&line)?;
     line.set_read_timeout(Some(GREETING))?;
     line.set_write_timeout(Some(GREETING))?;
@@ -276,7 +272,7 @@ fn receive(
         return Ok(());
     };
     let (uid, own_uid) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
-    let refused = refusal(uid, own_uid, is_shared, &hello, lock(guests).len());
+    let refused = refusal(uid, own_uid, hall.is_shared, &hello, hall.guests().len());
     let is_refused = refused.is_some();
     let build = build();
     frames::write(&line, &Welcome { build, refused }, LONGEST_GREETING)?;
@@ -300,13 +296,14 @@ fn receive(
         line: line.try_clone()?,
         writer,
     };
-    lock(guests).insert(id, guest);
+    hall.guests().insert(id, guest);
     let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok();
     // What another account is called, the system says.
     let other = (uid != own_uid).then(|| name_of(uid));
     let who = other.clone().unwrap_or(hello.who);
     let surface = Surface::new(events, who, pid);
-    if messages
+    if hall
+        .messages
         .send(Message::SurfaceCame(SurfaceId(id), surface))
         .is_err()
     {
@@ -317,7 +314,11 @@ fn receive(
         if let Some(other) = &other {
             request.who.clone_from(other);
         }
-        if messages.send(Message::Request(SurfaceId(id), request)).is_err() {
+        if hall
+            .messages
+            .send(Message::Request(SurfaceId(id), request))
+            .is_err()
+        {
             break;
         }
     }

@@ -20,6 +20,8 @@ use crate::model::ModelError;
 use crate::model::checkpoint::{self, Checkpoint};
 use crate::records::{EpochReport, TrainTask};
 
+/// The file that says where a training is.
+const STATE: &str = "state.json";
 /// Share of the time that may go into keeping, before what an epoch takes is weighed against it.
 const SHARE: f64 = 0.05;
 /// After this long it is kept whatever that takes.
@@ -72,8 +74,6 @@ pub struct Keeper {
     last: Instant,
     /// The best epoch whose checkpoint is on disk, with its name and hash.
     best: Option<(usize, (String, String))>,
-    /// The files of the state that was found.
-    names: Vec<String>,
     _lock: Option<File>,
 }
 
@@ -90,7 +90,6 @@ impl Keeper {
             spent: Duration::ZERO,
             last: Instant::now(),
             best: None,
-            names: Vec::new(),
             _lock: None,
         };
         let Some(folder) = &keeper.folder else {
@@ -101,50 +100,27 @@ impl Keeper {
         let lock = File::create(&path).map_err(ModelError::io("making", &path))?;
         lock.lock().map_err(ModelError::io("locking", &path))?;
         keeper._lock = Some(lock);
-        let found = keeper.read(&keeper.folder.clone().unwrap_or_default(), task);
+        let found = read(folder, &keeper.task, task);
+        let (kept, found) = match found {
+            Ok(Some((kept, resumed))) => (Some(kept), Some(Ok(resumed))),
+            Ok(None) => (None, None),
+            Err(why) => (None, Some(Err(why))),
+        };
         // What was being written when it was cut short, or is of no use.
-        let kept = match &found {
-            Ok(Some(_)) => keeper.names.clone(),
-            _ => Vec::new(),
-        };
-        keeper.clean(&kept);
-        Ok((keeper, found.transpose()))
+        keeper.clean(kept.as_ref());
+        keeper.best = kept.and_then(|kept| Some((kept.state.best?.0, kept.best)));
+        Ok((keeper, found))
     }
 
-    fn read(&mut self, folder: &Path, task: &TrainTask) -> Result<Option<Resumed>, String> {
-        let bytes = match fs::read(folder.join("state.json")) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
-        };
-        let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-        if kept.task != self.task {
-            return Err("it is of another training".into());
-        }
-        let checkpoint = |(name, hash): &(String, String)| {
-            let path = folder.join(name);
-            let bytes = fs::read(&path).map_err(|error| format!("{name}: {error}"))?;
-            if blake3::hash(&bytes).to_hex().as_str() != hash {
-                return Err(format!("{name} is damaged"));
-            }
-            checkpoint::restore(&path, &bytes, &task.architecture).map_err(|error| error.to_string())
-        };
-        let (last, best) = (checkpoint(&kept.last)?, checkpoint(&kept.best)?);
-        self.names = vec!["state.json".into(), kept.last.0, kept.best.0.clone()];
-        self.best = kept.state.best.map(|(epoch, _)| (epoch, kept.best));
-        Ok(Some(Resumed {
-            state: kept.state,
-            last,
-            best,
-        }))
-    }
-
-    /// Removes everything but these files and the lock.
-    fn clean(&self, names: &[String]) {
+    /// Removes everything but the lock and the files of this state.
+    fn clean(&self, kept: Option<&Kept>) {
+        let names = kept.map_or([""; 3], |kept| {
+            [STATE, kept.last.0.as_str(), kept.best.0.as_str()]
+        });
         let files = self.folder.iter().flat_map(fs::read_dir).flatten().flatten();
         for file in files {
             let name = file.file_name();
-            if name != "lock" && !names.iter().any(|known| name == **known) {
+            if name != "lock" && !names.iter().any(|known| name == *known) {
                 let _ = fs::remove_file(file.path());
             }
         }
@@ -184,19 +160,46 @@ impl Keeper {
             last,
             best: best.clone(),
         };
-        let (path, beside) = (folder.join("state.json"), folder.join("state.json.new"));
+        let (path, beside) = (folder.join(STATE), folder.join("state.json.new"));
         let bytes = serde_json::to_vec(&kept).expect("a state is plain numbers and text");
         fs::write(&beside, bytes)
             .and_then(|()| File::open(&beside)?.sync_all())
             .and_then(|()| fs::rename(&beside, &path))
             .and_then(|()| File::open(folder)?.sync_all())
             .map_err(ModelError::io("writing", &path))?;
-        self.clean(&["state.json".into(), kept.last.0, kept.best.0]);
+        self.clean(Some(&kept));
         self.best = Some((best_epoch, best));
         self.last = Instant::now();
         self.spent += began.elapsed();
         Ok(())
     }
+}
+
+/// What a training of the task with this hash left in a folder; why that cannot be used, in words.
+fn read(folder: &Path, hash: &str, task: &TrainTask) -> Result<Option<(Kept, Resumed)>, String> {
+    let bytes = match fs::read(folder.join(STATE)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if kept.task != hash {
+        return Err("it is of another training".into());
+    }
+    let checkpoint = |(name, hash): &(String, String)| {
+        let path = folder.join(name);
+        let bytes = fs::read(&path).map_err(|error| format!("{name}: {error}"))?;
+        if blake3::hash(&bytes).to_hex().as_str() != hash {
+            return Err(format!("{name} is damaged"));
+        }
+        checkpoint::restore(&path, &bytes, &task.architecture).map_err(|error| error.to_string())
+    };
+    let resumed = Resumed {
+        state: kept.state.clone(),
+        last: checkpoint(&kept.last)?,
+        best: checkpoint(&kept.best)?,
+    };
+    Ok(Some((kept, resumed)))
 }
 
 /// A hash of everything that a training's result depends on.
