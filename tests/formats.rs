@@ -100,45 +100,38 @@ fn every_form_of_the_same_mask_becomes_the_same_voxels() {
 }
 
 #[test]
-fn a_segment_that_is_no_label_is_refused_by_its_name_and_nothing_else_is_guessed() {
+fn a_segmentation_that_says_something_else_than_the_project_is_refused_and_nothing_is_guessed() {
     let bench = bench();
     let text = fs::read(fixture("slicer.seg.nrrd")).unwrap();
-    let at = text.windows(9).position(|window| window == b"_Name:=GM").unwrap();
-    let mut changed = text.clone();
-    changed[at + 7..at + 9].copy_from_slice(b"XX");
-    bench.drop_file("brain_corrected.seg.nrrd", &changed);
-    let report = bench.only_report();
-    assert_eq!(
-        (report.outcome, report.code.as_str()),
-        (Outcome::Reject, "V5"),
-        "{report:?}"
-    );
-    assert!(report.words.contains("XX"), "{report:?}");
-    // A part that says it lies elsewhere than its header does is taken for neither.
-    let at = text.windows(5).position(|window| window == b"1 1 1").unwrap();
-    let mut changed = text.clone();
-    changed[at] = b'0';
-    bench.drop_file("brain_corrected.seg.nrrd", &changed);
-    let report = bench.only_report();
-    assert_eq!(
-        (report.outcome, report.code.as_str()),
-        (Outcome::Reject, "G2"),
-        "{report:?}"
-    );
-    // A part of the grid without a word of that is a crop.
-    let at = text
-        .windows(12)
-        .position(|window| window == b"Segmentation")
-        .unwrap();
-    let mut changed = text.clone();
-    changed[at..at + 12].copy_from_slice(b"Segmentatiom");
-    bench.drop_file("brain_corrected.seg.nrrd", &changed);
-    let report = bench.only_report();
-    assert_eq!(
-        (report.outcome, report.code.as_str()),
-        (Outcome::Reject, "G2"),
-        "{report:?}"
-    );
+    for (what, from, to, code, words) in [
+        ("a segment that is no label", "_Name:=GM", "_Name:=XX", "V5", "XX"),
+        (
+            "a part that lies elsewhere than its header",
+            "1 1 1",
+            "0 1 1",
+            "G2",
+            "cropped",
+        ),
+        (
+            "a part without a word of that",
+            "Segmentation_R",
+            "Segmentatiom_R",
+            "G2",
+            "cropped",
+        ),
+    ] {
+        let at = text
+            .windows(from.len())
+            .position(|window| window == from.as_bytes())
+            .unwrap();
+        let mut changed = text.clone();
+        changed[at..at + from.len()].copy_from_slice(to.as_bytes());
+        bench.drop_file("brain_corrected.seg.nrrd", &changed);
+        let report = bench.only_report();
+        let verdict = (report.outcome, report.code.as_str());
+        assert_eq!(verdict, (Outcome::Reject, code), "{what}: {report:?}");
+        assert!(report.words.contains(words), "{what}: {report:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::control;
 use super::inbox::{Sight, Watch};
-use super::project::{Project, pace};
+use super::network::Pace;
+use super::project::Project;
 use super::surfaces::{Asker, Surface, SurfaceId, Surfaces};
 use super::worker::{Worker, WorkerMessage};
 use super::{EngineError, Options};
@@ -205,7 +206,8 @@ impl Actor {
         if let Some(watch) = &mut self.watch {
             watch.keep_on(&inbox);
         }
-        let [rest_s, mut wait_s] = pace(&inbox, &self.project.snapshot.settings);
+        let Pace { rest_s, look_s } = self.project.pace;
+        let mut wait_s = look_s;
         let mut is_done = true;
         let trouble = match self.scan_inbox(Some(Instant::now() + LOOK)) {
             Ok((reports, done)) => {

@@ -18,6 +18,7 @@ mod history;
 mod inbox;
 mod masks;
 mod models;
+mod network;
 mod project;
 mod rounds;
 mod sharing;
@@ -72,7 +73,7 @@ pub fn create(folder: &Path, who: &str) -> Result<(), EngineError> {
         project::write_private(&file, TEMPLATE.as_bytes())?;
     }
     let settings = Settings::load(folder)?;
-    project::check_place(folder, &settings)?;
+    network::check_place(folder, &settings)?;
     let store = Store::create(folder)?;
     let mut project = Project::new(folder, store, Vec::new(), settings)?;
     project.begin(who)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::EngineError;
+use super::network::{Pace, check_place};
 use super::sharing::{Share, Sharing};
 use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Scan, decode_scan};
 use crate::protocol::{Change, Snapshot};
@@ -27,6 +28,8 @@ pub struct Project {
     pub store: Store,
     /// With whom it is shared.
     pub sharing: Sharing,
+    /// How fast the inbox is gone through.
+    pub pace: Pace,
 }
 
 /// The number after the last of a kind of row; the first is 1.
@@ -44,65 +47,6 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         .open(path)
         .and_then(|mut file| file.write_all(bytes))
         .map_err(EngineError::io("writing", path))
-}
-
-/// File systems of a network, by the numbers that the kernel gives them: a lock there may be held twice, and what was synced
-/// may be lost all the same.
-const NETWORKS: [(i64, &str); 5] = [
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xfe53_4d42, "SMB"),
-    (0xff53_4d42, "SMB"),
-    (0x6573_5546, "FUSE"),
-];
-
-/// The network that a folder lies on, if it lies on one.
-fn network_of(folder: &Path) -> Result<Option<&'static str>, EngineError> {
-    let kind = rustix::fs::statfs(folder)
-        .map_err(|error| EngineError::io("looking at the disk of", folder)(error.into()))?
-        .f_type;
-    Ok(network(kind as i64))
-}
-
-fn network(kind: i64) -> Option<&'static str> {
-    // The kernel's numbers are 32 bits, whatever the field's width and sign.
-    let kind = kind & 0xffff_ffff;
-    let found = NETWORKS.iter().find(|(number, _)| *number == kind);
-    found.map(|(_, name)| *name)
-}
-
-/// Refuses to keep a project where locks and syncing cannot be relied on, unless its owner says so.
-pub fn check_place(folder: &Path, settings: &Settings) -> Result<(), EngineError> {
-    refuse(network_of(folder)?, folder, settings)
-}
-
-fn refuse(network: Option<&str>, folder: &Path, settings: &Settings) -> Result<(), EngineError> {
-    match network.filter(|_| !settings.store.network) {
-        None => Ok(()),
-        Some(name) => EngineError::refused(format!(
-            "{} lies on {name}, whose locks and syncing cannot be relied on; put the project on a disk of this machine, or \
-             say store.network = true in {} if it is yours alone and backed up",
-            folder.display(),
-            crate::settings::FILE
-        )),
-    }
-}
-
-/// Seconds that a file has to rest before it is read, and between looks when no event says to look: on a network files come
-/// slowly and events may not come at all.
-pub fn pace(inbox: &Path, settings: &Settings) -> [f64; 2] {
-    let (rest_s, look_s) = (settings.inbox.stable_s, settings.inbox.rescan_s);
-    slowed(
-        network_of(inbox).is_ok_and(|network| network.is_some()),
-        [rest_s, look_s],
-    )
-}
-
-fn slowed(is_network: bool, [rest_s, look_s]: [f64; 2]) -> [f64; 2] {
-    match is_network {
-        true => [rest_s.max(10.0), look_s.min(5.0)],
-        false => [rest_s, look_s],
-    }
 }
 
 impl Project {
@@ -139,13 +83,15 @@ impl Project {
             .blobs()
             .leave_free(snapshot.settings.store.min_free_mb << 20);
         let sharing = Sharing::of(&snapshot.settings)?;
+        let inbox = snapshot.folder.join(&snapshot.settings.inbox.folder);
+        private_folder(&inbox)?;
         let mut project = Project {
+            pace: Pace::of(&inbox, &snapshot.settings),
             snapshot,
             store,
             sharing,
         };
         project.drop_missing();
-        private_folder(&project.inbox())?;
         private_folder(&project.folder("handouts"))?;
         // A folder that was there already is the project's from now on.
         sharing.open(&project.snapshot.folder, Share::Through)?;
@@ -250,6 +196,7 @@ impl Project {
         let are_new = settings != self.snapshot.settings;
         self.store.blobs().leave_free(settings.store.min_free_mb << 20);
         self.snapshot.settings = settings;
+        self.pace = Pace::of(&self.inbox(), &self.snapshot.settings);
         Ok(are_new)
     }
 
@@ -372,30 +319,4 @@ pub fn label_map(blobs: &Blobs, blob: Hash, role: &str) -> Result<LabelMap, Engi
         grid: volume.grid,
         voxels: volume.voxels.iter().map(|&v| v as u8).collect(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_project_on_a_network_is_refused_unless_its_owner_says_so() {
-        let (folder, mut settings) = (Path::new("/mnt/share"), Settings::default());
-        assert_eq!(network(0x6969), Some("NFS"));
-        // CIFS says it with its sign bit set.
-        assert_eq!(network(-11_317_950), Some("SMB"));
-        for local in [0xef53, 0x0102_1994, 0x794c_7630] {
-            assert_eq!(network(local), None);
-        }
-        let words = refuse(Some("NFS"), folder, &settings).unwrap_err().to_string();
-        assert!(
-            words.contains("NFS") && words.contains("store.network"),
-            "{words}"
-        );
-        refuse(None, folder, &settings).unwrap();
-        settings.store.network = true;
-        refuse(Some("NFS"), folder, &settings).unwrap();
-        assert_eq!(slowed(true, [3.0, 30.0]), [10.0, 5.0]);
-        assert_eq!(slowed(false, [3.0, 30.0]), [3.0, 30.0]);
-    }
 }

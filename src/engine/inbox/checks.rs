@@ -16,7 +16,7 @@ use super::mixups::p2_mixed_up;
 use super::shown;
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
-use crate::engine::project::{Project, pace};
+use crate::engine::project::Project;
 use crate::imaging::{
     AffineSource, LabelMap, Placement, Scan, Volume, VolumeError, decode_scan, single_file, volume_stem,
 };
@@ -162,21 +162,26 @@ fn case_of(stem: &str, is_case: impl Fn(&str) -> bool) -> Option<&str> {
         .find(|case| is_case(case))
 }
 
+/// The cases that a stem may mean: the one that it spells exactly, else all that differ in the case of letters alone.
+fn cases_named<'a>(stem: &str, cases: &'a BTreeMap<CaseId, Case>) -> Vec<&'a CaseId> {
+    let like = |stem: &str| {
+        let same = move |id: &&CaseId| id.as_str().eq_ignore_ascii_case(stem);
+        cases.keys().filter(same).collect::<Vec<_>>()
+    };
+    let Some(stem) = case_of(stem, |stem| !like(stem).is_empty()) else {
+        return Vec::new();
+    };
+    let alike = like(stem);
+    match alike.iter().find(|id| id.as_str() == stem) {
+        Some(exact) => vec![*exact],
+        None => alike,
+    }
+}
+
 /// The case that a file's name names, also when it was put away under a number before its name.
 pub fn case_of_file(name: &str, cases: &BTreeMap<CaseId, Case>) -> Option<CaseId> {
     let stem = volume_stem(name)?;
-    let find = |stem: &str| {
-        let named = case_of(stem, |stem| {
-            cases.keys().any(|id| id.as_str().eq_ignore_ascii_case(stem))
-        })?;
-        let same = |id: &&CaseId| id.as_str() == named;
-        let like = |id: &&CaseId| id.as_str().eq_ignore_ascii_case(named);
-        cases
-            .keys()
-            .find(same)
-            .or_else(|| cases.keys().find(like))
-            .cloned()
-    };
+    let find = |stem: &str| cases_named(stem, cases).first().map(|id| (*id).clone());
     let numbered = || {
         let (number, rest) = stem.split_once('-')?;
         let digits = number.strip_prefix('f').unwrap_or(number);
@@ -206,20 +211,7 @@ fn n3_case(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engi
         (_, stem) => stem.unwrap_or(&name),
     };
     let cases = &project.snapshot.cases;
-    let found = case_of(named, |stem| {
-        cases.keys().any(|id| id.as_str().eq_ignore_ascii_case(stem))
-    });
-    let matches: Vec<&CaseId> = match found {
-        Some(stem) => match cases.keys().find(|id| id.as_str() == stem) {
-            Some(exact) => vec![exact],
-            None => cases
-                .keys()
-                .filter(|id| id.as_str().eq_ignore_ascii_case(stem))
-                .collect(),
-        },
-        None => Vec::new(),
-    };
-    match matches[..] {
+    match cases_named(named, cases)[..] {
         [only] => {
             candidate.case = Some(only.clone());
             Ok(Finding::Pass)
@@ -259,7 +251,7 @@ fn s1_rest(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engi
     if candidate.accepted {
         return Ok(Finding::Pass);
     }
-    let [stable_s, _] = pace(&project.inbox(), &project.snapshot.settings);
+    let stable_s = project.pace.rest_s;
     let changed = |meta: Metadata| meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9;
     let now = Timestamp::now().as_nanosecond() as f64 / 1e9;
     for path in std::iter::once(candidate.path.to_path_buf()).chain(other_half(candidate.path)) {
