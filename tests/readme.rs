@@ -1,4 +1,4 @@
-//! The README's generated part is what the keymap says.
+//! The README's generated part is what the keymap says, and its first command runs.
 
 #![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
 
@@ -28,4 +28,16 @@ fn the_key_table_is_the_default_keymap_s() {
         found, table,
         "OVERTRACE_WRITE_README=1 cargo test --test readme writes it anew"
     );
+}
+
+/// `cargo run` has to know which of the programs is meant.
+#[test]
+fn the_first_command_of_the_readme_names_a_program() {
+    let manifest = std::process::Command::new(env!("CARGO"))
+        .args(["read-manifest", "--manifest-path"])
+        .arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .output()
+        .unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest.stdout).unwrap();
+    assert_eq!(manifest["default_run"], "overtrace");
 }
