@@ -35,7 +35,7 @@ fn the_key_table_is_the_default_keymap_s() {
 fn the_first_command_of_the_readme_names_a_program() {
     let manifest = std::process::Command::new(env!("CARGO"))
         .args(["read-manifest", "--manifest-path"])
-        .arg(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .output()
         .unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest.stdout).unwrap();
