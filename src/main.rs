@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         },
         bench,
         compute,
+        parse,
         app,
     };
     // A panic ends the program after its words are in the log.
@@ -264,6 +265,10 @@ fn programs() -> Result<Programs> {
 
 fn compute(device: Device) -> Result<()> {
     worker::serve(device, std::io::stdin(), std::io::stdout()).context("working")
+}
+
+fn parse() -> Result<()> {
+    worker::parse(std::io::stdin(), std::io::stdout()).context("reading volumes")
 }
 
 fn options(watch: bool, stays: bool) -> Result<Options> {

@@ -11,7 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("records", &["imaging", "settings"]),
     ("metrics", &["imaging"]),
     ("model", &["imaging", "settings", "records", "metrics"]),
-    ("worker", &["settings", "records", "model"]),
+    ("worker", &["settings", "imaging", "records", "model"]),
     ("query", &["imaging", "settings", "records"]),
     ("effort", &["imaging", "records", "metrics"]),
     ("store", &["records"]),

@@ -210,6 +210,9 @@ pub enum Verb {
         #[arg(long)]
         device: Device,
     },
+    /// Read the volumes that come through standard input: what overtrace starts itself as for files from outside
+    #[command(hide = true)]
+    Parse,
     /// Make a project of phantoms, run the loop on it with a stand-in annotator, and open the app
     Demo {
         /// The folder; an earlier demo there is made anew

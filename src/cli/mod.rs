@@ -49,6 +49,8 @@ pub struct Doors {
     pub bench: fn(&BenchTask, &Devices, Found<'_>) -> Result<Machine>,
     /// Does the task that comes through standard input on a device.
     pub compute: fn(Device) -> Result<()>,
+    /// Reads volumes through standard input and output.
+    pub parse: fn() -> Result<()>,
     /// What is done about what is kept, whether an engine runs or not.
     pub keeping: Keeping,
     /// Opens the app on the engine of a project's folder; the flag says that the engine ends with it.
@@ -155,6 +157,10 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
         }
         Some(Verb::Worker { device }) => {
             (doors.compute)(*device)?;
+            Ok(Exit::Done)
+        }
+        Some(Verb::Parse) => {
+            (doors.parse)()?;
             Ok(Exit::Done)
         }
         Some(Verb::Inbox {

@@ -90,7 +90,8 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         | Verb::Rebuild
         | Verb::Backup { .. }
         | Verb::Restore { .. }
-        | Verb::Worker { .. } => {
+        | Verb::Worker { .. }
+        | Verb::Parse => {
             bail!("this verb opens no project of its own accord")
         }
     }

@@ -1,5 +1,6 @@
 //! The actor: one message at a time, each to its end.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use super::{EngineError, Options};
 use crate::protocol::{Activity, Answer, Command, EngineStatus, Event, Request, Stage};
 use crate::records::{Case, CaseId, Progress, RoundId, RoundState, Row, Task, What};
 use crate::settings::{Pixels, Settings, Strategy};
+use crate::worker::Parser;
 
 /// How long a look into the inbox keeps everything else waiting: thousands of files may have been dropped at once.
 const LOOK: Duration = Duration::from_millis(100);
@@ -101,6 +103,8 @@ pub struct Actor {
     trouble: Option<String>,
     options: Options,
     pub(super) surfaces: Surfaces,
+    /// Reads what comes from outside.
+    pub(super) parser: Arc<Parser>,
     since: Timestamp,
     is_stopping: bool,
 }
@@ -125,6 +129,7 @@ impl Actor {
     /// An actor with nothing to do.
     pub fn new(project: Project, options: Options, messages: Sender<Message>) -> Actor {
         let watch = options.watch.then(|| Watch::new(messages.clone()));
+        let parser = Arc::new(Parser::new(options.programs.cpu.clone()));
         Actor {
             project,
             worker: Worker::start(options.programs.clone(), move |message| {
@@ -137,6 +142,7 @@ impl Actor {
             trouble: None,
             options,
             surfaces: Surfaces::default(),
+            parser,
             since: Timestamp::now(),
             is_stopping: false,
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::actor::Actor;
 use super::{EngineError, masks};
-use crate::imaging::{Grid, MAX_VOLUME_BYTES, decode_scan, encode_labels, single_file};
+use crate::imaging::{Grid, MAX_VOLUME_BYTES, RawVolume, Scan, encode_labels};
 use crate::protocol::{Activity, Answer, ImportItem, Stage};
 use crate::records::{Case, CaseId, CaseSource, Hash, Mask, MaskOrigin, Pool, RoundState, Row, What};
 use crate::store::Blobs;
@@ -65,6 +65,7 @@ impl Actor {
                 Err(error) => refused.push((id, error.to_string())),
             }
         }
+        self.parser.rest();
         if is_idle {
             self.set_activity(Activity::default());
         }
@@ -93,12 +94,7 @@ impl Actor {
         let mut volumes = Vec::new();
         let mut grid: Option<Grid> = None;
         for path in &item.images {
-            let volume = |source| EngineError::Volume {
-                file: path.display().to_string(),
-                source,
-            };
-            let bytes = single_file(path, MAX_VOLUME_BYTES).map_err(volume)?;
-            let scan = decode_scan(&bytes, MAX_VOLUME_BYTES).map_err(volume)?;
+            let (bytes, scan) = self.read_volume(path)?;
             let this = scan.volume.grid;
             if !this.matches(grid.get_or_insert(this)) {
                 return EngineError::refused(format!(
@@ -190,14 +186,19 @@ impl Actor {
         })
     }
 
+    /// The bytes to keep of a volume from outside, and what they hold.
+    fn read_volume(&self, path: &Path) -> Result<(Vec<u8>, Scan), EngineError> {
+        let raw = RawVolume::read(path, MAX_VOLUME_BYTES);
+        raw.and_then(|raw| self.parser.parse(raw, MAX_VOLUME_BYTES, 1.0))
+            .map_err(|source| EngineError::Volume {
+                file: path.display().to_string(),
+                source,
+            })
+    }
+
     /// A mask's bytes as the store keeps them.
     fn import_mask(&self, path: &Path, grid: &Grid) -> Result<Vec<u8>, EngineError> {
-        let volume = |source| EngineError::Volume {
-            file: path.display().to_string(),
-            source,
-        };
-        let bytes = single_file(path, MAX_VOLUME_BYTES).map_err(volume)?;
-        let scan = decode_scan(&bytes, MAX_VOLUME_BYTES).map_err(volume)?;
+        let (_, scan) = self.read_volume(path)?;
         let refuse = |words: String| EngineError::Refused(format!("{}: {words}", path.display()));
         if !scan.volume.grid.matches(grid) {
             return Err(refuse("the mask lies on another grid than the image".into()));

@@ -38,7 +38,7 @@ pub fn gunzip(bytes: &[u8], max_bytes: u64) -> Result<Vec<u8>, VolumeError> {
         _ if content.len() as u64 > max_bytes => Err(VolumeError::TooLarge { max_bytes }),
         Ok(_) => Ok(content),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(VolumeError::Incomplete {
-            what: "the gzip stream",
+            what: "the gzip stream".into(),
             got: bytes.len() as u64,
             wanted: None,
         }),

@@ -15,8 +15,8 @@ mod rng;
 mod volume;
 
 pub use self::nifti::{
-    AffineSource, MAX_VOLUME_BYTES, Scan, Segment, VolumeError, container, decode_scan, encode_bytes,
-    encode_labels, encode_shorts, encode_volume, read_scan, single_file, split_pair, volume_stem,
+    AffineSource, MAX_VOLUME_BYTES, RawVolume, Scan, Segment, VolumeError, container, decode_scan,
+    encode_bytes, encode_labels, encode_shorts, encode_volume, read_scan, split_pair, volume_stem,
 };
 pub use geometry::{Affine, Grid, Placement};
 pub use gzip::gunzip;

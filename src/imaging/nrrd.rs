@@ -140,9 +140,9 @@ struct Header {
 
 fn bad<T>(field: &'static str, value: impl ToString, remedy: &'static str) -> Result<T, VolumeError> {
     Err(VolumeError::BadHeader {
-        field,
+        field: field.into(),
         value: value.to_string().chars().take(60).collect(),
-        remedy,
+        remedy: remedy.into(),
     })
 }
 
@@ -158,7 +158,7 @@ impl Header {
             let rest = &bytes[at..bytes.len().min(MOST_HEADER_BYTES)];
             let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
                 return Err(VolumeError::Incomplete {
-                    what: "the header",
+                    what: "the header".into(),
                     got: bytes.len() as u64,
                     wanted: None,
                 });
@@ -320,7 +320,7 @@ impl Header {
         };
         let Some(content) = content.and_then(|content| content.get(..wanted as usize)) else {
             return Err(VolumeError::Incomplete {
-                what: "the voxel data",
+                what: "the voxel data".into(),
                 got: content.map_or(0, |content| content.len() as u64),
                 wanted: Some(wanted),
             });
@@ -363,7 +363,7 @@ impl Header {
         match values.len() as u64 * kind.bytes() as u64 {
             got if got == wanted => Ok(values),
             got => Err(VolumeError::Incomplete {
-                what: "the voxel data",
+                what: "the voxel data".into(),
                 got,
                 wanted: Some(wanted),
             }),

@@ -1,9 +1,11 @@
 //! Voxel arrays on a grid.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Grid, Plane, Slice};
 
 /// An image: one intensity a voxel, i fastest, already scaled by the file's slope and intercept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
     /// Shape and place.
     pub grid: Grid,

@@ -17,11 +17,10 @@ use super::shown;
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
-use crate::imaging::{
-    AffineSource, LabelMap, Placement, Scan, Volume, VolumeError, decode_scan, single_file, volume_stem,
-};
+use crate::imaging::{AffineSource, LabelMap, Placement, RawVolume, Scan, Volume, VolumeError, volume_stem};
 use crate::records::{Case, CaseId, Hash};
 use crate::store::Blobs;
+use crate::worker::Parser;
 
 /// What a check found.
 #[derive(Debug)]
@@ -53,6 +52,8 @@ pub struct Candidate<'a> {
     seen: Timestamp,
     /// Whether a person accepted it.
     accepted: bool,
+    /// Reads it.
+    parser: &'a Parser,
     /// The case it is for.
     pub case: Option<CaseId>,
     /// Its bytes, of a pair the one file made of both; and their BLAKE3.
@@ -65,11 +66,12 @@ pub struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     /// A file nothing is known of.
-    pub fn new(path: &'a Path, seen: Timestamp, accepted: bool) -> Self {
+    pub fn new(path: &'a Path, seen: Timestamp, accepted: bool, parser: &'a Parser) -> Self {
         Candidate {
             path,
             seen,
             accepted,
+            parser,
             case: None,
             bytes: Vec::new(),
             file: None,
@@ -274,31 +276,34 @@ fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
     let case = project.case(candidate.case())?;
     // The most a mask of this case could need: 8 bytes a voxel, and a header.
     let max_bytes = case.grid.len() as u64 * 8 + (1 << 20);
-    let read = single_file(candidate.path, max_bytes)
-        .and_then(|bytes| decode_scan(&bytes, max_bytes).map(|scan| (bytes, scan)));
+    // A person who accepts it has time.
+    let patience = if candidate.accepted { 10.0 } else { 1.0 };
+    let mut note = None;
+    let read = RawVolume::read(candidate.path, max_bytes).and_then(|mut raw| {
+        note = raw.notes.pop();
+        candidate.parser.parse(raw, max_bytes, patience)
+    });
     let waited = Timestamp::now().duration_since(candidate.seen).as_secs_f64();
-    let patience = project.snapshot.settings.inbox.incomplete_after_s;
+    let wait_s = project.snapshot.settings.inbox.incomplete_after_s;
     match read {
         Ok((bytes, scan)) => {
-            let gzip_named = shown(candidate.path).to_lowercase().ends_with(".gz");
-            let starts_gzip = starts_gzip(candidate.path);
             (candidate.file, candidate.scan) = (Some(Blobs::hash(&bytes)), Some(scan));
             candidate.bytes = bytes;
-            if starts_gzip != gzip_named {
-                let words = "the name does not say what the file is (gzip or not); it was read as what it is";
-                return Ok(Finding::Warn("C2", words.into()));
-            }
-            Ok(Finding::Pass)
+            Ok(note.map_or(Finding::Pass, |note| Finding::Warn("C2", note)))
         }
         Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. }))
-            if !candidate.accepted && waited < patience =>
+            if !candidate.accepted && waited < wait_s =>
         {
             Ok(Finding::Wait("S1", format!("not complete yet: {error}")))
         }
         Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. })) => {
             Ok(Finding::Reject("S1", format!("incomplete: {error}")))
         }
-        Err(error @ VolumeError::Read { .. }) if candidate.accepted || waited < patience => {
+        Err(error @ VolumeError::Slow { .. }) if !candidate.accepted => Ok(Finding::Hold(
+            error.code(),
+            format!("{error}, then accept it: it has ten times as long then"),
+        )),
+        Err(error @ VolumeError::Read { .. }) if candidate.accepted || waited < wait_s => {
             Ok(Finding::Wait("S3", error.to_string()))
         }
         Err(error @ VolumeError::Read { .. }) => Ok(Finding::Hold(
@@ -307,15 +312,6 @@ fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Finding, Engin
         )),
         Err(error) => Ok(Finding::Reject(error.code(), error.to_string())),
     }
-}
-
-fn starts_gzip(path: &Path) -> bool {
-    use std::io::Read;
-    let mut magic = [0; 2];
-    fs::File::open(path)
-        .and_then(|mut file| file.read_exact(&mut magic))
-        .is_ok()
-        && magic == [0x1f, 0x8b]
 }
 
 /// The other half of a `.hdr`/`.img` pair, where it is there.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -22,7 +23,6 @@ use serde::Serialize;
 use super::EngineError;
 use super::actor::Actor;
 use super::project::{next, write_private};
-use crate::imaging::{MAX_VOLUME_BYTES, single_file};
 use crate::protocol::{Answer, Event, IntakeReport, Outcome};
 use crate::records::{CaseId, Hash, HeldFile, HeldId, Row, What, printable};
 use crate::store::{Blobs, private_folder};
@@ -127,6 +127,7 @@ impl Actor {
                 reports.push(report);
             }
         }
+        self.parser.rest();
         self.tell_inbox();
         Ok((reports, is_done))
     }
@@ -165,7 +166,8 @@ impl Actor {
         decided: Option<(&str, &HeldFile)>,
     ) -> Result<IntakeReport, EngineError> {
         let (who, held) = decided.unzip();
-        let mut candidate = Candidate::new(path, changed_at(path), held.is_some());
+        let parser = Arc::clone(&self.parser);
+        let mut candidate = Candidate::new(path, changed_at(path), held.is_some(), &parser);
         let mut notes: Vec<(String, String)> = Vec::new();
         let mut stop = None;
         for check in checks::CHECKS {
@@ -207,7 +209,8 @@ impl Actor {
             }
             Some(Finding::Hold(code, words)) => {
                 let case = candidate.case.expect("only a file whose case is known is held");
-                report.held = Some(self.hold(path, case, code, &words)?);
+                let bytes = candidate.file.map(|_| candidate.bytes);
+                report.held = Some(self.hold(path, case, bytes, code, &words)?);
                 self.sight.0.remove(path);
                 (report.outcome, report.code, report.words) = (Outcome::Hold, code.into(), words);
             }
@@ -230,9 +233,16 @@ impl Actor {
 
     /// Puts a file aside until a person decides: journalled first, so that a crash before the move leaves the file in
     /// the inbox, where the next look finds it and the row that waits for it.
-    fn hold(&mut self, path: &Path, case: CaseId, code: &str, words: &str) -> Result<HeldId, EngineError> {
-        // One that cannot be read is held all the same; accepting it reads it then.
-        let bytes = single_file(path, MAX_VOLUME_BYTES).ok();
+    ///
+    /// * `bytes`: of the volume; one that cannot be read is held all the same, and accepting it reads it then
+    fn hold(
+        &mut self,
+        path: &Path,
+        case: CaseId,
+        bytes: Option<Vec<u8>>,
+        code: &str,
+        words: &str,
+    ) -> Result<HeldId, EngineError> {
         let file = bytes.as_deref().map_or(Hash::ZERO, Blobs::hash);
         let is_missing = |held: &&HeldFile| fs::symlink_metadata(self.held_path(held)).is_err();
         let journalled = self

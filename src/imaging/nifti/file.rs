@@ -38,32 +38,55 @@ pub fn volume_stem(name: &str) -> Option<&str> {
 /// # Errors
 /// Any [`VolumeError`].
 pub fn read_scan(path: &Path, max_bytes: u64) -> Result<Scan, VolumeError> {
-    let (bytes, notes) = load(path, max_bytes)?;
-    let mut scan = decode_scan(&bytes, max_bytes)?;
+    let mut raw = RawVolume::read(path, max_bytes)?;
+    let notes = std::mem::take(&mut raw.notes);
+    let (_, mut scan) = raw.decode(max_bytes)?;
     scan.notes.splice(0..0, notes);
     Ok(scan)
 }
 
-/// The bytes to keep of a volume: the file as it is, or one `.nii` made of both halves of a pair.
-///
-/// # Errors
-/// Those of [`read_scan`] that concern files and, in a pair, the header; the bytes may still be no volume.
-pub fn single_file(path: &Path, max_bytes: u64) -> Result<Vec<u8>, VolumeError> {
-    load(path, max_bytes).map(|(bytes, _)| bytes)
+/// The bytes of a volume's files, which nothing has looked into yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawVolume {
+    /// Those of the one file, or of the `.hdr` and the `.img`.
+    pub parts: Vec<Vec<u8>>,
+    /// Where a name and the magic number disagree on what is packed.
+    pub notes: Vec<String>,
 }
 
-fn load(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Vec<String>), VolumeError> {
-    let Some(stem) = pair_stem(path) else {
-        let bytes = read(path, max_bytes)?;
-        let note = name_note(path, &bytes);
-        return Ok((bytes, note.into_iter().collect()));
-    };
-    let hdr_path = find_half(path, &stem, "hdr")?;
-    let img_path = find_half(path, &stem, "img")?;
-    let (hdr, img) = (read(&hdr_path, max_bytes)?, read(&img_path, max_bytes)?);
-    let notes = [name_note(&hdr_path, &hdr), name_note(&img_path, &img)];
-    let joined = join(&unpacked(&hdr, max_bytes)?, &unpacked(&img, max_bytes)?)?;
-    Ok((joined, notes.into_iter().flatten().collect()))
+impl RawVolume {
+    /// Reads the files that [`read_scan`] would.
+    ///
+    /// * `max_bytes`: the most each may hold
+    ///
+    /// # Errors
+    /// A [`VolumeError`] that concerns files.
+    pub fn read(path: &Path, max_bytes: u64) -> Result<RawVolume, VolumeError> {
+        let paths = match pair_stem(path) {
+            None => vec![path.to_path_buf()],
+            Some(stem) => vec![find_half(path, &stem, "hdr")?, find_half(path, &stem, "img")?],
+        };
+        let parts = paths.iter().map(|path| read(path, max_bytes));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let notes = paths.iter().zip(&parts);
+        let notes = notes.filter_map(|(path, bytes)| name_note(path, bytes)).collect();
+        Ok(RawVolume { parts, notes })
+    }
+
+    /// The bytes to keep of the volume (the file as it is, or one `.nii` made of both halves of a pair), and what they hold.
+    ///
+    /// * `max_bytes`: the most each part may hold once unpacked
+    ///
+    /// # Errors
+    /// Those of [`decode_scan`].
+    pub fn decode(mut self, max_bytes: u64) -> Result<(Vec<u8>, Scan), VolumeError> {
+        let bytes = match &self.parts[..] {
+            [hdr, img] => join(&unpacked(hdr, max_bytes)?, &unpacked(img, max_bytes)?)?,
+            _ => self.parts.swap_remove(0),
+        };
+        let scan = decode_scan(&bytes, max_bytes)?;
+        Ok((bytes, scan))
+    }
 }
 
 /// One `.nii` from the unpacked halves of a pair; extensions of the header are left out.
@@ -73,7 +96,7 @@ fn join(hdr: &[u8], img: &[u8]) -> Result<Vec<u8>, VolumeError> {
     let voxels = img
         .get(header.vox_offset as usize..)
         .ok_or(VolumeError::Incomplete {
-            what: "the .img",
+            what: "the .img".into(),
             got: img.len() as u64,
             wanted: Some(header.vox_offset as u64),
         })?;

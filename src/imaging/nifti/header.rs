@@ -74,7 +74,7 @@ pub(super) fn parse(bytes: &[u8], layout: Layout) -> Result<NiftiHeader, VolumeE
 /// The header that `bytes` open with; one of NIfTI-2 as the NIfTI-1 header that says the same, in its byte order.
 pub(super) fn first(bytes: &[u8]) -> Result<Cow<'_, [u8; SIZE]>, VolumeError> {
     let short = |wanted: usize| VolumeError::Incomplete {
-        what: "the header",
+        what: "the header".into(),
         got: bytes.len() as u64,
         wanted: Some(wanted as u64),
     };
@@ -234,8 +234,8 @@ pub(super) fn voxel_bytes(header: &NiftiHeader) -> Option<u64> {
 
 fn bad<T>(field: &'static str, value: impl ToString, remedy: &'static str) -> Result<T, VolumeError> {
     Err(VolumeError::BadHeader {
-        field,
+        field: field.into(),
         value: value.to_string(),
-        remedy,
+        remedy: remedy.into(),
     })
 }

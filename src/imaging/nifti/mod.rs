@@ -17,15 +17,17 @@ mod tests;
 
 use std::{borrow::Cow, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use nifti::{DataElement, InMemNiftiVolume, NiftiHeader, NiftiType};
 
 use super::{Grid, Volume, gzip, nrrd};
 
-pub use file::{MAX_VOLUME_BYTES, read_scan, single_file, volume_stem};
+pub use file::{MAX_VOLUME_BYTES, RawVolume, read_scan, volume_stem};
 pub use write::{encode_bytes, encode_labels, encode_shorts, encode_volume, split_pair};
 
 /// An image file as read, and what there was to say about it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scan {
     /// The voxels, with slope and intercept applied.
     pub volume: Volume,
@@ -43,7 +45,7 @@ pub struct Scan {
 }
 
 /// A value of a mask, and the name that the file gives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// The value.
     pub value: i64,
@@ -63,7 +65,7 @@ pub fn container(bytes: &[u8]) -> &'static str {
 }
 
 /// The part of a header that placed the volume in space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AffineSource {
     /// The affine itself.
     Sform,
@@ -74,16 +76,8 @@ pub enum AffineSource {
 }
 
 /// Why a file is no volume. Messages leave out the file's name where only bytes were given.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum VolumeError {
-    /// The system would not let the file be read.
-    #[error("reading {path}: {source}; check that it exists and may be read")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// A folder, a pipe or a device.
     #[error("{path} is not a regular file; give the file itself")]
     NotAFile {
@@ -102,7 +96,7 @@ pub enum VolumeError {
     #[error("{what} stops after {got} bytes{}; copy the file again", wanted.map_or(String::new(), |n| format!(", {n} were announced")))]
     Incomplete {
         /// What stops early.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Bytes there are.
         got: u64,
         /// Bytes there should be, where that is known.
@@ -128,17 +122,39 @@ pub enum VolumeError {
     #[error("header field {field} is {value}, which has to be {remedy}")]
     BadHeader {
         /// The field's name in nifti1.h.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// Its value.
         value: String,
         /// What it has to be.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
+    },
+    /// Reading it takes too long.
+    #[error("reading it took over {limit_s:.0} s and was ended; check that it is one volume")]
+    Slow {
+        /// The limit.
+        limit_s: f64,
+    },
+    /// Whatever read it came to grief.
+    #[error("what read it did not survive ({how}); check that it is a volume, and save it again")]
+    Deadly {
+        /// How that ended.
+        how: String,
     },
     /// No form of the header places the volume in space.
     #[error("no sound affine: {why}; export the volume again with its orientation")]
     BadAffine {
         /// What is wrong with each form that is set.
         why: String,
+    },
+    /// The system would not let the file be read.
+    // Last: what counts variants for a reader's process counts on without it.
+    #[serde(skip)]
+    #[error("reading {path}: {source}; check that it exists and may be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
 }
 
@@ -150,7 +166,7 @@ impl VolumeError {
             VolumeError::NotAFile { .. } => "S2",
             VolumeError::Read { .. } => "S3",
             VolumeError::Incomplete { .. } | VolumeError::Damaged { .. } => "C1",
-            VolumeError::TooLarge { .. } => "C3",
+            VolumeError::TooLarge { .. } | VolumeError::Slow { .. } | VolumeError::Deadly { .. } => "C3",
             VolumeError::BadHeader { .. } => "H1",
             VolumeError::BadAffine { .. } => "H2",
         }
@@ -182,7 +198,7 @@ pub fn decode_scan(bytes: &[u8], max_bytes: u64) -> Result<Scan, VolumeError> {
         .ok_or(VolumeError::TooLarge { max_bytes })?;
     let Some(voxels) = content.get(first..wanted as usize) else {
         return Err(VolumeError::Incomplete {
-            what: "the voxel data",
+            what: "the voxel data".into(),
             got: content.len() as u64,
             wanted: Some(wanted),
         });
