@@ -8,11 +8,14 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use overtrace::imaging::{Plane, encode_labels, encode_volume};
 use overtrace::protocol::{Command, Event};
-use overtrace::records::{Architecture, BenchTask, Pool, PredictTask, Progress, Task, TaskResult};
-use overtrace::settings::{Compute, Intensity, Precision};
+use overtrace::records::{
+    Architecture, BenchTask, Pool, PredictCase, PredictTask, Progress, Task, TaskResult, TrainCase, TrainTask,
+};
+use overtrace::settings::{Compute, Intensity, Precision, Training};
 use overtrace::worker::{Programs, run};
-use support::{Bench, SMALL};
+use support::{Bench, SMALL, boxes};
 
 /// A program that does what `script` says instead of computing.
 fn program(folder: &Path, script: &str) -> PathBuf {
@@ -256,4 +259,133 @@ fn two_workers_rank_the_pool_as_one_does() {
         bench.snapshot().ranking().unwrap().order
     };
     assert_eq!(ranked("cpu,cpu"), ranked("cpu"));
+}
+
+/// A program that computes, but whose first `deaths` runs are gone after having said `bytes` bytes; each run leaves a line in
+/// `runs`.
+fn dying(folder: &Path, deaths: usize, bytes: usize) -> Programs {
+    let (this, runs) = (env!("CARGO_BIN_EXE_overtrace"), folder.join("runs"));
+    let runs = runs.display();
+    let dies = format!("{this} \"$@\" | dd bs=1 count={bytes} status=none; kill -9 $$");
+    let script =
+        format!("echo >> {runs}\nif [ $(wc -l < {runs}) -le {deaths} ]; then {dies}; fi\nexec {this} \"$@\"");
+    let cpu = program(folder, &script);
+    Programs { cpu, ..programs() }
+}
+
+fn runs(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("runs")).unwrap().lines().count()
+}
+
+/// Cases of boxes to learn from or to draw, as files.
+fn training(folder: &Path, weights: &str) -> TrainTask {
+    let case = |n: u64| {
+        let (image, truth) = boxes(n);
+        let file = |end: &str| folder.join(format!("{n}{end}.nii.gz"));
+        fs::write(file(""), encode_volume(&image)).unwrap();
+        fs::write(file("_truth"), encode_labels(&truth, u16::from)).unwrap();
+        TrainCase {
+            id: format!("c{n}").parse().unwrap(),
+            images: vec![file("")],
+            mask: file("_truth"),
+            plane: Plane::named("axial", &image.grid).unwrap(),
+        }
+    };
+    TrainTask {
+        architecture: Architecture {
+            channels: 1,
+            classes: 4,
+            base_channels: 2,
+        },
+        start: None,
+        cases: (0..4).map(case).collect(),
+        training: Training {
+            max_epochs: 6,
+            threads: 1,
+            ..Training::default()
+        },
+        intensity: Intensity::Zscore,
+        precision: Precision::F32,
+        weights: folder.join(weights),
+        resume: Some(folder.join(format!("{weights}.state"))),
+    }
+}
+
+#[test]
+fn for_a_worker_that_dies_another_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = training(folder.path(), "whole");
+    let mut go_on = |_| ControlFlow::Continue(());
+    let result = run(&programs(), &on("cpu"), Task::Train(whole.clone()), &mut go_on);
+    assert!(matches!(result, TaskResult::Trained(_)), "{result:?}");
+
+    // It learns to the same weights.
+    let torn = training(folder.path(), "torn");
+    let mut notices = 0;
+    let result = run(
+        &dying(folder.path(), 2, 250),
+        &on("cpu"),
+        Task::Train(torn.clone()),
+        &mut |progress| {
+            notices += usize::from(matches!(progress, Progress::Notice(_)));
+            ControlFlow::Continue(())
+        },
+    );
+    assert!(
+        matches!(&result, TaskResult::Trained(trained) if trained.curve.len() == 6),
+        "{result:?}"
+    );
+    assert_eq!((notices, runs(folder.path())), (2, 3));
+    assert_eq!(
+        fs::read(&whole.weights).unwrap(),
+        fs::read(&torn.weights).unwrap()
+    );
+
+    // And draws what is left.
+    fs::remove_file(folder.path().join("runs")).unwrap();
+    let cases = torn.cases.iter().map(|case| PredictCase {
+        id: case.id.clone(),
+        images: case.images.clone(),
+        plane: case.plane,
+        mask: None,
+    });
+    let draw = PredictTask {
+        architecture: torn.architecture,
+        weights: torn.weights.clone(),
+        cases: cases.collect(),
+        folder: folder.path().to_path_buf(),
+        ..predict_nothing()
+    };
+    let mut drawn = Vec::new();
+    let result = run(
+        &dying(folder.path(), 1, 900),
+        &on("cpu"),
+        Task::Predict(draw),
+        &mut |progress| {
+            if let Progress::Case { predicted, done, of } = progress {
+                drawn.push((predicted.case.to_string(), done, of));
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    assert_eq!((result, runs(folder.path())), (TaskResult::Predicted, 2));
+    let counts: Vec<_> = drawn.iter().map(|(_, done, of)| (*done, *of)).collect();
+    assert_eq!(counts, [(1, 4), (2, 4), (3, 4), (4, 4)]);
+    drawn.sort();
+    drawn.dedup_by(|a, b| a.0 == b.0);
+    assert_eq!(drawn.len(), 4, "each once");
+}
+
+#[test]
+fn a_worker_that_dies_again_and_again_is_a_failed_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = Task::Train(training(folder.path(), "never"));
+    let result = run(&dying(folder.path(), 100, 60), &on("cpu"), task, &mut |_| {
+        ControlFlow::Continue(())
+    });
+    assert!(
+        matches!(&result, TaskResult::Failed(why) if why.contains("SIGKILL")),
+        "{result:?}"
+    );
+    assert_eq!(runs(folder.path()), 3);
 }

@@ -415,7 +415,11 @@ impl Actor {
                 (activity.epoch, activity.max_epochs) = (epoch, max_epochs);
                 (activity.done, activity.of) = (step, steps);
             }
-            Progress::Epoch(report) => activity.curve.push(report),
+            Progress::Epoch(report) => {
+                // A worker that was started again learns from where the one before it had kept what it had.
+                activity.curve.retain(|known| known.epoch < report.epoch);
+                activity.curve.push(report);
+            }
             Progress::Drawing | Progress::Waiting | Progress::Timed(_) => return,
             Progress::Device(usage) => {
                 activity.devices.retain(|known| known.device != usage.device);

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::frames::{self, LONGEST, Said};
-use crate::records::{PredictTask, Progress, Task, TaskResult, printable};
+use crate::records::{CaseId, PredictTask, Progress, Task, TaskResult, printable};
 use crate::settings::{Compute, Device};
 
 /// Lines of a worker's standard error that are kept for the words of an error.
@@ -46,16 +46,108 @@ impl Programs {
     }
 }
 
+/// How often a worker may die without having got further than the one before it.
+const LIVES: usize = 3;
+
+/// How a task ended for those who did it.
+#[derive(Debug)]
+enum End {
+    /// A worker said so.
+    Done(TaskResult),
+    /// A worker was gone before it said anything; why, in words.
+    Died(String),
+}
+
 /// Does `task` where `compute` says, and tells `report` how it gets on; when that breaks, the task is cancelled. A GPU
-/// that cannot be had is told of, and the CPU does it.
+/// that cannot be had is told of, and the CPU does it. For a worker that dies another one is started, which goes on from what
+/// the first one left, unless several in a row get no further. A bench is not gone on with: its times belong together.
 pub fn run(
     programs: &Programs,
     compute: &Compute,
     task: Task,
     report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
 ) -> TaskResult {
-    let result = start_all(programs, compute, &task, report).and_then(|workers| share(workers, task, report));
-    result.unwrap_or_else(TaskResult::Failed)
+    let mut left = Left::new(task);
+    let mut deaths = 0;
+    loop {
+        let before = left.reached;
+        let mut is_stopped = false;
+        let task = left.task.clone();
+        let mut hear = |progress: Progress| {
+            let flow = report(left.note(progress));
+            is_stopped |= flow.is_break();
+            flow
+        };
+        let end = match start_all(programs, compute, &task, &mut hear) {
+            Ok(workers) => share(workers, task, &mut hear),
+            Err(why) => return TaskResult::Failed(why),
+        };
+        let why = match end {
+            End::Done(result) => return result,
+            End::Died(_) if is_stopped => return TaskResult::Cancelled,
+            End::Died(why) => why,
+        };
+        deaths = if left.reached > before { 1 } else { deaths + 1 };
+        if deaths >= LIVES || matches!(left.task, Task::Bench(_)) {
+            return TaskResult::Failed(why);
+        }
+        if report(Progress::Notice(format!("the worker is started again: {why}"))).is_break() {
+            return TaskResult::Cancelled;
+        }
+        left.cut();
+    }
+}
+
+/// What is left of a task.
+struct Left {
+    task: Task,
+    /// Cases drawn, or epochs learnt.
+    reached: usize,
+    /// Cases there were at first.
+    of: usize,
+    drawn: Vec<CaseId>,
+}
+
+impl Left {
+    fn new(task: Task) -> Left {
+        let of = match &task {
+            Task::Predict(task) => task.cases.len(),
+            Task::Train(_) | Task::Bench(_) => 0,
+        };
+        Left {
+            task,
+            reached: 0,
+            of,
+            drawn: Vec::new(),
+        }
+    }
+
+    /// Notes how far the task has come; counts of cases are of all of them.
+    fn note(&mut self, progress: Progress) -> Progress {
+        match progress {
+            Progress::Case { predicted, .. } => {
+                self.drawn.push(predicted.case.clone());
+                self.reached += 1;
+                Progress::Case {
+                    predicted,
+                    done: self.reached,
+                    of: self.of,
+                }
+            }
+            Progress::Epoch(epoch) => {
+                self.reached = self.reached.max(epoch.epoch);
+                Progress::Epoch(epoch)
+            }
+            other => other,
+        }
+    }
+
+    /// Leaves out what is done. A training finds by itself where it was.
+    fn cut(&mut self) {
+        if let Task::Predict(task) = &mut self.task {
+            task.cases.retain(|case| !self.drawn.contains(&case.id));
+        }
+    }
 }
 
 /// A worker for every device the task can use, and notices of those that there are not.
@@ -132,9 +224,9 @@ fn share(
     mut workers: Vec<Worker>,
     task: Task,
     report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
-) -> Result<TaskResult, String> {
+) -> End {
     let (Task::Predict(task), true) = (&task, workers.len() > 1) else {
-        return Ok(workers.remove(0).work(&task, report));
+        return workers.remove(0).work(&task, report);
     };
     // Dealt one by one, so that neighbours in the pool, often alike, go to different workers.
     let count = workers.len();
@@ -143,28 +235,16 @@ fn share(
         ..task.clone()
     });
     let stopped = AtomicBool::new(false);
-    let done = Mutex::new((0, report));
-    let results: Vec<TaskResult> = thread::scope(|scope| {
+    let report = Mutex::new(report);
+    let ends: Vec<End> = thread::scope(|scope| {
         let running: Vec<_> = workers
             .into_iter()
             .zip(parts)
             .map(|(worker, part)| {
-                let (stopped, done) = (&stopped, &done);
+                let (stopped, report) = (&stopped, &report);
                 scope.spawn(move || {
                     let mut report = |progress: Progress| {
-                        let mut heard = done.lock().expect("no report panics");
-                        let (count, report) = &mut *heard;
-                        let progress = match progress {
-                            Progress::Case { predicted, .. } => {
-                                *count += 1;
-                                Progress::Case {
-                                    predicted,
-                                    done: *count,
-                                    of: task.cases.len(),
-                                }
-                            }
-                            other => other,
-                        };
+                        let mut report = report.lock().expect("no report panics");
                         if report(progress).is_break() {
                             stopped.store(true, Ordering::Relaxed);
                         }
@@ -173,27 +253,31 @@ fn share(
                             false => ControlFlow::Continue(()),
                         }
                     };
-                    let result = worker.work(&Task::Predict(part), &mut report);
-                    if result != TaskResult::Predicted {
+                    let end = worker.work(&Task::Predict(part), &mut report);
+                    if !matches!(end, End::Done(TaskResult::Predicted)) {
                         // The others need not go on.
                         stopped.store(true, Ordering::Relaxed);
                     }
-                    result
+                    end
                 })
             })
             .collect();
-        let end = |worker: thread::ScopedJoinHandle<'_, TaskResult>| {
+        let end = |worker: thread::ScopedJoinHandle<'_, End>| {
             worker
                 .join()
-                .unwrap_or_else(|_| TaskResult::Failed("a worker's thread panicked".into()))
+                .unwrap_or_else(|_| End::Done(TaskResult::Failed("a worker's thread panicked".into())))
         };
         running.into_iter().map(end).collect()
     });
-    let failed = results
-        .iter()
-        .find(|result| matches!(result, TaskResult::Failed(_)));
-    let unfinished = results.iter().find(|result| **result != TaskResult::Predicted);
-    Ok(failed.or(unfinished).cloned().unwrap_or(TaskResult::Predicted))
+    // What one of them failed of would fail again; one that died is the reason why others were cancelled.
+    let weight = |end: &End| match end {
+        End::Done(TaskResult::Failed(_)) => 3,
+        End::Died(_) => 2,
+        End::Done(TaskResult::Predicted) => 0,
+        End::Done(_) => 1,
+    };
+    let worst = ends.into_iter().max_by_key(weight);
+    worst.unwrap_or(End::Done(TaskResult::Predicted))
 }
 
 /// A running worker that has said what it computes with. Dropped, it ends at once.
@@ -251,23 +335,19 @@ impl Worker {
     }
 
     /// Hands it the task and hears it to its end.
-    fn work(
-        mut self,
-        task: &Task,
-        report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
-    ) -> TaskResult {
+    fn work(mut self, task: &Task, report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send)) -> End {
         let input = self.input.as_mut().expect("nobody has closed it yet");
         if frames::write(BufWriter::new(input), task, LONGEST).is_err() {
-            return TaskResult::Failed(self.ended());
+            return End::Died(self.ended());
         }
         let mut told_to_stop: Option<Instant> = None;
         loop {
             let progress = match self.said.recv_timeout(ASKING) {
                 Ok(Ok(Some(Said::Progress(progress)))) => progress,
-                Ok(Ok(Some(Said::Done(result)))) => return result,
+                Ok(Ok(Some(Said::Done(result)))) => return End::Done(result),
                 Ok(Ok(Some(Said::Ready { .. }))) | Err(RecvTimeoutError::Timeout) => Progress::Waiting,
                 Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => {
-                    return TaskResult::Failed(self.ended());
+                    return End::Died(self.ended());
                 }
             };
             if report(progress).is_break() {
@@ -275,7 +355,7 @@ impl Worker {
                 told_to_stop.get_or_insert_with(Instant::now);
             }
             if told_to_stop.is_some_and(|since| since.elapsed() > STOPPING) {
-                return TaskResult::Cancelled;
+                return End::Done(TaskResult::Cancelled);
             }
         }
     }

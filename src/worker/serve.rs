@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frames::{self, LONGEST, Said};
-use crate::model::{self, Processor};
+use crate::model::{self, ModelError, Processor};
 use crate::records::{Progress, Task, TaskResult};
 use crate::settings::Device;
 
@@ -49,17 +49,20 @@ pub fn serve(
         let _ = input.read(&mut [0]);
         told.store(true, Ordering::Relaxed);
     });
-    let result = compute(&task, &processor, &cancel, &mut output);
+    let result = compute(&task, &processor, &cancel, &mut output)?;
     frames::write(&mut output, &Said::Done(result), LONGEST)
 }
 
-/// A panic in the arithmetic is a failed task.
+/// The result, unless this process is of no use any more.
+///
+/// # Errors
+/// A panic in the arithmetic, or a fault of a GPU, which stays with the process that met it.
 fn compute(
     task: &Task,
     processor: &Processor,
     cancel: &AtomicBool,
     output: &mut (impl Write + Send),
-) -> TaskResult {
+) -> std::io::Result<TaskResult> {
     let mut told = Instant::now();
     let mut used: Option<Instant> = None;
     let mut report = |progress: Progress| {
@@ -83,8 +86,9 @@ fn compute(
         }
     };
     match catch_unwind(AssertUnwindSafe(|| model::compute(task, processor, &mut report))) {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => TaskResult::Failed(error.to_string()),
-        Err(_) => TaskResult::Failed("the worker panicked; the log says where".into()),
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(error @ ModelError::Compute(_))) if processor.gpus() > 0 => Err(std::io::Error::other(error)),
+        Ok(Err(error)) => Ok(TaskResult::Failed(error.to_string())),
+        Err(_) => Err(std::io::Error::other("the worker panicked; the log says where")),
     }
 }
