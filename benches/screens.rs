@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use overtrace::imaging::{DATASET_SEED, Grid, MAX_VOLUME_BYTES, Plane, phantom, read_scan};
-use overtrace::protocol::{CaseView, Drawing, Intensities};
+use overtrace::protocol::{CaseView, Drawing, Intensities, Maker};
 use overtrace::records::{CaseId, ModelId};
 use overtrace::settings::Labels;
 use overtrace::tui::{Cells, Depth, Kind, Look, Output, PaintJob, Seen, Source, Themes, Turn, Zoom, compose};
@@ -50,7 +50,7 @@ fn view(grid: Grid, image: &[f32], labels: Vec<u8>) -> CaseView {
         plane: Plane(grid.thickest_axis()),
         image: Intensities::of(image),
         predicted: Some(Drawing {
-            model: ModelId(1),
+            by: Maker::Model(ModelId(1)),
             voxels: labels,
         }),
         is_measured: false,
@@ -121,7 +121,7 @@ fn cropped(case: &CaseView) -> CaseView {
             ..case.image.clone()
         },
         predicted: Some(Drawing {
-            model: ModelId(1),
+            by: Maker::Model(ModelId(1)),
             voxels: inside.iter().map(|&at| labels[at]).collect(),
         }),
         ..case.clone()

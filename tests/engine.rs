@@ -14,7 +14,7 @@ use std::process::{Command as Program, Output};
 use std::time::{Duration, Instant};
 
 use overtrace::engine::{self, LaunchError};
-use overtrace::protocol::{Answer, Command, EngineHandle, EngineStatus, Event, Snapshot};
+use overtrace::protocol::{Answer, Command, EngineHandle, EngineStatus, Event, Snapshot, Wanted};
 use overtrace::records::{CaseId, ModelId, Pool, RoundState, What};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Bench, Place, SMALL, attached, dose, epochs, hear, id, long, reach, until};
@@ -107,6 +107,7 @@ fn those_who_are_attached_see_each_other_and_each_other_s_claims() {
         Command::HandOut {
             case: id("first"),
             owner: "ann".into(),
+            again: false,
         },
     );
     let claimed = hear(&bob, |event| match event {
@@ -370,11 +371,7 @@ fn a_case_asked_for_over_the_socket_is_the_case_that_is_kept() {
     let place = place(SMALL);
     let handle = launch(&place.project);
     let open = |handle: &EngineHandle| {
-        let command = Command::Open {
-            case: CaseId::new("known").unwrap(),
-            beside: None,
-            correction: None,
-        };
+        let command = Command::Open(Wanted::of(&CaseId::new("known").unwrap()));
         match ask(handle, command) {
             Answer::Case(view) => view,
             other => panic!("{other:?}"),
@@ -408,6 +405,7 @@ fn a_project_that_is_shared_is_open_to_its_group_and_to_nobody_else() {
         Command::HandOut {
             case: id("first"),
             owner: "ann".into(),
+            again: false,
         },
     ) else {
         panic!("no hand-out");

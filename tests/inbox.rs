@@ -204,7 +204,7 @@ fn n4_a_case_that_nobody_has_is_held_and_can_be_accepted_or_refused() {
         );
         let bench = bench.restart();
         if accept {
-            let Answer::Intake(reports) = bench.ask(Command::AcceptHeld { held }).unwrap() else {
+            let Answer::Intake(reports) = bench.ask(Command::AcceptHeld { held, fix: false }).unwrap() else {
                 panic!()
             };
             assert_eq!(verdict(&reports[0]), (Outcome::Warn, "N4"));
@@ -228,7 +228,7 @@ fn n4_a_case_that_nobody_has_is_held_and_can_be_accepted_or_refused() {
         assert_eq!(bench.snapshot().waiting().count(), 0);
         assert!(
             bench
-                .ask(Command::AcceptHeld { held })
+                .ask(Command::AcceptHeld { held, fix: false })
                 .unwrap_err()
                 .contains("already")
         );
@@ -246,7 +246,12 @@ fn a_held_file_that_was_changed_meanwhile_is_not_accepted() {
         encode_labels(&boxes(3).1, u16::from),
     )
     .unwrap();
-    let error = bench.ask(Command::AcceptHeld { held: HeldId(1) }).unwrap_err();
+    let error = bench
+        .ask(Command::AcceptHeld {
+            held: HeldId(1),
+            fix: false,
+        })
+        .unwrap_err();
     assert!(error.contains("not the file that was held"), "{error}");
 }
 

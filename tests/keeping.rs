@@ -8,11 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use overtrace::engine::{self, history};
-use overtrace::imaging::Rng;
+use overtrace::imaging::{Rng, encode_labels};
 use overtrace::protocol::{Answer, Command};
 use overtrace::records::{Hash, Pool};
 use overtrace::store::{self, Blobs, Store, StoreError};
-use support::{Bench, Place, SMALL, blobs, corrected, dose, verified};
+use support::{Bench, Place, SMALL, blobs, boxes, corrected, dose, id, verified};
 
 /// A project that has been through a round: a model, a ranking, a correction with its saved effort.
 fn place() -> Place {
@@ -363,4 +363,30 @@ fn what_is_kept_is_looked_at_by_commands_beside_a_running_engine_and_without() {
     assert_eq!(said.status.code(), Some(2));
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(words.contains("the first is line"), "{words}");
+}
+
+#[test]
+fn an_agreement_of_two_people_that_was_forged_is_found() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    for (owner, seed) in [("bob", 0), ("eve", 1)] {
+        let command = Command::HandOut {
+            case: id("brain"),
+            owner: owner.into(),
+            again: false,
+        };
+        let Answer::HandedOut(out) = bench.ask(command).unwrap() else {
+            panic!("no hand-out");
+        };
+        bench.drop_file(&out.reply_name, &encode_labels(&boxes(seed).1, u16::from));
+        assert!(bench.only_report().correction.is_some());
+    }
+    let project = bench.project();
+    assert_eq!(verified(&project).problems, []);
+    forge(&project, |entry| {
+        entry.replacen("\"classes\":[{\"dice\":0.", "\"classes\":[{\"dice\":0.9", 1)
+    });
+    let found = verified(&project).problems;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].words, "c2: its agreement is not what the masks give");
 }

@@ -75,6 +75,7 @@ fn a_killed_engine_loses_nothing_that_it_acknowledged_and_takes_every_mask_in_on
             let command = Command::HandOut {
                 case: id(&case),
                 owner: "bob".into(),
+                again: false,
             };
             let number = handle.send(command).unwrap();
             // Killed while the case is being handed out, or while its mask is being taken in, or after.

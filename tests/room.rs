@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use overtrace::engine::{self, history};
-use overtrace::protocol::{Answer, Command, ImportItem, Outcome};
+use overtrace::protocol::{Answer, Beside, Command, ImportItem, Outcome, Wanted};
 use overtrace::records::{Hash, ModelId, Pool};
 use overtrace::store::Blobs;
 use support::{Bench, Place, SMALL, blobs, corrected, dose, id, verified};
@@ -47,27 +47,19 @@ fn what_is_not_kept_for_ever_goes_and_the_project_holds() {
     // And the list of what went is kept.
     assert_eq!(blobs(&project).len(), before - 3 + 1);
     assert!(matches!(gc(false), Answer::Nothing(_)), "there is nothing more");
-    let open = Command::Open {
-        case: id("later"),
-        beside: None,
-        correction: None,
-    };
+    let open = Command::Open(Wanted::of(&id("later")));
     bench.ask(open).unwrap();
     // What the first model drew of a case that is labelled since is not missed.
     for case in ["asked", "known"] {
-        let open = Command::Open {
-            case: id(case),
-            beside: None,
-            correction: None,
-        };
+        let open = Command::Open(Wanted::of(&id(case)));
         bench.ask(open).unwrap();
         bench.ask(Command::Export { case: id(case) }).unwrap();
     }
-    let beside = Command::Open {
-        case: id("later"),
-        beside: Some(ModelId(1)),
+    let beside = Command::Open(Wanted {
+        beside: Some(Beside::Model(ModelId(1))),
         correction: None,
-    };
+        ..Wanted::of(&id("later"))
+    });
     let words = bench.ask(beside).unwrap_err();
     assert!(words.contains("was not kept"), "{words}");
     // What a crash left behind goes, too.
@@ -133,6 +125,7 @@ fn a_forgotten_case_leaves_its_name_a_tombstone_and_nothing_else() {
         Command::HandOut {
             case: id("asked"),
             owner: "bob".into(),
+            again: false,
         },
         Command::Export { case: id("asked") },
     ] {

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use overtrace::imaging::encode_labels;
-use overtrace::protocol::{Answer, CaseView, Command, NextStep, Outcome, Stage};
+use overtrace::protocol::{Answer, CaseView, Command, NextStep, Outcome, Stage, Wanted};
 use overtrace::records::{Correction, HandoutEnd, Pool, Round, RoundState, What};
 use overtrace::settings::Settings;
 use support::{Bench, SMALL, boxes, id};
@@ -45,11 +45,7 @@ fn last_correction(bench: &Bench) -> Correction {
 }
 
 fn opened(bench: &Bench, case: &str) -> CaseView {
-    let open = Command::Open {
-        case: id(case),
-        beside: None,
-        correction: None,
-    };
+    let open = Command::Open(Wanted::of(&id(case)));
     match bench.ask(open).unwrap() {
         Answer::Case(view) => *view,
         other => panic!("{other:?}"),
@@ -306,11 +302,11 @@ fn a_labelled_case_handed_out_again_gets_its_next_mask_version_and_trains_with_i
     // The correction before is shown as it was, against what was drawn before it.
     let earlier = bench.snapshot().corrections.values().next().unwrap().id;
     let open = |case: &str| {
-        bench.ask(Command::Open {
-            case: id(case),
+        bench.ask(Command::Open(Wanted {
             beside: None,
             correction: Some(earlier),
-        })
+            ..Wanted::of(&id(case))
+        }))
     };
     match open("asked").unwrap() {
         Answer::Case(view) => {
@@ -372,7 +368,7 @@ fn a_claim_is_taken_over_with_a_reason_in_one_entry() {
     let ended = known.handouts[&first.id].end.clone();
     assert_eq!(ended, Some(HandoutEnd::Withdrawn("bob is ill".into())));
     assert_eq!(known.cases[&id("asked")].handout, Some(second.id));
-    bench.drop_file("asked_corrected.nii.gz", &truth(2));
+    bench.drop_file(&second.reply_name, &truth(2));
     assert!(bench.only_report().correction.is_some());
     assert_eq!(last_correction(&bench).who, "eve");
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::records::{CaseId, HeldId, Pool};
+use crate::records::{CaseId, CorrectionId, HeldId, Pool};
 use crate::settings::{Device, Devices, Pixels, Precision, Strategy};
 
 /// Which volume to annotate next, drawn beforehand, and how much of its contour nobody had to draw.
@@ -84,6 +84,9 @@ pub enum Verb {
         /// Who gets it [default: you]
         #[arg(long, value_name = "NAME")]
         to: Option<String>,
+        /// Give the case, which has come back, to a second reader: what the first one was given
+        #[arg(long, requires = "case", conflicts_with_all = ["take_over", "withdraw"])]
+        second_reading: bool,
         /// Give it to somebody else who has it no more, with the reason
         #[arg(long, value_name = "WHY", requires = "case", conflicts_with = "withdraw")]
         take_over: Option<String>,
@@ -272,6 +275,19 @@ pub enum InboxAction {
     Accept {
         /// Its number, f1
         held: HeldId,
+    },
+    /// Take a held file in, read the other way that is named beside it
+    Fix {
+        /// Its number, f1
+        held: HeldId,
+    },
+    /// Have a case train with this one of its corrections
+    Choose {
+        /// Its number, c1
+        correction: CorrectionId,
+        /// The reason
+        #[arg(long)]
+        why: String,
     },
     /// Move a held file to quarantine
     Refuse {

@@ -212,7 +212,7 @@ fn correct(session: &Session) -> Result<()> {
         .map(|round| round.queried.clone())
         .unwrap_or_default();
     for case in asked {
-        let out = give(session, case.clone(), "stand-in annotator".into())?;
+        let out = give(session, case.clone(), "stand-in annotator".into(), false)?;
         let index = (0..LABELLED + UNLABELLED).find(|&index| name(index) == case);
         let truth = phantom(
             DATASET_SEED,

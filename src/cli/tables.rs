@@ -7,7 +7,8 @@ use jiff::{Timestamp, Unit};
 
 use crate::protocol::{EngineStatus, QueueRow, Snapshot, Space, Status};
 use crate::records::{
-    BenchRow, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known, printable,
+    BenchRow, ClassAgreement, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known,
+    printable,
 };
 use crate::settings::{Pixels, Strategy};
 
@@ -253,7 +254,23 @@ pub fn corrections(snapshot: &Snapshot) -> String {
                 .minutes
                 .map_or(String::new(), |minutes| format!("{minutes}")),
         );
-        line.push(correction.notes.join("; "));
+        let reading = correction.agreement.as_ref().map(|agreement| {
+            let mean = |of: fn(&ClassAgreement) -> Option<f64>| {
+                percent(mean_of_known(agreement.classes.iter().map(of)))
+            };
+            format!(
+                "beside {}: Dice {} %, contour {} %",
+                agreement.with,
+                mean(|class| class.dice),
+                mean(|class| class.contour)
+            )
+        });
+        let trains = snapshot.trains(correction).then(|| "trains".to_string());
+        let notes = trains
+            .into_iter()
+            .chain(reading)
+            .chain(correction.notes.iter().cloned());
+        line.push(notes.collect::<Vec<_>>().join("; "));
         line
     });
     table(header, lines, &text).to_string()

@@ -61,7 +61,12 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
             };
             show_handout(session, &handed_out(session.ask(command)?)?)
         }
-        Verb::Handout { case, to, .. } => hand_out(session, case.clone(), to.clone()),
+        Verb::Handout {
+            case,
+            to,
+            second_reading,
+            ..
+        } => hand_out(session, case.clone(), to.clone(), *second_reading),
         Verb::Inbox { action, .. } => inbox(session, action.as_ref()),
         Verb::Round { action } => round(session, action.as_ref().unwrap_or(&RoundAction::List)),
         Verb::History { journal } => history(session, *journal),
@@ -179,7 +184,7 @@ pub fn queue(session: &Session, snapshot: &Snapshot) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn hand_out(session: &Session, case: Option<CaseId>, to: Option<String>) -> Result<Exit> {
+fn hand_out(session: &Session, case: Option<CaseId>, to: Option<String>, again: bool) -> Result<Exit> {
     let case = match case {
         Some(case) => case,
         None => {
@@ -193,7 +198,7 @@ fn hand_out(session: &Session, case: Option<CaseId>, to: Option<String>) -> Resu
         }
     };
     let owner = to.unwrap_or_else(|| session.handle.who().to_string());
-    show_handout(session, &give(session, case, owner)?)
+    show_handout(session, &give(session, case, owner, again)?)
 }
 
 fn show_handout(session: &Session, out: &HandedOut) -> Result<Exit> {
@@ -220,8 +225,8 @@ fn show_handout(session: &Session, out: &HandedOut) -> Result<Exit> {
 }
 
 /// Hands one case out.
-pub fn give(session: &Session, case: CaseId, owner: String) -> Result<HandedOut> {
-    handed_out(session.ask(Command::HandOut { case, owner })?)
+pub fn give(session: &Session, case: CaseId, owner: String, again: bool) -> Result<HandedOut> {
+    handed_out(session.ask(Command::HandOut { case, owner, again })?)
 }
 
 fn handed_out(answer: Answer) -> Result<HandedOut> {
@@ -246,7 +251,20 @@ fn inbox(session: &Session, action: Option<&InboxAction>) -> Result<Exit> {
             };
             return session.tell(session.ask(command)?);
         }
-        Some(InboxAction::Accept { held }) => Command::AcceptHeld { held: *held },
+        Some(InboxAction::Choose { correction, why }) => {
+            return session.tell(session.ask(Command::ChooseCorrection {
+                correction: *correction,
+                why: why.clone(),
+            })?);
+        }
+        Some(InboxAction::Accept { held }) => Command::AcceptHeld {
+            held: *held,
+            fix: false,
+        },
+        Some(InboxAction::Fix { held }) => Command::AcceptHeld {
+            held: *held,
+            fix: true,
+        },
         None => Command::ScanInbox,
     };
     let mut reports = intake(session, command)?;
@@ -273,6 +291,13 @@ fn inbox(session: &Session, action: Option<&InboxAction>) -> Result<Exit> {
                 held.code,
                 printable(&held.words)
             ))?;
+            if let Some(fix) = &held.fix {
+                let words = printable(&fix.words(&snapshot.settings.labels));
+                print(&format!(
+                    "      `overtrace inbox fix {}` takes it in, {words}",
+                    held.id
+                ))?;
+            }
         }
         if reports.is_empty() && snapshot.waiting().next().is_none() {
             print("nothing new in the inbox")?;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::imaging::{Grid, LabelMap, Plane, Slice};
 use crate::metrics::{contour, dice, near};
-use crate::records::{BenchRow, ClassEffort};
+use crate::records::{BenchRow, ClassAgreement, ClassEffort};
 
 /// Two maps that cannot be compared.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -60,6 +60,32 @@ pub fn saved_effort(
         effort.dice = dice;
     }
     Ok(efforts)
+}
+
+/// How far two people's masks agree, class after class (background left out).
+///
+/// # Errors
+/// [`ShapesDiffer`], as for [`saved_effort`].
+///
+/// Source: the contours' part is the surface Dice of Nikolov et al., JMIR 23, 2021, on the contour pixels of the slices.
+pub fn agreement(
+    a: &LabelMap,
+    b: &LabelMap,
+    plane: Plane,
+    classes: usize,
+    tolerance_mm: f64,
+) -> Result<Vec<ClassAgreement>, ShapesDiffer> {
+    let there = saved_effort(a, b, plane, classes, tolerance_mm)?;
+    let back = saved_effort(b, a, plane, classes, tolerance_mm)?;
+    let pairs = there.iter().zip(&back);
+    let both = pairs.map(|(there, back)| {
+        let length = there.corrected_px + back.corrected_px;
+        ClassAgreement {
+            dice: there.dice,
+            contour: (length > 0).then(|| (there.shared_px + back.shared_px) as f64 / length as f64),
+        }
+    });
+    Ok(both.collect())
 }
 
 /// The effort of a single slice: what the slices screen shows beside the contours.

@@ -46,7 +46,11 @@ pub enum Goal {
     /// Predict what is missing, rank, then ask for cases.
     Query { strategy: Strategy, budget: usize },
     /// Predict one case, then hand it out.
-    HandOut { case: CaseId, owner: String },
+    HandOut {
+        case: CaseId,
+        owner: String,
+        again: bool,
+    },
     /// Learn.
     Train(RoundId),
     /// Measure and predict with the new model.
@@ -283,7 +287,7 @@ impl Actor {
             Command::Exclude { case, why } => self.exclude(who, &case, why)?,
             Command::Include { case } => self.include(who, &case)?,
             Command::Rank { strategy, pixels } => return self.begin_rank(who, strategy, pixels),
-            Command::HandOut { case, owner } => return self.begin_hand_out(who, case, owner),
+            Command::HandOut { case, owner, again } => return self.begin_hand_out(who, case, owner, again),
             Command::TakeOver { case, owner, why } => self.take_over(who, &case, owner, why)?,
             Command::Withdraw { case, why } => self.withdraw(who, &case, why)?,
             Command::ScanInbox => {
@@ -292,13 +296,14 @@ impl Actor {
                 self.tell_trouble(trouble);
                 Answer::Intake(reports)
             }
-            Command::AcceptHeld { held } => {
-                let report = self.accept_held(who, held)?;
+            Command::AcceptHeld { held, fix } => {
+                let report = self.accept_held(who, held, fix)?;
                 let trouble = self.train_if_complete();
                 self.tell_trouble(trouble);
                 Answer::Intake(vec![report])
             }
             Command::RefuseHeld { held, why } => self.refuse_held(who, held, why)?,
+            Command::ChooseCorrection { correction, why } => self.choose_correction(who, correction, why)?,
             Command::NoteMinutes { case, minutes } => self.note_minutes(who, &case, minutes)?,
             Command::StartRound {
                 from_scratch,
@@ -315,12 +320,8 @@ impl Actor {
             Command::Orders => self.orders()?,
             Command::DeclareSatisfactory { why } => self.declare_satisfactory(who, why)?,
             Command::Reopen { why } => self.reopen(who, why)?,
-            Command::Open {
-                case,
-                beside,
-                correction,
-            } => {
-                self.open(asker, &case, beside, correction)?;
+            Command::Open(wanted) => {
+                self.open(asker, &wanted)?;
                 return Ok(Reply::Elsewhere);
             }
             Command::Curve { model } => self.curve(model)?,

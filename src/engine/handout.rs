@@ -23,6 +23,7 @@ impl Actor {
         who: &str,
         id: CaseId,
         owner: String,
+        again: bool,
     ) -> Result<Reply, EngineError> {
         self.project.check_settings()?;
         let case = self.project.case(&id)?;
@@ -52,10 +53,17 @@ impl Actor {
         // While the worker is busy an older model's drawing is better than none; the hand-out names its model.
         let older = self.job.is_some() && self.project.snapshot.predictions.contains_key(&id);
         if drawn || older {
-            return self.hand_out(who, &id, owner, None).map(Reply::Now);
+            return self.hand_out(who, &id, owner, None, again).map(Reply::Now);
         }
         self.need_idle()?;
-        self.predict_then(Goal::HandOut { case: id, owner }, who)
+        self.predict_then(
+            Goal::HandOut {
+                case: id,
+                owner,
+                again,
+            },
+            who,
+        )
     }
 
     /// Writes the files and journals the hand-out.
@@ -68,6 +76,7 @@ impl Actor {
         id: &CaseId,
         owner: String,
         instead: Option<Handout>,
+        again: bool,
     ) -> Result<Answer, EngineError> {
         let case = self.project.case(id)?.clone();
         if case.handout != instead.as_ref().map(|open| open.id) || case.excluded.is_some() {
@@ -75,7 +84,7 @@ impl Actor {
                 "{id} was handed out or excluded while it was being drawn"
             ));
         }
-        let (pre_annotation, model) = self.pre_annotation(&case)?;
+        let (pre_annotation, model) = self.pre_annotation(&case, again)?;
         let number = HandoutId(next(&self.project.snapshot.handouts, |id| id.0));
         let settings = &self.project.snapshot.settings;
         let folder = self.project.folder("handouts").join(format!("{id}-{number}"));
@@ -104,11 +113,21 @@ impl Actor {
             &folder.join("labels.txt"),
             itk_snap_labels(&settings.labels).as_bytes(),
         )?;
-        let reply_name = format!("{id}_corrected.nii.gz");
+        // A second hand-out is answered under another name: its masks are not the first one's.
+        let is_first = !self
+            .project
+            .snapshot
+            .handouts
+            .values()
+            .any(|other| other.case == *id);
+        let reply_name = match is_first {
+            true => format!("{id}_corrected.nii.gz"),
+            false => format!("{id}_{number}_corrected.nii.gz"),
+        };
         let inbox = self.project.inbox();
         let drawn = match model {
             Some(model) => format!("drawn by model {model}"),
-            None if case.mask.is_some() => "the mask this case has so far".to_string(),
+            None if case.mask.is_some() && !again => "the mask this case has so far".to_string(),
             None => "empty: there is no model yet".to_string(),
         };
         let text = format!(
@@ -170,7 +189,16 @@ impl Actor {
         }))
     }
 
-    fn pre_annotation(&self, case: &Case) -> Result<(Hash, Option<ModelId>), EngineError> {
+    fn pre_annotation(&self, case: &Case, again: bool) -> Result<(Hash, Option<ModelId>), EngineError> {
+        if again {
+            return match self.project.snapshot.correction_of(&case.id) {
+                Some(last) => Ok((last.pre_annotation, last.model)),
+                None => EngineError::refused(format!(
+                    "{} has no correction yet that a second reading could stand beside",
+                    case.id
+                )),
+            };
+        }
         if let Some(mask) = case.mask {
             return Ok((mask.blob, None));
         }
@@ -206,7 +234,7 @@ impl Actor {
             end: Some(HandoutEnd::Withdrawn(why)),
             ..open.clone()
         };
-        self.hand_out(who, id, owner, Some(instead))
+        self.hand_out(who, id, owner, Some(instead), false)
     }
 
     /// Takes a hand-out back; a mask that comes for it later is held.

@@ -200,7 +200,9 @@ impl Actor {
                 Ok(Answer::Done(self.ranking_words(&ranking)).into())
             }
             Goal::Query { strategy, budget } => self.ask(who, strategy, budget, seconds),
-            Goal::HandOut { case, owner } => self.hand_out(who, &case, owner, None).map(Reply::Now),
+            Goal::HandOut { case, owner, again } => {
+                self.hand_out(who, &case, owner, None, again).map(Reply::Now)
+            }
             Goal::Evaluate(_) => self.close(who, seconds),
             Goal::Train(_) => EngineError::refused("training does not end in predictions"),
         }

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 
 use super::EngineError;
 use super::project::label_map;
-use crate::effort::saved_effort;
+use crate::effort::{agreement, saved_effort};
 use crate::imaging::Plane;
 use crate::query;
 use crate::records::{
-    CaseId, ClassEffort, Correction, Entry, Hash, ModelId, Prediction, Problem, Ranking, Row, Scored,
-    SliceSums, Verified,
+    Agreement, CaseId, ClassEffort, Correction, Entry, Hash, ModelId, Prediction, Problem, Ranking, Row,
+    Scored, SliceSums, Verified,
 };
 use crate::settings::Labels;
 use crate::store::{Blobs, Walk, blobs_of, taken_away, walk};
@@ -88,6 +88,25 @@ fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verifi
     Ok(found)
 }
 
+/// What is wrong with the agreement that a correction names, if anything is.
+fn agreement_broken(row: &Correction, blobs: &Blobs, bad: &BTreeSet<Hash>) -> Option<String> {
+    let told = row.agreement.as_ref()?;
+    if bad.contains(&row.mask) || bad.contains(&told.mask) {
+        return None;
+    }
+    let again = label_map(blobs, told.mask, "the other correction").and_then(|theirs| {
+        let mask = label_map(blobs, row.mask, "the corrected mask")?;
+        let (plane, classes) = (row.plane.unwrap_or(Plane(0)), told.classes.len() + 1);
+        agreement(&theirs, &mask, plane, classes, row.tolerance_mm)
+            .map_err(|error| EngineError::Refused(error.to_string()))
+    });
+    match again {
+        Ok(again) if again == told.classes => None,
+        Ok(_) => Some(format!("{}: its agreement is not what the masks give", row.id)),
+        Err(error) => Some(format!("{}: {error}", row.id)),
+    }
+}
+
 /// Reads every blob that the journal names and that was not taken away; returns those that cannot be relied on.
 fn check_blobs(
     entries: &[Entry],
@@ -153,8 +172,8 @@ struct Past {
     predictions: HashMap<(ModelId, CaseId), SliceSums>,
     /// Of the labels that masks were taken in with.
     classes: Option<usize>,
-    /// Corrections, with the effort that was found to hold.
-    corrections: HashMap<u32, Vec<ClassEffort>>,
+    /// Corrections, with what was found to hold.
+    corrections: HashMap<u32, (Vec<ClassEffort>, Option<Agreement>)>,
     rankings: BTreeSet<u32>,
 }
 
@@ -169,11 +188,17 @@ impl Past {
 
     fn check_correction(&mut self, row: &Correction, blobs: &Blobs, bad: &BTreeSet<Hash>) -> Checked {
         // Noted minutes write it again.
+        let figures = (row.effort.clone(), row.agreement.clone());
         match self.corrections.get(&row.id.0) {
-            Some(known) if *known == row.effort => return Checked::Nothing,
-            Some(_) => return Checked::Breaks(format!("{}: its saved effort was changed", row.id)),
-            None => self.corrections.insert(row.id.0, row.effort.clone()),
+            Some(known) if *known == figures => return Checked::Nothing,
+            Some(_) => {
+                return Checked::Breaks(format!("{}: its saved effort or agreement was changed", row.id));
+            }
+            None => self.corrections.insert(row.id.0, figures),
         };
+        if let Some(words) = agreement_broken(row, blobs, bad) {
+            return Checked::Breaks(words);
+        }
         if bad.contains(&row.mask) || bad.contains(&row.pre_annotation) {
             return Checked::Nothing;
         }

@@ -8,8 +8,8 @@ use super::actor::Actor;
 use super::project::{label_map, scan};
 use super::surfaces::Asker;
 use crate::imaging::{Grid, Plane};
-use crate::protocol::{Answer, CaseView, Drawing, Event, Intensities};
-use crate::records::{CaseId, CorrectionId, Hash, ModelId, Prediction, Row, RowKey, SliceSums};
+use crate::protocol::{Answer, Beside, CaseView, Drawing, Event, Intensities, Maker, Wanted};
+use crate::records::{CaseId, Hash, HeldId, ModelId, Prediction, Row, RowKey, SliceSums};
 use crate::store::Blobs;
 
 /// What a view is made from, known at once.
@@ -20,25 +20,26 @@ struct Recipe {
     image: Hash,
     predicted: Option<(ModelId, Hash)>,
     is_measured: bool,
-    corrected: Option<Hash>,
+    corrected: Option<Map>,
     margins: Option<(ModelId, Hash)>,
     sums: Option<Hash>,
-    beside: Option<(ModelId, Hash)>,
+    beside: Option<(Maker, Map)>,
+}
+
+/// A label map's classes.
+enum Map {
+    Kept(Hash),
+    /// Of a held file, which is read here: decoding it is another process's work anyway.
+    Here(Vec<u8>),
 }
 
 impl Actor {
-    /// Answers `asker` with a case, later, as one of its corrections left it; with what `beside` drew of it, too.
+    /// Answers `asker` with a case, later.
     ///
     /// # Errors
     /// No such case or correction, a model that has not drawn it, or no thread to be had.
-    pub(super) fn open(
-        &self,
-        asker: Asker,
-        case: &CaseId,
-        beside: Option<ModelId>,
-        correction: Option<CorrectionId>,
-    ) -> Result<(), EngineError> {
-        let recipe = self.recipe(case, beside, correction)?;
+    pub(super) fn open(&self, asker: Asker, wanted: &Wanted) -> Result<(), EngineError> {
+        let recipe = self.recipe(wanted)?;
         let blobs = self.project.store.blobs().clone();
         // A surface that let go wants no answer.
         let Some(surface) = self.surfaces.events(asker.surface).cloned() else {
@@ -58,15 +59,12 @@ impl Actor {
             .map_err(EngineError::thread)
     }
 
-    fn recipe(
-        &self,
-        id: &CaseId,
-        beside: Option<ModelId>,
-        correction: Option<CorrectionId>,
-    ) -> Result<Recipe, EngineError> {
+    fn recipe(&self, wanted: &Wanted) -> Result<Recipe, EngineError> {
+        let id = &wanted.case;
         let case = self.project.case(id)?;
         let snapshot = &self.project.snapshot;
-        let asked = correction
+        let asked = wanted
+            .correction
             .map(|asked| {
                 let known = snapshot.corrections.get(&asked).filter(|known| known.case == *id);
                 known.ok_or_else(|| EngineError::Refused(format!("{asked} is no correction of {id}")))
@@ -79,15 +77,27 @@ impl Actor {
             .and_then(|correction| Some((correction.model?, correction.pre_annotation)));
         let prediction = snapshot.predictions.get(id);
         let drawn = prediction.map(|prediction| (prediction.model, prediction.labels));
-        let beside = beside
-            .map(|model| {
-                let kept = self.kept_prediction(model, id)?;
-                let missing =
-                    || EngineError::Refused(format!("{model} has not drawn {id}, or it was not kept"));
-                kept.map(|prediction| (model, prediction.labels))
-                    .ok_or_else(missing)
-            })
-            .transpose()?;
+        let beside = match wanted.beside {
+            None => None,
+            Some(Beside::Model(model)) => {
+                let kept = self.kept_prediction(model, id)?.ok_or_else(|| {
+                    EngineError::Refused(format!("{model} has not drawn {id}, or it was not kept"))
+                })?;
+                Some((Maker::Model(model), Map::Kept(kept.labels)))
+            }
+            Some(Beside::OtherReading) => {
+                let held = wanted.held.and_then(|held| snapshot.held.get(&held));
+                let fix = held.and_then(|held| Some((held, held.fix.as_ref()?)));
+                let Some((held, fix)) = fix else {
+                    return EngineError::refused("there is no other way to read it");
+                };
+                let map = Map::Here(self.read_held(held.id, true)?.voxels);
+                Some((Maker::Reading(fix.words(&snapshot.settings.labels)), map))
+            }
+        };
+        if let Some(held) = wanted.held {
+            return self.held_recipe(wanted, held, beside);
+        }
         Ok(Recipe {
             case: id.clone(),
             grid: case.grid,
@@ -97,10 +107,41 @@ impl Actor {
             is_measured: measured.is_some(),
             corrected: asked
                 .map(|correction| correction.mask)
-                .or(case.mask.map(|mask| mask.blob)),
+                .or(case.mask.map(|mask| mask.blob))
+                .map(Map::Kept),
             margins: prediction.map(|prediction| (prediction.model, prediction.margins)),
             sums: prediction.map(|prediction| prediction.slices),
             beside,
+        })
+    }
+
+    /// A case with the mask of a held file, over what was drawn for the person who sent it.
+    fn held_recipe(
+        &self,
+        wanted: &Wanted,
+        held: HeldId,
+        beside: Option<(Maker, Map)>,
+    ) -> Result<Recipe, EngineError> {
+        let handouts = &self.project.snapshot.handouts;
+        // A mask of another case is shown on the case that it may be of.
+        let corrected = match self.read_held(held, false) {
+            Ok(mask) => Some(Map::Here(mask.voxels)),
+            // It can be read the other way alone.
+            Err(_) if beside.is_some() => None,
+            Err(error) => return Err(error),
+        };
+        let asked = handouts
+            .values()
+            .rev()
+            .find(|handout| handout.case == wanted.case);
+        let drawn = asked.and_then(|handout| Some((handout.model?, handout.pre_annotation)));
+        let without = Wanted::of(&wanted.case);
+        Ok(Recipe {
+            predicted: drawn,
+            is_measured: false,
+            corrected,
+            beside,
+            ..self.recipe(&without)?
         })
     }
 
@@ -118,18 +159,23 @@ impl Actor {
 
 impl Recipe {
     fn make(self, blobs: &Blobs) -> Result<CaseView, EngineError> {
-        let map = |blob: Hash, role| -> Result<Vec<u8>, EngineError> {
-            let voxels = label_map(blobs, blob, role)?.voxels;
+        let map = |map: Map, role| -> Result<Vec<u8>, EngineError> {
+            let voxels = match map {
+                Map::Kept(blob) => label_map(blobs, blob, role)?.voxels,
+                Map::Here(voxels) => voxels,
+            };
             if voxels.len() != self.grid.len() {
                 return EngineError::refused(format!("{role} does not have the voxels of its case"));
             }
             Ok(voxels)
         };
-        let drawing = |of: Option<(ModelId, Hash)>, role| -> Result<Option<Drawing>, EngineError> {
-            let Some((model, blob)) = of else { return Ok(None) };
-            let voxels = map(blob, role)?;
-            Ok(Some(Drawing { model, voxels }))
+        let drawing = |of: Option<(Maker, Map)>, role| -> Result<Option<Drawing>, EngineError> {
+            let Some((by, of)) = of else { return Ok(None) };
+            let voxels = map(of, role)?;
+            Ok(Some(Drawing { by, voxels }))
         };
+        let by_model =
+            |of: Option<(ModelId, Hash)>| of.map(|(model, blob)| (Maker::Model(model), Map::Kept(blob)));
         let image = scan(blobs, self.image, "the case's image")?.volume;
         if image.voxels.len() != self.grid.len() {
             return EngineError::refused("the case's image does not have the voxels of its case");
@@ -140,15 +186,15 @@ impl Recipe {
         };
         Ok(CaseView {
             image: Intensities::of(&image.voxels),
-            predicted: drawing(self.predicted, "the pre-annotation")?,
+            predicted: drawing(by_model(self.predicted), "the pre-annotation")?,
             is_measured: self.is_measured,
             corrected: self.corrected.map(|mask| map(mask, "the mask")).transpose()?,
-            margins: drawing(self.margins, "the margin map")?,
+            margins: drawing(by_model(self.margins), "the margin map")?,
             scores: sums
                 .iter()
                 .map(|sums| sums.margin / sums.pixels.max(1) as f64)
                 .collect(),
-            beside: drawing(self.beside, "the other model's label map")?,
+            beside: drawing(self.beside, "the other label map")?,
             case: self.case,
             grid: self.grid,
             plane: self.plane,

@@ -197,6 +197,33 @@ impl Placement {
         holds.then_some(placement)
     }
 
+    /// How a grid lies in one that fills the same space, when only the directions in which their axes run are believed;
+    /// `None` where they do not have as many voxels along each.
+    pub fn by_axes(inner: &Grid, outer: &Grid) -> Option<Placement> {
+        let mut placement = Placement {
+            axes: [3; 3],
+            flipped: [false; 3],
+            offset: [0; 3],
+        };
+        for world in 0..3 {
+            let (axis, along) = (
+                inner.affine.voxel_axis_along(world),
+                outer.affine.voxel_axis_along(world),
+            );
+            let runs = |affine: &Affine, axis: usize| affine.0[world][axis] < 0.0;
+            placement.axes[along] = axis;
+            placement.flipped[along] = runs(&inner.affine, axis) != runs(&outer.affine, along);
+            if inner.shape[axis] != outer.shape[along] {
+                return None;
+            }
+            if placement.flipped[along] {
+                placement.offset[along] = outer.shape[along] as i64 - 1;
+            }
+        }
+        // One that lies askew may have no axis for some direction.
+        (!placement.axes.contains(&3)).then_some(placement)
+    }
+
     /// The outer grid's voxel that an inner one falls on; it may lie outside.
     pub fn outer(&self, inner: [usize; 3]) -> [i64; 3] {
         std::array::from_fn(|axis| {
@@ -281,6 +308,27 @@ mod tests {
         assert!(!Affine::from_spacing([1.0, 0.0, 3.0]).is_sound());
         assert!(!Affine([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]).is_sound());
         assert!(!Affine::from_spacing([1.0, f64::NAN, 3.0]).is_sound());
+    }
+
+    #[test]
+    fn a_grid_that_says_nothing_lies_as_the_axes_of_the_world_run() {
+        // Left-handed: the image's first axis runs from right to left, its second from bottom to top.
+        let image = Grid {
+            shape: [2, 4, 3],
+            affine: Affine([[-1.0, 0.0, 0.0, 9.0], [0.0, 0.0, 1.0, 5.0], [0.0, 1.0, 0.0, 7.0]]),
+        };
+        let lost = Grid::new([2, 3, 4], [1.0; 3]);
+        let placement = Placement::by_axes(&lost, &image).unwrap();
+        assert_eq!(
+            (placement.axes, placement.flipped),
+            ([0, 2, 1], [true, false, false])
+        );
+        let numbers: Vec<u8> = (0..24).collect();
+        let put = placement.put(&numbers, &lost, &image).unwrap();
+        // Its first voxel is the leftmost: the image's last along axis 0.
+        assert_eq!(put[..4], [1, 0, 7, 6]);
+        assert_eq!(Placement::by_axes(&Grid::new([2, 4, 3], [1.0; 3]), &image), None);
+        assert!(Placement::by_axes(&image, &image).unwrap().is_plain());
     }
 
     #[test]

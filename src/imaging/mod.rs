@@ -7,6 +7,7 @@
 
 mod geometry;
 mod gzip;
+mod label_table;
 mod nifti;
 mod nrrd;
 mod phantom;
@@ -20,6 +21,7 @@ pub use self::nifti::{
 };
 pub use geometry::{Affine, Grid, Placement};
 pub use gzip::gunzip;
+pub use label_table::label_table;
 pub use phantom::{DATASET_SEED, Phantom, phantom};
 pub use plane::{Plane, Slice};
 pub use rng::Rng;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Wanted;
 use crate::records::{CaseId, CorrectionId, HeldId, ModelId, Pool};
 use crate::settings::{Pixels, Strategy};
 
@@ -47,6 +48,8 @@ pub enum Command {
         case: CaseId,
         /// To whom.
         owner: String,
+        /// For a second reading: what the last reader was given, instead of what came of it.
+        again: bool,
     },
     /// Give a case that is out to somebody else instead. Answered by `Answer::HandedOut`.
     TakeOver {
@@ -70,11 +73,20 @@ pub enum Command {
     AcceptHeld {
         /// Which.
         held: HeldId,
+        /// Read the other way.
+        fix: bool,
     },
     /// Move a held file to quarantine.
     RefuseHeld {
         /// Which.
         held: HeldId,
+        /// Why.
+        why: String,
+    },
+    /// Have a case train with this one of its corrections.
+    ChooseCorrection {
+        /// Which.
+        correction: CorrectionId,
         /// Why.
         why: String,
     },
@@ -128,14 +140,7 @@ pub enum Command {
         why: String,
     },
     /// A case to look at. Answered by `Answer::Case`.
-    Open {
-        /// Which.
-        case: CaseId,
-        /// Another model whose drawing is wanted too.
-        beside: Option<ModelId>,
-        /// The mask of this correction, and what was drawn before it, instead of the last one's.
-        correction: Option<CorrectionId>,
-    },
+    Open(Wanted),
     /// Remove what is not kept for ever. Answered by `Answer::Done`.
     Gc {
         /// Only say what that would be.

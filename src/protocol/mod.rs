@@ -20,4 +20,4 @@ pub use event::{
 pub use handle::{EngineGone, EngineHandle, EngineReceiver, EngineSender, Request};
 pub use queue::{Forecast, QueueRow, Status};
 pub use snapshot::{Gap, NextStep, Snapshot};
-pub use view::{CaseView, Drawing, Intensities};
+pub use view::{Beside, CaseView, Drawing, Intensities, Maker, Wanted};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Activity, Change};
 use crate::records::{
-    Architecture, Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, Model,
-    ModelId, Prediction, Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
+    Architecture, Case, CaseId, Correction, CorrectionId, Handout, HandoutId, HeldFile, HeldId, MaskOrigin,
+    Model, ModelId, Prediction, Project, Ranking, RankingId, Round, RoundId, RoundState, Row, Scored,
 };
 use crate::settings::Settings;
 
@@ -262,6 +262,12 @@ impl Snapshot {
             .values()
             .rev()
             .find(|correction| &correction.case == case)
+    }
+
+    /// Whether its case trains with a correction.
+    pub fn trains(&self, correction: &Correction) -> bool {
+        let mask = self.cases.get(&correction.case).and_then(|case| case.mask);
+        mask.is_some_and(|mask| mask.origin == MaskOrigin::Correction(correction.id))
     }
 
     /// Files that wait for a decision, oldest first.

@@ -1,9 +1,45 @@
 //! A case as a whole, for looking at. Scrolling, planes and layers need nothing more from the engine.
 
+use std::fmt::{Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 
 use crate::imaging::{Grid, Plane};
-use crate::records::{CaseId, ModelId};
+use crate::records::{CaseId, CorrectionId, HeldId, ModelId};
+
+/// What is wanted of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The case.
+    pub case: CaseId,
+    /// What is wanted too, to hold the drawing against.
+    pub beside: Option<Beside>,
+    /// The mask of this correction, and what was drawn before it; the last one's when `None`.
+    pub correction: Option<CorrectionId>,
+    /// The mask in this file that waits for a decision, instead of the one that counts.
+    pub held: Option<HeldId>,
+}
+
+impl Wanted {
+    /// A case as it is.
+    pub fn of(case: &CaseId) -> Wanted {
+        Wanted {
+            case: case.clone(),
+            beside: None,
+            correction: None,
+            held: None,
+        }
+    }
+}
+
+/// What a drawing is held against, other than the mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Beside {
+    /// What another model drew.
+    Model(ModelId),
+    /// The other way to read a held file.
+    OtherReading,
+}
 
 /// A case with all that is known of it; every map has a value a voxel, first axis fastest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,14 +57,14 @@ pub struct CaseView {
     pub predicted: Option<Drawing>,
     /// Whether `predicted` is what the person was given whose mask is in `corrected`; only then there is effort to measure.
     pub is_measured: bool,
-    /// Classes of the mask that counts (imported or corrected).
+    /// Classes of the mask that counts (imported or corrected), or of the held file that was asked for.
     pub corrected: Option<Vec<u8>>,
     /// 255 x (p(best) - p(second best)), by the model whose scores follow; after hand-in it may be another than drew
     /// `predicted`.
     pub margins: Option<Drawing>,
     /// Average BvSB of each slice of `plane`; empty without margins.
     pub scores: Vec<f64>,
-    /// What another model drew, where it was asked for.
+    /// What another model drew, or the other way to read the held file, where it was asked for.
     pub beside: Option<Drawing>,
 }
 
@@ -45,11 +81,29 @@ impl CaseView {
     }
 }
 
-/// What a model made of a case.
+/// Who or what made a label map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Maker {
+    /// A model drew it.
+    Model(ModelId),
+    /// A held file, read the other way: in words.
+    Reading(String),
+}
+
+impl Display for Maker {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Maker::Model(model) => model.fmt(f),
+            Maker::Reading(words) => words.fmt(f),
+        }
+    }
+}
+
+/// What was made of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Drawing {
-    /// Which model.
-    pub model: ModelId,
+    /// By whom.
+    pub by: Maker,
     /// A byte a voxel.
     pub voxels: Vec<u8>,
 }

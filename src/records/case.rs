@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CaseId, ClassEffort, CorrectionId, ErasureId, HandoutId, Hash, HeldId, ModelId, RoundId};
 use crate::imaging::{Grid, Plane};
+use crate::settings::Labels;
 
 /// Which pool a case is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -173,6 +174,29 @@ pub struct Correction {
     pub minutes: Option<f64>,
     /// Codes and words of what the intake noticed.
     pub notes: Vec<String>,
+    /// How far it agrees with the mask that the case had from somebody else when it came.
+    #[serde(default)]
+    pub agreement: Option<Agreement>,
+}
+
+/// How far two people's corrections of one case agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// The other correction.
+    pub with: CorrectionId,
+    /// Blob of its label map.
+    pub mask: Hash,
+    /// Per class (background left out), in the labels' order.
+    pub classes: Vec<ClassAgreement>,
+}
+
+/// How far two label maps agree on a class; the same whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClassAgreement {
+    /// Dice; `None` where the class is in neither.
+    pub dice: Option<f64>,
+    /// The share of both contours that the other has too, within the tolerance in use; `None` where there is none.
+    pub contour: Option<f64>,
 }
 
 /// Blobs that were taken away for good: by the policy of what is kept, or because a patient withdrew.
@@ -192,6 +216,41 @@ pub struct Erasure {
     pub at: Timestamp,
 }
 
+/// What would set a held file right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fix {
+    /// Read it by the axes of the world, as a header that says nothing else has them.
+    Turn,
+    /// Mirror it back.
+    Mirror {
+        /// Along this axis of the image.
+        axis: usize,
+    },
+    /// Exchange two classes back.
+    Exchange {
+        /// Which.
+        classes: [u8; 2],
+    },
+    /// It is another case's.
+    Case(CaseId),
+}
+
+impl Fix {
+    /// What it does, in words.
+    pub fn words(&self, labels: &Labels) -> String {
+        match self {
+            Fix::Turn => "read by its own axes".into(),
+            Fix::Mirror { axis } => format!("mirrored along axis {axis}"),
+            Fix::Exchange { classes: [a, b] } => {
+                let name = |class: &u8| labels.name_of(usize::from(*class));
+                format!("{} and {} exchanged", name(a), name(b))
+            }
+            Fix::Case(case) => format!("taken for {case}"),
+        }
+    }
+}
+
 /// A dropped file that waits for a key press.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldFile {
@@ -207,8 +266,11 @@ pub struct HeldFile {
     pub code: String,
     /// What is odd about it, and what to do.
     pub words: String,
+    /// The other way to read it, where there is one.
+    #[serde(default)]
+    pub fix: Option<Fix>,
     /// When.
     pub at: Timestamp,
-    /// `accepted` or `refused`, once decided.
+    /// `accepted`, `fixed` or `refused`, once decided.
     pub decided: Option<String>,
 }

@@ -231,6 +231,7 @@ pub enum What {
     FileRefused,
     CorrectionAccepted,
     MinutesNoted,
+    MaskChosen,
     DeclaredSatisfactory,
     Reopened,
     BlobsRemoved,

@@ -18,7 +18,8 @@ mod verified;
 
 pub use bench::{BenchRow, BenchTask, Machine};
 pub use case::{
-    Case, CaseSource, Correction, Erasure, Handout, HandoutEnd, HeldFile, Mask, MaskOrigin, Pool,
+    Agreement, Case, CaseSource, ClassAgreement, Correction, Erasure, Fix, Handout, HandoutEnd, HeldFile,
+    Mask, MaskOrigin, Pool,
 };
 pub use effort::{ClassEffort, mean_of_known, mean_saved};
 pub use entry::{Entry, Keep, Named, Project, Row, RowKey, What};

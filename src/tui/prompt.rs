@@ -2,7 +2,7 @@
 
 use super::keys::Key;
 use crate::protocol::Command;
-use crate::records::{CaseId, HeldId, ModelId};
+use crate::records::{CaseId, CorrectionId, HeldId, ModelId};
 
 /// What is done with the answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub enum Then {
     Exclude(CaseId),
     /// The text is the reason.
     Refuse(HeldId),
+    /// The text is the reason.
+    Choose(CorrectionId),
     /// The text is a number of minutes.
     Minutes(CaseId),
     /// The text is the reason.
@@ -162,6 +164,7 @@ impl Prompt {
             Then::HandOut(case) => Command::HandOut {
                 case,
                 owner: text.to_string(),
+                again: false,
             },
             Then::TakeOver(case, owner) => Command::TakeOver {
                 case,
@@ -171,6 +174,10 @@ impl Prompt {
             Then::Withdraw(case) => Command::Withdraw { case, why: why()? },
             Then::Exclude(case) => Command::Exclude { case, why: why()? },
             Then::Refuse(held) => Command::RefuseHeld { held, why: why()? },
+            Then::Choose(correction) => Command::ChooseCorrection {
+                correction,
+                why: why()?,
+            },
             Then::Minutes(case) => {
                 let minutes = text
                     .parse()

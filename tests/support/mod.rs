@@ -170,6 +170,7 @@ impl Bench {
             .ask(Command::HandOut {
                 case: id(name),
                 owner: "bob".into(),
+                again: false,
             })
             .unwrap()
         {
@@ -201,7 +202,7 @@ impl Bench {
     /// Takes in the file that a report says is held.
     pub fn accept(&self, report: &IntakeReport) -> IntakeReport {
         let held = report.held.unwrap();
-        match self.ask(Command::AcceptHeld { held }).unwrap() {
+        match self.ask(Command::AcceptHeld { held, fix: false }).unwrap() {
             Answer::Intake(reports) => reports.into_iter().next().unwrap(),
             other => panic!("{other:?}"),
         }

@@ -5,7 +5,7 @@ use super::project::{case_id, project, view, view_of, with_correction, with_hand
 use super::scenes::{
     closed, leads_to, lines_on, makes, on, pages, scene, selected, sends, shows, with_two_models,
 };
-use overtrace::protocol::{Answer, Command, Drawing};
+use overtrace::protocol::{Answer, Beside, Command, Drawing, Maker};
 use overtrace::records::{CorrectionId, Hash, HeldId, Mask, MaskOrigin, ModelId, RoundId, Row, Scored};
 use overtrace::tui::{ACTIONS, Action, Screen};
 use ratatui::style::Color;
@@ -241,6 +241,7 @@ fn check(action: Action) {
             let hand_out = |case: &str| Command::HandOut {
                 case: case_id(case),
                 owner: "ada".into(),
+                again: false,
             };
             sends(action, on(Screen::Queue), "enter", hand_out("unsure"));
             sends(action, on(Screen::Slices), "enter", hand_out("unsure"));
@@ -262,11 +263,20 @@ fn check(action: Action) {
                 sends(action, bench, "w h y enter", command.clone());
             }
         }
-        Action::AcceptHeld => {
+        Action::AcceptHeld | Action::FixHeld => {
+            let (held, fix) = (HeldId(1), action == Action::FixHeld);
             for screen in [Screen::Queue, Screen::Slices, Screen::Corrections] {
                 let bench = scene(with_held(project(), "unsure"), screen);
-                sends(action, bench, "y", Command::AcceptHeld { held: HeldId(1) });
+                sends(action, bench, "y", Command::AcceptHeld { held, fix });
             }
+        }
+        Action::ChooseCorrection => {
+            let choose = Command::ChooseCorrection {
+                correction: CorrectionId(1),
+                why: why(),
+            };
+            let bench = scene(with_correction(project(), "unsure"), Screen::Corrections);
+            sends(action, bench, "w h y enter", choose);
         }
         Action::RefuseHeld => {
             for screen in [Screen::Queue, Screen::Slices, Screen::Corrections] {
@@ -356,10 +366,10 @@ fn check(action: Action) {
         Action::NextBeside => {
             let mut bench = scene(with_two_models(), Screen::Slices);
             bench.run(name);
-            assert_eq!(bench.opened().pop().unwrap().1, Some(ModelId(1)));
+            assert_eq!(bench.opened().pop().unwrap().1, Some(Beside::Model(ModelId(1))));
             let mut both = view("unsure");
             both.beside = Some(Drawing {
-                model: ModelId(1),
+                by: Maker::Model(ModelId(1)),
                 voxels: vec![1; both.grid.len()],
             });
             bench.answer_case(both);
@@ -478,7 +488,7 @@ fn check(action: Action) {
                 .into_iter()
                 .rev()
                 .find_map(|command| match command {
-                    Command::Open { correction, .. } => Some(correction),
+                    Command::Open(wanted) => Some(wanted.correction),
                     _ => None,
                 });
             assert_eq!(
@@ -541,23 +551,17 @@ fn check(action: Action) {
             bench.run(name);
             assert!(!bench.screen().contains("rank correlation"));
         }
-        Action::LineDown | Action::LastLine => {
+        Action::LineDown | Action::LastLine | Action::LineUp | Action::FirstLine => {
+            let is_down = matches!(action, Action::LineDown | Action::LastLine);
             for screen in [Screen::Models, Screen::Corrections, Screen::Log, Screen::Help] {
                 let mut bench = lines_on(screen);
                 bench.resize(100, 20);
                 let before = bench.screen();
+                if !is_down {
+                    bench.run("line_down");
+                }
                 bench.run(name);
-                assert_ne!(bench.screen(), before, "{name} on {}", screen.word());
-            }
-        }
-        Action::LineUp | Action::FirstLine => {
-            for screen in [Screen::Models, Screen::Corrections, Screen::Log, Screen::Help] {
-                let mut bench = lines_on(screen);
-                bench.resize(100, 20);
-                let before = bench.screen();
-                bench.run("line_down");
-                bench.run(name);
-                assert_eq!(bench.screen(), before, "{name} on {}", screen.word());
+                assert_eq!(bench.screen() != before, is_down, "{name} on {}", screen.word());
             }
         }
         Action::Search => {

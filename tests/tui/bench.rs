@@ -4,8 +4,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::HashSet;
 
 use super::project::at;
-use overtrace::protocol::{Answer, CaseView, Change, Command, EngineHandle, Event, Request, Snapshot};
-use overtrace::records::{ModelId, Row, Scored, What, is_unsafe};
+use overtrace::protocol::{
+    Answer, Beside, CaseView, Change, Command, EngineHandle, Event, Request, Snapshot,
+};
+use overtrace::records::{Row, Scored, What, is_unsafe};
 use overtrace::tui::{
     App, Depth, Effect, Key, Keymap, Mouse, MouseAction, Msg, Painter, PictureMode, Screen, Setup, Themes,
     draw,
@@ -236,10 +238,10 @@ impl Bench {
             .collect()
     }
 
-    /// The cases that the engine was asked to open, and beside which model.
-    pub fn opened(&self) -> Vec<(String, Option<ModelId>)> {
+    /// The cases that the engine was asked to open, and what beside.
+    pub fn opened(&self) -> Vec<(String, Option<Beside>)> {
         let opened = self.sent_all().into_iter().filter_map(|command| match command {
-            Command::Open { case, beside, .. } => Some((case.to_string(), beside)),
+            Command::Open(wanted) => Some((wanted.case.to_string(), wanted.beside)),
             _ => None,
         });
         opened.collect()

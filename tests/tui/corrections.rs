@@ -3,8 +3,8 @@
 use super::bench::Bench;
 use super::project::{at, project, view_of, with_correction, with_held};
 use super::scenes::shows;
-use overtrace::protocol::{Command, Snapshot};
-use overtrace::records::{CorrectionId, HeldId, ModelId, Row};
+use overtrace::protocol::{Beside, Command, Maker, Snapshot, Wanted};
+use overtrace::records::{CorrectionId, Hash, HeldId, Mask, MaskOrigin, ModelId, Row, What};
 
 /// Two held files of one case, and two corrections of another, f2 and c2 the newer ones.
 fn two_of_each() -> Snapshot {
@@ -34,7 +34,13 @@ fn the_selected_held_file_is_decided_and_not_the_oldest_of_its_case() {
         };
         assert_eq!(bench.sent(), [refused]);
         bench.keys("a y");
-        assert_eq!(bench.sent()[1..], [Command::AcceptHeld { held: HeldId(held) }]);
+        assert_eq!(
+            bench.sent()[1..],
+            [Command::AcceptHeld {
+                held: HeldId(held),
+                fix: false
+            }]
+        );
     }
     let mut bench = Bench::on(two_of_each());
     bench.keys("f5 G a");
@@ -49,11 +55,11 @@ fn the_selected_correction_is_opened_and_not_the_last_of_its_case() {
     let last = bench.sent_all().pop();
     assert_eq!(
         last,
-        Some(Command::Open {
-            case: super::project::case_id("middling"),
+        Some(Command::Open(Wanted {
             beside: None,
             correction: Some(CorrectionId(1)),
-        })
+            ..Wanted::of(&super::project::case_id("middling"))
+        }))
     );
     bench.answer_case(view_of("middling", true));
     shows(&bench, "c1: saved effort of m2");
@@ -98,7 +104,7 @@ fn another_model_s_drawing_is_shown_beside_a_case_that_has_a_mask() {
     bench.keys("b");
     let mut view = view_of("unsure", true);
     let mut other = view.predicted.clone().unwrap();
-    other.model = ModelId(1);
+    other.by = Maker::Model(ModelId(1));
     other.voxels.fill(0);
     view.beside = Some(other);
     bench.answer_case(view);
@@ -108,4 +114,77 @@ fn another_model_s_drawing_is_shown_beside_a_case_that_has_a_mask() {
     shows(&bench, "the other model alone");
     bench.keys("b");
     shows(&bench, "right: the mask");
+}
+
+/// Both readings of a file are looked at before one of them is taken in.
+#[test]
+fn a_held_file_is_shown_and_its_other_reading_beside_it() {
+    let mut bench = Bench::on(with_held(project(), "unsure"));
+    bench.answer_case(view_of("unsure", false));
+    bench.keys("f5 enter");
+    let wanted = |beside| {
+        Command::Open(Wanted {
+            held: Some(HeldId(1)),
+            beside,
+            ..Wanted::of(&super::project::case_id("unsure"))
+        })
+    };
+    assert_eq!(bench.sent_all().pop(), Some(wanted(None)));
+    bench.answer_case(view_of("unsure", true));
+    shows(&bench, "held: K7");
+    shows(&bench, "f fixes it: mirrored along axis 0");
+    assert!(
+        !bench.screen().contains("saved effort"),
+        "there is no correction yet"
+    );
+    bench.keys("b");
+    assert_eq!(bench.sent_all().pop(), Some(wanted(Some(Beside::OtherReading))));
+    let mut view = view_of("unsure", true);
+    let mut other = view.predicted.clone().unwrap();
+    other.by = Maker::Reading("mirrored\u{202e} back".into());
+    view.beside = Some(other);
+    bench.answer_case(view);
+    shows(&bench, "beside mirrored");
+    assert!(!bench.screen().contains('\u{202e}'));
+    bench.keys("b");
+    assert_eq!(bench.sent(), [], "the first reading is still here");
+    bench.keys("f y");
+    let fix = Command::AcceptHeld {
+        held: HeldId(1),
+        fix: true,
+    };
+    assert_eq!(bench.sent(), [fix]);
+    // Decided about, the case itself is shown.
+    let mut held = with_held(project(), "unsure").held[&HeldId(1)].clone();
+    held.decided = Some("fixed".into());
+    bench.change(What::CorrectionAccepted, vec![Row::Held(held)], None);
+    assert_eq!(
+        bench.sent_all().pop(),
+        Some(Command::Open(Wanted::of(&super::project::case_id("unsure"))))
+    );
+}
+
+#[test]
+fn what_cannot_be_fixed_or_chosen_is_told_and_not_asked() {
+    let mut snapshot = with_held(project(), "unsure");
+    let mut held = snapshot.held[&HeldId(1)].clone();
+    held.fix = None;
+    snapshot.put(Row::Held(held));
+    let mut bench = Bench::on(snapshot);
+    bench.keys("f5 f");
+    shows(&bench, "one way only");
+    bench.keys("c");
+    shows(&bench, "f1 waits for a decision");
+    let mut snapshot = with_correction(project(), "unsure");
+    let mut case = snapshot.cases[&super::project::case_id("unsure")].clone();
+    case.mask = Some(Mask {
+        version: 1,
+        blob: Hash::ZERO,
+        origin: MaskOrigin::Correction(CorrectionId(1)),
+    });
+    snapshot.put(Row::Case(case));
+    let mut bench = Bench::on(snapshot);
+    bench.keys("f5 c");
+    shows(&bench, "unsure trains with c1 already");
+    assert_eq!(bench.sent(), []);
 }

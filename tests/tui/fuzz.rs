@@ -3,7 +3,7 @@
 use super::bench::Bench;
 use super::project::{at, case_id, project, view, view_of, with_correction, with_handout, with_held};
 use overtrace::imaging::Rng;
-use overtrace::protocol::{Activity, Answer, Command, Event, Stage};
+use overtrace::protocol::{Activity, Answer, Command, Event, Stage, Wanted};
 use overtrace::records::{Case, DeviceUse, Entry, EpochReport, Hash, ModelId, Pool, Row, What};
 use overtrace::tui::{Capabilities, Depth, Keymap, MouseAction, Msg, Screen};
 
@@ -94,7 +94,7 @@ fn answer(bench: &mut Bench, rng: &mut Rng) {
             let most = cases.map_or(usize::MAX, |_| rng.below(6));
             Ok(Answer::Snapshot(Box::new(snapshot.beginning(most))))
         }
-        Command::Open { case, .. } => {
+        Command::Open(Wanted { case, .. }) => {
             let mut view = if rng.below(2) == 0 {
                 view(case.as_str())
             } else {

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use overtrace::imaging::{Grid, Plane};
-use overtrace::protocol::{CaseView, Drawing, Intensities, Snapshot};
+use overtrace::protocol::{CaseView, Drawing, Intensities, Maker, Snapshot};
 use overtrace::records::{
-    Architecture, Case, CaseId, ClassEffort, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash,
-    HeldFile, HeldId, Model, ModelId, ModelOrigin, Pool, Prediction, Ranking, RankingId, Round, RoundId,
-    RoundState, Row, Scored, SliceSums,
+    Architecture, Case, CaseId, ClassEffort, Correction, CorrectionId, Fix, Handout, HandoutEnd, HandoutId,
+    Hash, HeldFile, HeldId, Model, ModelId, ModelOrigin, Pool, Prediction, Ranking, RankingId, Round,
+    RoundId, RoundState, Row, Scored, SliceSums,
 };
 use overtrace::settings::{Pixels, Settings, Strategy};
 use ratatui::style::Color;
@@ -183,6 +183,7 @@ pub fn with_held(mut snapshot: Snapshot, case: &str) -> Snapshot {
         case: case_id(case),
         code: "K7".into(),
         words: "GM is nowhere in it".into(),
+        fix: Some(Fix::Mirror { axis: 0 }),
         at: at(0),
         decided: None,
     }));
@@ -212,6 +213,7 @@ pub fn with_correction(mut snapshot: Snapshot, case: &str) -> Snapshot {
         turnaround_s: Some(60.0),
         minutes: None,
         notes: Vec::new(),
+        agreement: None,
     }));
     snapshot
 }
@@ -232,7 +234,7 @@ pub fn view(case: &str) -> CaseView {
 pub fn view_of(case: &str, corrected: bool) -> CaseView {
     let grid = Grid::new([12, 9, 12], [1.0, 1.5, 1.0]);
     let drawing = |voxels| Drawing {
-        model: ModelId(2),
+        by: Maker::Model(ModelId(2)),
         voxels,
     };
     let margins = (0..grid.len()).map(|at| if at / (12 * 9) == 11 { 0 } else { 255 });

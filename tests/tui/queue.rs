@@ -114,7 +114,8 @@ fn handing_out_asks_for_the_owner_and_sends_the_case() {
         bench.sent(),
         [Command::HandOut {
             case: case_id("unsure"),
-            owner
+            owner,
+            again: false
         }]
     );
 }
@@ -190,7 +191,13 @@ fn a_held_file_is_accepted_or_refused_by_a_key() {
         bench.screen()
     );
     bench.keys("y");
-    assert_eq!(bench.sent(), [Command::AcceptHeld { held: HeldId(1) }]);
+    assert_eq!(
+        bench.sent(),
+        [Command::AcceptHeld {
+            held: HeldId(1),
+            fix: false
+        }]
+    );
     bench.keys("r");
     bench.keys("enter");
     assert!(

@@ -3,6 +3,7 @@
 use super::bench::Bench;
 use super::project::{colour, project, view, view_of, with_correction};
 use super::scenes::shows;
+use overtrace::protocol::Beside;
 use overtrace::records::{Row, What};
 use overtrace::tui::Depth;
 use ratatui::style::Color;
@@ -207,11 +208,11 @@ fn side_by_side_are_the_drawing_and_what_it_is_held_against() {
         bench.screen()
     );
     bench.keys("b");
-    let beside = Some(overtrace::records::ModelId(1));
+    let beside = Some(Beside::Model(overtrace::records::ModelId(1)));
     assert_eq!(bench.opened().pop(), Some(("unsure".to_string(), beside)));
     let mut both = view("unsure");
     both.beside = Some(overtrace::protocol::Drawing {
-        model: overtrace::records::ModelId(1),
+        by: overtrace::protocol::Maker::Model(overtrace::records::ModelId(1)),
         voxels: vec![3; both.grid.len()],
     });
     bench.answer_case(both);

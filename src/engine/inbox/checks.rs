@@ -3,23 +3,18 @@
 //! A check looks at what the earlier ones found out and adds to it. Codes are those of the hand-in rules, which
 //! the README lists.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::{self, Metadata};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::content::{c_read, g_grid, h2_notes, s1_rest, s2_regular, v_values};
 use super::mixups::p2_mixed_up;
+use super::names::{n1_passing, n2_name, n3_case, n4_forgotten, n4_handed_out};
 use super::shown;
 use crate::engine::EngineError;
-use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
-use crate::imaging::{AffineSource, LabelMap, Placement, RawVolume, Scan, Volume, VolumeError, volume_stem};
-use crate::records::{Case, CaseId, Hash};
-use crate::store::Blobs;
+use crate::imaging::{LabelMap, Scan};
+use crate::records::{CaseId, Fix, HandoutId, Hash, HeldFile};
 use crate::worker::Parser;
 
 /// What a check found.
@@ -48,31 +43,43 @@ pub enum Finding {
 pub struct Candidate<'a> {
     /// The file.
     pub path: &'a Path,
+    /// Its name as it was dropped, as it may be shown.
+    pub name: String,
     /// When it last changed.
     seen: Timestamp,
-    /// Whether a person accepted it.
-    accepted: bool,
+    /// What a person decided.
+    decision: Option<Decision>,
     /// Reads it.
-    parser: &'a Parser,
+    pub parser: &'a Parser,
     /// The case it is for.
     pub case: Option<CaseId>,
+    /// The hand-out that it answers.
+    pub answers: Option<HandoutId>,
+    /// What a person says is to be undone.
+    pub mend: Option<Fix>,
+    /// The other way to read it, for a person to choose.
+    pub fix: Option<Fix>,
     /// Its bytes, of a pair the one file made of both; and their BLAKE3.
     pub bytes: Vec<u8>,
     pub file: Option<Hash>,
-    scan: Option<Scan>,
+    pub scan: Option<Scan>,
     /// Its classes, on the image's grid.
     pub mask: Option<LabelMap>,
 }
 
 impl<'a> Candidate<'a> {
     /// A file nothing is known of.
-    pub fn new(path: &'a Path, seen: Timestamp, accepted: bool, parser: &'a Parser) -> Self {
+    pub fn new(path: &'a Path, seen: Timestamp, parser: &'a Parser) -> Self {
         Candidate {
             path,
+            name: shown(path),
             seen,
-            accepted,
+            decision: None,
             parser,
             case: None,
+            answers: None,
+            mend: None,
+            fix: None,
             bytes: Vec::new(),
             file: None,
             scan: None,
@@ -80,9 +87,49 @@ impl<'a> Candidate<'a> {
         }
     }
 
+    /// A held file that a person decided about.
+    pub fn decided(
+        path: &'a Path,
+        seen: Timestamp,
+        parser: &'a Parser,
+        held: &HeldFile,
+        decision: Decision,
+    ) -> Self {
+        let mend = held.fix.clone().filter(|_| decision == Decision::Fix);
+        let case = match &mend {
+            Some(Fix::Case(other)) => other.clone(),
+            _ => held.case.clone(),
+        };
+        Candidate {
+            name: held.name.clone(),
+            decision: Some(decision),
+            case: Some(case),
+            mend,
+            ..Candidate::new(path, seen, parser)
+        }
+    }
+
+    pub(super) fn is_decided(&self) -> bool {
+        self.decision.is_some()
+    }
+
+    /// Seconds since it last changed.
+    pub(super) fn waited_s(&self) -> f64 {
+        Timestamp::now().duration_since(self.seen).as_secs_f64()
+    }
+
     pub(super) fn case(&self) -> &CaseId {
         self.case.as_ref().expect("the case was found before this check")
     }
+}
+
+/// How a held file is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// As it is.
+    Accept,
+    /// The other way to read it.
+    Fix,
 }
 
 type Check = fn(&mut Candidate, &Project) -> Result<Finding, EngineError>;
@@ -106,226 +153,8 @@ pub const CHECKS: &[Check] = &[
     p3_unchanged,
 ];
 
-/// N1: files that programs leave while they copy, and what folders are full of.
-fn n1_passing(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
-    let name = shown(candidate.path);
-    let lower = name.to_lowercase();
-    let endings = [".filepart", ".part", ".partial", ".tmp", ".lock", ".reason.json"];
-    let passing = name.starts_with('.')
-        || name.starts_with("~$")
-        || endings.iter().any(|ending| lower.ends_with(ending))
-        || ["thumbs.db", "desktop.ini"].contains(&lower.as_str());
-    Ok(if passing {
-        Finding::Ignore("N1")
-    } else {
-        Finding::Pass
-    })
-}
-
-/// S2: only a regular file with one name is opened; a link is never followed, a pipe never opened.
-fn s2_regular(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
-    let meta = match fs::symlink_metadata(candidate.path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Finding::Ignore("S1")),
-        Err(error) => return Err(EngineError::io("looking at", candidate.path)(error)),
-    };
-    if !meta.is_file() {
-        return Ok(Finding::Reject(
-            "S2",
-            "not a regular file; copy the mask itself into the inbox".into(),
-        ));
-    }
-    let halves = std::iter::once(meta)
-        .chain(other_half(candidate.path).and_then(|half| fs::symlink_metadata(half).ok()));
-    let halves: Vec<Metadata> = halves.collect();
-    if halves.iter().any(|half| !half.is_file()) {
-        return Ok(Finding::Reject(
-            "S2",
-            "the other half of the pair is not a regular file; copy the file itself".into(),
-        ));
-    }
-    if halves.iter().any(|half| half.nlink() > 1) {
-        let words = "the file has several names (hard links) and could change later; copy it instead";
-        return Ok(Finding::Reject("S2", words.into()));
-    }
-    Ok(Finding::Pass)
-}
-
-/// The case that a stem names: itself, or with a suffix that says "segmentation".
-fn case_of(stem: &str, is_case: impl Fn(&str) -> bool) -> Option<&str> {
-    if is_case(stem) {
-        return Some(stem);
-    }
-    let lower = stem.to_lowercase();
-    ["_seg", "_mask", "_label", "_corrected", "_dseg"]
-        .into_iter()
-        .filter(|suffix| lower.ends_with(suffix))
-        .map(|suffix| &stem[..stem.len() - suffix.len()])
-        .find(|case| is_case(case))
-}
-
-/// The cases that a stem may mean: the one that it spells exactly, else all that differ in the case of letters alone.
-fn cases_named<'a>(stem: &str, cases: &'a BTreeMap<CaseId, Case>) -> Vec<&'a CaseId> {
-    let like = |stem: &str| {
-        let same = move |id: &&CaseId| id.as_str().eq_ignore_ascii_case(stem);
-        cases.keys().filter(same).collect::<Vec<_>>()
-    };
-    let Some(stem) = case_of(stem, |stem| !like(stem).is_empty()) else {
-        return Vec::new();
-    };
-    let alike = like(stem);
-    match alike.iter().find(|id| id.as_str() == stem) {
-        Some(exact) => vec![*exact],
-        None => alike,
-    }
-}
-
-/// The case that a file's name names, also when it was put away under a number before its name.
-pub fn case_of_file(name: &str, cases: &BTreeMap<CaseId, Case>) -> Option<CaseId> {
-    let stem = volume_stem(name)?;
-    let find = |stem: &str| cases_named(stem, cases).first().map(|id| (*id).clone());
-    let numbered = || {
-        let (number, rest) = stem.split_once('-')?;
-        let digits = number.strip_prefix('f').unwrap_or(number);
-        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        find(rest).filter(|_| is_number)
-    };
-    find(stem).or_else(numbered)
-}
-
-/// N2: the endings a mask can have.
-fn n2_name(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
-    if candidate.accepted || volume_stem(&shown(candidate.path)).is_some() {
-        return Ok(Finding::Pass);
-    }
-    Ok(Finding::Reject(
-        "N2",
-        "its name does not end in .nii, .nii.gz, .hdr, .img, .nrrd or .seg.nrrd; save the mask as NIfTI or NRRD".into(),
-    ))
-}
-
-/// N3: the case that the name names, whatever the case of its letters.
-fn n3_case(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    let name = shown(candidate.path);
-    // A held file was renamed to its number and its case.
-    let named = match (candidate.accepted, volume_stem(&name)) {
-        (true, Some(stem)) => stem.split_once('-').map_or(stem, |(_, case)| case),
-        (_, stem) => stem.unwrap_or(&name),
-    };
-    let cases = &project.snapshot.cases;
-    match cases_named(named, cases)[..] {
-        [only] => {
-            candidate.case = Some(only.clone());
-            Ok(Finding::Pass)
-        }
-        [] => {
-            let mut near: Vec<(f64, &str)> = cases
-                .keys()
-                .map(|id| (strsim::jaro_winkler(named, id.as_str()), id.as_str()))
-                .collect();
-            near.sort_by(|a, b| b.0.total_cmp(&a.0));
-            let near: Vec<&str> = near.into_iter().take(3).map(|(_, id)| id).collect();
-            let image = if named.ends_with("_0000") {
-                " (_0000 is how an image is named, not a mask)"
-            } else {
-                ""
-            };
-            let near = if near.is_empty() {
-                "there are no cases".into()
-            } else {
-                format!("the nearest are {}", near.join(", "))
-            };
-            Ok(Finding::Reject(
-                "N3",
-                format!("no case is called {named}{image}; {near}; rename the file and drop it again"),
-            ))
-        }
-        _ => Ok(Finding::Reject(
-            "N3",
-            format!("{named} could be any of several cases; use the exact name"),
-        )),
-    }
-}
-
-/// S1: a file rests when neither its bytes nor its name changed for a while. The inode's change time moves with
-/// both, and unlike the modification time no copying program sets it.
-fn s1_rest(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    if candidate.accepted {
-        return Ok(Finding::Pass);
-    }
-    let stable_s = project.pace.rest_s;
-    let changed = |meta: Metadata| meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9;
-    let now = Timestamp::now().as_nanosecond() as f64 / 1e9;
-    for path in std::iter::once(candidate.path.to_path_buf()).chain(other_half(candidate.path)) {
-        let Ok(meta) = fs::symlink_metadata(&path) else {
-            return Ok(Finding::Ignore("S1"));
-        };
-        // A clock set back must not make a file wait for ever: a change in the future counts as old.
-        if (0.0..stable_s).contains(&(now - changed(meta))) {
-            return Ok(Finding::Wait(
-                "S1",
-                "still changing; it is looked at again when it has come to rest".into(),
-            ));
-        }
-    }
-    Ok(Finding::Pass)
-}
-
-/// C1, C3, H1, H2: reads the file to its end, checks container and header.
-fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    let case = project.case(candidate.case())?;
-    // The most a mask of this case could need: 8 bytes a voxel, and a header.
-    let max_bytes = case.grid.len() as u64 * 8 + (1 << 20);
-    // A person who accepts it has time.
-    let patience = if candidate.accepted { 10.0 } else { 1.0 };
-    let mut note = None;
-    let read = RawVolume::read(candidate.path, max_bytes).and_then(|mut raw| {
-        note = raw.notes.pop();
-        candidate.parser.parse(raw, max_bytes, patience)
-    });
-    let waited = Timestamp::now().duration_since(candidate.seen).as_secs_f64();
-    let wait_s = project.snapshot.settings.inbox.incomplete_after_s;
-    match read {
-        Ok((bytes, scan)) => {
-            (candidate.file, candidate.scan) = (Some(Blobs::hash(&bytes)), Some(scan));
-            candidate.bytes = bytes;
-            Ok(note.map_or(Finding::Pass, |note| Finding::Warn("C2", note)))
-        }
-        Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. }))
-            if !candidate.accepted && waited < wait_s =>
-        {
-            Ok(Finding::Wait("S1", format!("not complete yet: {error}")))
-        }
-        Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. })) => {
-            Ok(Finding::Reject("S1", format!("incomplete: {error}")))
-        }
-        Err(error @ VolumeError::Slow { .. }) if !candidate.accepted => Ok(Finding::Hold(
-            error.code(),
-            format!("{error}, then accept it: it has ten times as long then"),
-        )),
-        Err(error @ VolumeError::Read { .. }) if candidate.accepted || waited < wait_s => {
-            Ok(Finding::Wait("S3", error.to_string()))
-        }
-        Err(error @ VolumeError::Read { .. }) => Ok(Finding::Hold(
-            "S3",
-            format!("{error}; `chmod u+r` it, then accept it"),
-        )),
-        Err(error) => Ok(Finding::Reject(error.code(), error.to_string())),
-    }
-}
-
-/// The other half of a `.hdr`/`.img` pair, where it is there.
-pub fn other_half(path: &Path) -> Option<PathBuf> {
-    let other = match path.extension().and_then(OsStr::to_str)?.to_lowercase().as_str() {
-        "hdr" => ["img", "IMG"],
-        "img" => ["hdr", "HDR"],
-        _ => return None,
-    };
-    other
-        .into_iter()
-        .map(|extension| path.with_extension(extension))
-        .find(|path| fs::symlink_metadata(path).is_ok())
-}
+/// What makes a mask of a file.
+pub const READING: &[Check] = &[c_read, g_grid, v_values];
 
 /// P4: content that was handed in before is not taken twice, nor for another case.
 fn p4_again(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
@@ -360,139 +189,6 @@ fn p4_again(candidate: &mut Candidate, project: &Project) -> Result<Finding, Eng
                 old.case, old.id
             ),
         )),
-    }
-}
-
-/// N4: nothing is kept of a patient who withdrew, not even in quarantine.
-fn n4_forgotten(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    let case = project.case(candidate.case())?;
-    Ok(match case.forgotten {
-        None => Finding::Pass,
-        Some(_) => {
-            let words = format!("{} is forgotten: what comes for it is erased", case.id);
-            Finding::Erase("N4", words)
-        }
-    })
-}
-
-/// N4: a mask answers a hand-out.
-fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    let case = project.case(candidate.case())?;
-    if let Some(why) = &case.excluded {
-        let words = format!(
-            "{} is excluded ({why}); accept it to keep the mask for when the case is brought back",
-            case.id
-        );
-        return Ok(Finding::Hold("N4", words));
-    }
-    if case.pool == crate::records::Pool::HeldOut {
-        return Ok(Finding::Reject(
-            "N4",
-            format!("{} is held out: it measures models and is not corrected", case.id),
-        ));
-    }
-    if case.handout.is_some() {
-        return Ok(Finding::Pass);
-    }
-    Ok(Finding::Hold(
-        "N4",
-        format!(
-            "{} is not handed out to anybody; accept it to take the mask in all the same",
-            case.id
-        ),
-    ))
-}
-
-/// H2: a form of the header that could not be believed, where another could.
-fn h2_notes(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
-    let scan = candidate
-        .scan
-        .as_ref()
-        .expect("the file was read before this check");
-    Ok(match scan.notes.first() {
-        Some(note) => Finding::Warn("H2", note.clone()),
-        None => Finding::Pass,
-    })
-}
-
-/// G1 to G4: the mask lies where the image lies.
-fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    let image = project.case(candidate.case())?.grid;
-    let accepted = candidate.accepted;
-    let scan = candidate
-        .scan
-        .as_mut()
-        .expect("the file was read before this check");
-    let mask = scan.volume.grid;
-    let (has, wants) = (mask.shape, image.shape);
-    let apart = image.corner_distance_voxels(&mask);
-    let lost = scan.affine_source == AffineSource::Pixdim || mask.affine.is_identity();
-    if !lost
-        && apart.is_none_or(|apart| apart > 1e-3)
-        && let Some(placement) = Placement::of(&mask, &image)
-        && (mask.len() == image.len() || scan.crop.is_some_and(|crop| placement.fits(crop, &image)))
-    {
-        let Some(voxels) = placement.put(&scan.volume.voxels, &mask, &image) else {
-            let words = "it reaches out of the image; save it on the image's grid";
-            return Ok(Finding::Reject("G2", words.into()));
-        };
-        scan.volume = Volume { grid: image, voxels };
-        let words = match placement.is_plain() {
-            true => "it holds a part of the image's grid, as it says itself; the rest is background",
-            false => "its axes run another way than the image's; it was turned, voxel by voxel",
-        };
-        return Ok(Finding::Warn("G1", words.into()));
-    }
-    let Some(apart) = apart else {
-        let words = format!(
-            "resampled or cropped: it has {} x {} x {} voxels, the image {} x {} x {}; save it on the image's grid",
-            has[0], has[1], has[2], wants[0], wants[1], wants[2]
-        );
-        return Ok(Finding::Reject("G2", words));
-    };
-    if apart <= 1e-3 {
-        return Ok(Finding::Pass);
-    }
-    if lost {
-        if accepted {
-            scan.volume.grid = image;
-        }
-        let words = "header lost: the file does not say where its voxels lie; accept it to read it on the image's grid, \
-                     voxel by voxel";
-        return Ok(Finding::Hold("G4", words.into()));
-    }
-    if apart <= 0.1 {
-        scan.volume.grid = image;
-        let words =
-            format!("its corners lie up to {apart:.4} voxels off the image's; the image's header was used");
-        return Ok(Finding::Warn("G3", words));
-    }
-    let words = format!(
-        "moved: its corners lie up to {apart:.2} voxels off the image's; save it without registration"
-    );
-    Ok(Finding::Reject("G3", words))
-}
-
-/// V1 to V4: values are labels.
-fn v_values(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
-    let grid = project.case(candidate.case())?.grid;
-    let scan = candidate
-        .scan
-        .take()
-        .expect("the file was read before this check");
-    match classes(&scan, &project.snapshot.settings.labels) {
-        Ok((map, note)) => {
-            candidate.mask = Some(LabelMap { grid, ..map });
-            Ok(note.map_or(Finding::Pass, |(code, note)| Finding::Warn(code, note)))
-        }
-        Err(problem) if problem.may_hold => {
-            candidate.mask = Some(LabelMap {
-                grid,
-                ..binary_classes(&scan)
-            });
-            Ok(Finding::Hold(problem.code, problem.words))
-        }
-        Err(problem) => Ok(Finding::Reject(problem.code, problem.words)),
     }
 }
 
@@ -548,28 +244,10 @@ pub(super) fn pre_annotation(
     candidate: &Candidate,
     project: &Project,
 ) -> Result<Option<LabelMap>, EngineError> {
-    let case = project.case(candidate.case())?;
-    let handout = case.handout.and_then(|id| project.snapshot.handouts.get(&id));
+    let handout = candidate
+        .answers
+        .and_then(|id| project.snapshot.handouts.get(&id));
     handout
         .map(|handout| project.label_map(handout.pre_annotation, "the pre-annotation"))
         .transpose()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_suffix_is_taken_off_only_where_a_case_is_left() {
-        let is_case = |stem: &str| ["a", "b_seg"].contains(&stem);
-        assert_eq!(case_of("a_corrected", is_case), Some("a"));
-        assert_eq!(case_of("a_DSEG", is_case), Some("a"));
-        assert_eq!(
-            case_of("b_seg", is_case),
-            Some("b_seg"),
-            "a case may be called so itself"
-        );
-        assert_eq!(case_of("b_seg_seg", is_case), Some("b_seg"));
-        assert_eq!(case_of("c_seg", is_case), None);
-    }
 }

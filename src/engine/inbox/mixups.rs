@@ -3,7 +3,7 @@
 use super::checks::{Candidate, Finding, pre_annotation};
 use crate::engine::EngineError;
 use crate::engine::project::Project;
-use crate::records::{Case, mean_of_known};
+use crate::records::{Case, Fix, mean_of_known};
 
 /// How much of a mask has to agree with something else than what was asked, in mean Dice, and how much better.
 const AGREES: f64 = 0.5;
@@ -70,11 +70,11 @@ pub(super) fn p2_mixed_up(candidate: &mut Candidate, project: &Project) -> Resul
     if own + BETTER > 1.0 {
         return Ok(Finding::Pass);
     }
-    let mut best: Option<(f64, String)> = None;
-    let mut consider = |agrees: f64, words: String| {
-        let least = best.as_ref().map_or(own + BETTER, |(agrees, _)| *agrees);
+    let mut best: Option<(f64, String, Fix)> = None;
+    let mut consider = |agrees: f64, words: String, fix: Fix| {
+        let least = best.as_ref().map_or(own + BETTER, |(agrees, ..)| *agrees);
         if agrees >= AGREES && agrees > least {
-            best = Some((agrees, words));
+            best = Some((agrees, words, fix));
         }
     };
     for axis in 0..3 {
@@ -82,7 +82,8 @@ pub(super) fn p2_mixed_up(candidate: &mut Candidate, project: &Project) -> Resul
         let ways = ["left and right", "front and back", "top and bottom"];
         let words = along.map_or("an axis", |world| ways[world]);
         let mirrored = Crossed::of(&drawn.voxels, &mask.flipped(axis).voxels, classes);
-        consider(mirrored.agreement(), format!("with {words} exchanged"));
+        let fix = Fix::Mirror { axis };
+        consider(mirrored.agreement(), format!("with {words} exchanged"), fix);
     }
     // Of many labels only those that are there: others have nothing to exchange.
     let there: Vec<usize> = (1..classes)
@@ -92,7 +93,8 @@ pub(super) fn p2_mixed_up(candidate: &mut Candidate, project: &Project) -> Resul
     for (at, &a) in there.iter().enumerate() {
         for &b in &there[at + 1..] {
             let words = format!("with {} and {} exchanged", labels.name_of(a), labels.name_of(b));
-            consider(table.exchanged(a, b), words);
+            let classes = [a as u8, b as u8];
+            consider(table.exchanged(a, b), words, Fix::Exchange { classes });
         }
     }
     let case = candidate.case();
@@ -107,10 +109,8 @@ pub(super) fn p2_mixed_up(candidate: &mut Candidate, project: &Project) -> Resul
         match project.label_map(other.pre_annotation, "another case's pre-annotation") {
             Ok(theirs) => {
                 let words = format!("with what was drawn of {}", other.case);
-                consider(
-                    Crossed::of(&theirs.voxels, &mask.voxels, classes).agreement(),
-                    words,
-                );
+                let agrees = Crossed::of(&theirs.voxels, &mask.voxels, classes).agreement();
+                consider(agrees, words, Fix::Case(other.case.clone()));
             }
             // That is not this file's fault.
             Err(error) => tracing::warn!(%error, case = %other.case, "a pre-annotation cannot be read"),
@@ -118,14 +118,15 @@ pub(super) fn p2_mixed_up(candidate: &mut Candidate, project: &Project) -> Resul
     }
     Ok(match best {
         None => Finding::Pass,
-        Some((agrees, words)) => Finding::Hold(
-            "P2",
-            format!(
+        Some((agrees, words, fix)) => {
+            candidate.fix = Some(fix);
+            let words = format!(
                 "it agrees better {words} (Dice {:.0} %, and {:.0} % as it is); accept it if it is right as it is",
                 agrees * 100.0,
                 own * 100.0
-            ),
-        ),
+            );
+            Finding::Hold("P2", words)
+        }
     })
 }
 

@@ -6,7 +6,9 @@
 //! to `held/`, what was taken in to `done/`, all inside the inbox so that a move is a rename.
 
 mod checks;
+mod content;
 mod mixups;
+mod names;
 mod take;
 mod watch;
 
@@ -23,11 +25,12 @@ use serde::Serialize;
 use super::EngineError;
 use super::actor::Actor;
 use super::project::{next, write_private};
+use crate::imaging::LabelMap;
 use crate::protocol::{Answer, Event, IntakeReport, Outcome};
-use crate::records::{CaseId, Hash, HeldFile, HeldId, Row, What, printable};
+use crate::records::{CaseId, Fix, Hash, HeldFile, HeldId, Row, What, printable};
 use crate::store::{Blobs, private_folder};
-pub use checks::case_of_file;
-use checks::{Candidate, Finding};
+use checks::{Candidate, Decision, Finding, READING};
+pub use names::case_of_file;
 pub use watch::Watch;
 
 /// Folders inside the inbox that are not looked into.
@@ -159,16 +162,26 @@ impl Actor {
         }
     }
 
-    /// Takes one file through the checks; `decided` is a held file that a person lets through, and who.
+    /// Takes one file through the checks; `decided` is a held file that a person lets through, who and how.
     fn intake(
         &mut self,
         path: &Path,
-        decided: Option<(&str, &HeldFile)>,
+        decided: Option<(&str, &HeldFile, Decision)>,
     ) -> Result<IntakeReport, EngineError> {
-        let (who, held) = decided.unzip();
+        let (who, held) = (decided.map(|(who, ..)| who), decided.map(|(_, held, _)| held));
         let parser = Arc::clone(&self.parser);
-        let mut candidate = Candidate::new(path, changed_at(path), held.is_some(), &parser);
         let mut notes: Vec<(String, String)> = Vec::new();
+        let mut candidate = match decided {
+            None => Candidate::new(path, changed_at(path), &parser),
+            Some((_, held, decision)) => Candidate::decided(path, changed_at(path), &parser, held, decision),
+        };
+        if let (Some(fix), Some(held)) = (&candidate.mend, held) {
+            let words = fix.words(&self.project.snapshot.settings.labels);
+            notes.push((
+                held.code.clone(),
+                format!("{words}, as {} decided", who.unwrap_or_default()),
+            ));
+        }
         let mut stop = None;
         for check in checks::CHECKS {
             match check(&mut candidate, &self.project)? {
@@ -193,7 +206,8 @@ impl Actor {
         };
         match stop {
             None => {
-                self.take(who, candidate, &notes, held, &mut report)?;
+                let decided = decided.map(|(who, held, decision)| (who, held, decision == Decision::Fix));
+                self.take(decided, candidate, &notes, &mut report)?;
                 self.sight.0.remove(path);
             }
             Some(Finding::Ignore(code)) => (report.outcome, report.code) = (Outcome::Ignore, code.into()),
@@ -210,12 +224,12 @@ impl Actor {
             Some(Finding::Hold(code, words)) => {
                 let case = candidate.case.expect("only a file whose case is known is held");
                 let bytes = candidate.file.map(|_| candidate.bytes);
-                report.held = Some(self.hold(path, case, bytes, code, &words)?);
+                report.held = Some(self.hold(path, case, bytes, (code, &words), candidate.fix)?);
                 self.sight.0.remove(path);
                 (report.outcome, report.code, report.words) = (Outcome::Hold, code.into(), words);
             }
             Some(Finding::Erase(code, words)) => {
-                for path in std::iter::once(path.to_path_buf()).chain(checks::other_half(path)) {
+                for path in std::iter::once(path.to_path_buf()).chain(content::along(path)) {
                     fs::remove_file(&path).map_err(EngineError::io("erasing", &path))?;
                 }
                 self.sight.0.remove(path);
@@ -240,8 +254,8 @@ impl Actor {
         path: &Path,
         case: CaseId,
         bytes: Option<Vec<u8>>,
-        code: &str,
-        words: &str,
+        (code, words): (&str, &str),
+        fix: Option<Fix>,
     ) -> Result<HeldId, EngineError> {
         let file = bytes.as_deref().map_or(Hash::ZERO, Blobs::hash);
         let is_missing = |held: &&HeldFile| fs::symlink_metadata(self.held_path(held)).is_err();
@@ -262,6 +276,7 @@ impl Actor {
                     case,
                     code: code.into(),
                     words: words.into(),
+                    fix,
                     at: Timestamp::now(),
                     decided: None,
                 };
@@ -276,7 +291,12 @@ impl Actor {
         };
         let place = self.held_path(&held);
         private_folder(place.parent().expect("held files lie in a folder"))?;
-        match (checks::other_half(path), bytes) {
+        if let Some(table) = names::table_of(path) {
+            let ending = table.extension().unwrap_or_default().to_string_lossy();
+            let name = format!("{}-{}.{ending}", held.id, held.case);
+            move_private(&table, &place.with_file_name(name))?;
+        }
+        match (content::other_half(path), bytes) {
             // Of a pair the one file made of both waits; the halves themselves are put away.
             (Some(_), Some(bytes)) => {
                 write_private(&place, &bytes)?;
@@ -314,9 +334,23 @@ impl Actor {
     }
 
     /// Takes a held file in after all; what was odd about it becomes a note.
-    pub(super) fn accept_held(&mut self, who: &str, id: HeldId) -> Result<IntakeReport, EngineError> {
+    pub(super) fn accept_held(
+        &mut self,
+        who: &str,
+        id: HeldId,
+        is_fixed: bool,
+    ) -> Result<IntakeReport, EngineError> {
         self.project.check_settings()?;
         let mut held = self.waiting(id)?;
+        let decision = match (is_fixed, &held.fix) {
+            (false, _) => Decision::Accept,
+            (true, Some(_)) => Decision::Fix,
+            (true, None) => {
+                return EngineError::refused(format!(
+                    "{id} can be read one way only; accept it as it is, or refuse it"
+                ));
+            }
+        };
         let path = self.held_path(&held);
         let bytes = fs::read(&path).map_err(EngineError::io("reading", &path))?;
         if held.file != Hash::ZERO && Blobs::hash(&bytes) != held.file {
@@ -325,7 +359,8 @@ impl Actor {
                 path.display()
             ));
         }
-        let report = self.intake(&path, Some((who, &held)))?;
+        let report = self.intake(&path, Some((who, &held, decision)))?;
+        self.parser.rest();
         let decided = self
             .project
             .snapshot
@@ -343,6 +378,26 @@ impl Actor {
             )?;
         }
         Ok(report)
+    }
+
+    /// The mask that a held file would become, as it is or read the other way.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub(super) fn read_held(&self, id: HeldId, is_fixed: bool) -> Result<LabelMap, EngineError> {
+        let held = self.waiting(id)?;
+        let path = self.held_path(&held);
+        let decision = if is_fixed { Decision::Fix } else { Decision::Accept };
+        let mut candidate = Candidate::decided(&path, changed_at(&path), &self.parser, &held, decision);
+        for check in READING {
+            match check(&mut candidate, &self.project)? {
+                Finding::Reject(_, words) | Finding::Wait(_, words) => return EngineError::refused(words),
+                // What is odd is what the file is held for.
+                _ => {}
+            }
+        }
+        self.parser.rest();
+        Ok(candidate.mask.expect("the last of these checks makes the mask"))
     }
 
     /// Moves a held file to quarantine.
@@ -390,23 +445,21 @@ impl Actor {
         write_private(Path::new(&beside), &json)
     }
 
-    /// Moves a file into a folder of the inbox under a name that is free there; a `.hdr`/`.img` pair moves
-    /// together.
+    /// Moves a file into a folder of the inbox under a name that is free there; what belongs to it moves along.
     fn put_away(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
         let folder = self.project.inbox().join(folder);
         private_folder(&folder)?;
-        let name = path.file_name().unwrap_or_default().to_os_string();
-        let other = checks::other_half(path);
-        let names = std::iter::once(name).chain(
-            other
-                .as_ref()
-                .and_then(|other| Some(other.file_name()?.to_os_string())),
-        );
-        let names: Vec<_> = names.collect();
-        // One number for both halves of a pair: nothing that lies there is overwritten.
+        let all: Vec<PathBuf> = std::iter::once(path.to_path_buf())
+            .chain(content::along(path))
+            .collect();
+        let names: Vec<_> = all
+            .iter()
+            .map(|path| path.file_name().unwrap_or_default())
+            .collect();
+        // One number for all of them: nothing that lies there is overwritten.
         let places = (1..)
             .map(|n| {
-                let place = |name: &std::ffi::OsString| match n {
+                let place = |name: &&std::ffi::OsStr| match n {
                     1 => folder.join(name),
                     n => folder.join(format!("{n}-{}", name.to_string_lossy())),
                 };
@@ -414,9 +467,8 @@ impl Actor {
             })
             .find(|places| places.iter().all(|place| fs::symlink_metadata(place).is_err()))
             .expect("some number is free");
-        move_private(path, &places[0])?;
-        if let (Some(other), Some(place)) = (other, places.get(1)) {
-            move_private(&other, place)?;
+        for (path, place) in all.iter().zip(&places) {
+            move_private(path, place)?;
         }
         Ok(places[0].clone())
     }

@@ -4,25 +4,26 @@ use jiff::Timestamp;
 
 use super::DONE;
 use super::checks::Candidate;
-use crate::effort::saved_effort;
+use crate::effort::{agreement, saved_effort};
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
 use crate::engine::project::next;
 use crate::imaging::encode_labels;
-use crate::protocol::{IntakeReport, Outcome};
+use crate::protocol::{Answer, IntakeReport, Outcome};
 use crate::records::{
-    Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash, HeldFile, Mask, MaskOrigin, Pool,
-    Round, RoundState, Row, What, mean_saved,
+    Agreement, Case, ClassAgreement, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash,
+    HeldFile, Mask, MaskOrigin, Pool, Round, RoundState, Row, What, mean_of_known, mean_saved,
 };
 
 impl Actor {
-    /// Takes in a mask that passed every check, or that a person (`who`) accepted.
+    /// Takes in a mask that passed every check, or a held file that somebody accepted, as it was or fixed.
+    ///
+    /// A second person's mask of a case is kept beside the first one's, which goes on training until somebody chooses.
     pub(super) fn take(
         &mut self,
-        who: Option<&str>,
+        decided: Option<(&str, &HeldFile, bool)>,
         candidate: Candidate,
         notes: &[(String, String)],
-        held: Option<&HeldFile>,
         report: &mut IntakeReport,
     ) -> Result<(), EngineError> {
         let id = candidate.case.expect("a file that passed the checks has a case");
@@ -33,12 +34,8 @@ impl Actor {
         let blobs = self.project.store.blobs();
         let blob = blobs.put(&encode_labels(&mask, u16::from))?;
         let file = blobs.put(&candidate.bytes)?;
-        // A mask that comes after its hand-out was taken back is measured against what was handed out all the same.
         let handouts = &self.project.snapshot.handouts;
-        let asked = case.handout.and_then(|open| handouts.get(&open)).or_else(|| {
-            let last = handouts.values().rev().find(|handout| handout.case == id);
-            last.filter(|handout| matches!(handout.end, Some(HandoutEnd::Withdrawn(_))))
-        });
+        let asked = candidate.answers.and_then(|answered| handouts.get(&answered));
         let turnaround_s = asked.map(|handout| now.duration_since(handout.at).as_secs_f64());
         let handout = asked.cloned().unwrap_or_else(|| self.unasked(&case, blob, now));
         let settings = &self.project.snapshot.settings;
@@ -52,6 +49,20 @@ impl Actor {
                     .label_map(handout.pre_annotation, "the pre-annotation")?;
                 saved_effort(&drawn, &mask, plane, classes, tolerance_mm)
                     .map_err(|error| EngineError::Refused(error.to_string()))?
+            }
+        };
+        let first = self.first_reading(&case, &handout.owner);
+        let agreement = match &first {
+            None => None,
+            Some(first) => {
+                let theirs = self.project.label_map(first.mask, "the other correction")?;
+                let classes = agreement(&theirs, &mask, plane, classes, tolerance_mm)
+                    .map_err(|error| EngineError::Refused(error.to_string()))?;
+                Some(Agreement {
+                    with: first.id,
+                    mask: first.mask,
+                    classes,
+                })
             }
         };
         let round = self
@@ -80,30 +91,33 @@ impl Actor {
                 .iter()
                 .map(|(code, words)| format!("{code}: {words}"))
                 .collect(),
+            agreement: agreement.clone(),
         };
-        let version = case.mask_versions + 1;
-        let mut rows = vec![
-            Row::Handout(Handout {
+        let own = Mask {
+            version: case.mask_versions + 1,
+            blob,
+            origin: MaskOrigin::Correction(number),
+        };
+        let trains = case.mask.filter(|_| first.is_some()).unwrap_or(own);
+        let mut rows = vec![Row::Case(Case {
+            pool: Pool::Labelled,
+            mask: Some(trains),
+            mask_versions: trains.version.max(case.mask_versions),
+            // Somebody else may have it by now.
+            handout: case.handout.filter(|open| *open != handout.id),
+            queried: None,
+            ..case
+        })];
+        if !matches!(handout.end, Some(HandoutEnd::Corrected(_))) {
+            rows.push(Row::Handout(Handout {
                 end: Some(HandoutEnd::Corrected(number)),
                 ..handout
-            }),
-            Row::Case(Case {
-                pool: Pool::Labelled,
-                mask: Some(Mask {
-                    version,
-                    blob,
-                    origin: MaskOrigin::Correction(number),
-                }),
-                mask_versions: version,
-                handout: None,
-                queried: None,
-                ..case
-            }),
-        ];
+            }));
+        }
         rows.extend(self.note_mask_labels());
-        rows.extend(held.map(|held| {
+        rows.extend(decided.map(|(_, held, is_fixed)| {
             Row::Held(HeldFile {
-                decided: Some("accepted".into()),
+                decided: Some(if is_fixed { "fixed" } else { "accepted" }.into()),
                 ..held.clone()
             })
         }));
@@ -119,7 +133,8 @@ impl Actor {
         }
         let owner = correction.who.clone();
         rows.push(Row::Correction(correction));
-        self.commit(who.unwrap_or(&owner), What::CorrectionAccepted, None, rows)?;
+        let who = decided.map_or(owner.as_str(), |(who, ..)| who);
+        self.commit(who, What::CorrectionAccepted, None, rows)?;
         // Acknowledged only now; if the machine stops before the move, the next look finds it known.
         self.put_away(candidate.path, DONE)?;
         if !notes.is_empty() {
@@ -134,11 +149,63 @@ impl Actor {
             ),
             None => format!("{number}: saved effort n/a"),
         }];
+        if let (Some(first), Some(agreement)) = (first, agreement) {
+            words.push(beside_words(number, &first, &agreement));
+        }
         words.extend(notes.iter().map(|(_, note)| note.clone()));
         report.words = words.join("; ");
         report.correction = Some(number);
         report.effort = effort;
         Ok(())
+    }
+
+    /// The correction that a case trains with, where it is another person's than `owner`'s.
+    fn first_reading(&self, case: &Case, owner: &str) -> Option<Correction> {
+        let MaskOrigin::Correction(first) = case.mask?.origin else {
+            return None;
+        };
+        let first = self.project.snapshot.corrections.get(&first)?;
+        (first.who != owner).then(|| first.clone())
+    }
+
+    /// Has a case train with one of its corrections, whoever's.
+    pub(in crate::engine) fn choose_correction(
+        &mut self,
+        who: &str,
+        id: CorrectionId,
+        why: String,
+    ) -> Result<Answer, EngineError> {
+        let Some(chosen) = self.project.snapshot.corrections.get(&id).cloned() else {
+            return EngineError::refused(format!(
+                "there is no correction {id}; `overtrace history` lists them"
+            ));
+        };
+        let case = self.project.case(&chosen.case)?.clone();
+        if case.forgotten.is_some() {
+            return EngineError::refused(format!("{} is forgotten: nothing is left of {id}", case.id));
+        }
+        if case
+            .mask
+            .is_some_and(|mask| mask.origin == MaskOrigin::Correction(id))
+        {
+            return Ok(Answer::Nothing(format!("{} trains with {id} already", case.id)));
+        }
+        let words = format!(
+            "{} trains with {id} of {} from the next training on",
+            case.id, chosen.who
+        );
+        let version = case.mask_versions + 1;
+        let row = Row::Case(Case {
+            mask: Some(Mask {
+                version,
+                blob: chosen.mask,
+                origin: MaskOrigin::Correction(id),
+            }),
+            mask_versions: version,
+            ..case
+        });
+        self.commit(who, What::MaskChosen, Some(why), vec![row])?;
+        Ok(Answer::Done(words))
     }
 
     /// The hand-out of a mask that nobody was asked for and a person accepted all the same: nothing was drawn
@@ -155,4 +222,19 @@ impl Actor {
             end: None,
         }
     }
+}
+
+/// What there is to say of a second reading.
+fn beside_words(id: CorrectionId, first: &Correction, agreement: &Agreement) -> String {
+    let mean = |of: fn(&ClassAgreement) -> Option<f64>| {
+        let mean = mean_of_known(agreement.classes.iter().map(of));
+        mean.map_or_else(|| "n/a".into(), |mean| format!("{:.1} %", 100.0 * mean))
+    };
+    format!(
+        "kept beside {} of {}, which trains (Dice {}, contour {}); `overtrace inbox choose {id} --why ..` has it train instead",
+        first.id,
+        first.who,
+        mean(|class| class.dice),
+        mean(|class| class.contour)
+    )
 }

@@ -230,7 +230,11 @@ impl App {
             return Vec::new();
         };
         let step = match action {
-            Action::AcceptHeld | Action::RefuseHeld | Action::NoteMinutes
+            Action::AcceptHeld
+            | Action::FixHeld
+            | Action::RefuseHeld
+            | Action::NoteMinutes
+            | Action::ChooseCorrection
                 if self.screen == Screen::Corrections =>
             {
                 match self.corrections.selected(snapshot) {
@@ -238,9 +242,17 @@ impl App {
                     None => Err("nothing is selected".into()),
                 }
             }
+            // What is looked at is decided about, and not the case's oldest file.
+            Action::AcceptHeld | Action::FixHeld | Action::RefuseHeld
+                if self.screen == Screen::Slices && self.slices.held(snapshot).is_some() =>
+            {
+                let file = self.slices.held(snapshot).expect("it was asked for just now");
+                cases::decide(action, file, snapshot)
+            }
             Action::HandOut
             | Action::Withdraw
             | Action::AcceptHeld
+            | Action::FixHeld
             | Action::RefuseHeld
             | Action::NoteMinutes
             | Action::ExcludeCase
@@ -264,7 +276,7 @@ impl App {
             Action::OpenCorrection => {
                 match self.corrections.selected(snapshot) {
                     Some(Item::Done(correction)) => self.slices.open_correction(correction),
-                    Some(Item::Held(file)) => self.slices.open(&file.case),
+                    Some(Item::Held(file)) => self.slices.open_held(file),
                     None => return Vec::new(),
                 }
                 // The next case is the one after it.

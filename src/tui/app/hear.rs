@@ -19,6 +19,7 @@ impl App {
                 self.changed.add(cases_of(&change), change.order.is_some());
                 // After a gap the next frame attaches again.
                 self.attached = snapshot.apply(*change).is_ok();
+                self.slices.let_go_of_decided(snapshot);
             }
             Event::Settings(settings) => {
                 if let Some(snapshot) = &mut self.snapshot {

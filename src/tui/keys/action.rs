@@ -145,6 +145,7 @@ actions! {
     "hand_out"              HandOut             on [Queue Slices]: "write image and prediction for a person to correct";
     "withdraw"              Withdraw            on [Queue Slices]: "take a hand-out back without a mask";
     "accept_held"           AcceptHeld          on [Queue Slices Corrections]: "take the case's held file in after all";
+    "fix_held"              FixHeld             on [Queue Slices Corrections]: "take the case's held file in, read the other way";
     "refuse_held"           RefuseHeld          on [Queue Slices Corrections]: "move the case's held file to quarantine";
     "note_minutes"          NoteMinutes         on [Queue Slices Corrections]: "note the minutes spent on the last correction";
     "exclude_case"          ExcludeCase         on [Queue Slices]: "leave the case out of ranking, training and measuring";
@@ -201,6 +202,7 @@ actions! {
     "reopen"                Reopen              on [Rounds]: "go on after all";
 
     "open_correction"       OpenCorrection      on [Corrections]: "show it against what was predicted";
+    "choose_correction"     ChooseCorrection    on [Corrections]: "have the case train with this one of its corrections";
     "open_curve"            OpenCurve           on [Models]: "show the round that made the model";
     "make_current"          MakeCurrent         on [Models]: "draw and go on from this model; an older one: roll back";
     "compare_rankings"      CompareRankings     on [Models]: "hold this model's ranking against the current model's";

@@ -94,7 +94,7 @@ impl Profile {
 mod tests {
     use super::super::tests::view;
     use super::*;
-    use crate::protocol::Drawing;
+    use crate::protocol::{Drawing, Maker};
     use crate::records::ModelId;
 
     /// 2 x 2 x 3 voxels: the maps differ in the last slice of the last axis alone.
@@ -104,7 +104,7 @@ mod tests {
         view.plane = Plane(2);
         let drawing = |voxels: Vec<u8>| {
             Some(Drawing {
-                model: ModelId(1),
+                by: Maker::Model(ModelId(1)),
                 voxels,
             })
         };

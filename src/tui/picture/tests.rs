@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::imaging::Grid;
-use crate::protocol::{Drawing, Intensities};
+use crate::protocol::{Drawing, Intensities, Maker};
 use crate::records::{CaseId, ModelId};
 use crate::settings::Labels;
 use crate::tui::theme::Themes;
@@ -38,7 +38,7 @@ fn flat(width: usize, values: &[u16]) -> CaseView {
 
 fn drawn(voxels: &[u8]) -> Option<Drawing> {
     Some(Drawing {
-        model: ModelId(1),
+        by: Maker::Model(ModelId(1)),
         voxels: voxels.to_vec(),
     })
 }

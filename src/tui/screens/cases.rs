@@ -32,25 +32,48 @@ pub fn act(action: Action, snapshot: &Snapshot, cases: &[CaseId], who: &str) -> 
     act_on_one(action, snapshot, case, who)
 }
 
-/// The question before a held file is accepted or refused.
-pub fn decide(action: Action, file: &HeldFile) -> Step {
+/// The question before a held file is accepted, fixed or refused.
+///
+/// # Errors
+/// A fix for one that can be read one way only.
+pub fn decide(action: Action, file: &HeldFile, snapshot: &Snapshot) -> Result<Step, String> {
     let (name, lines) = (
         format!("{} {}", file.id, clean(&file.name)),
         vec![format!("{}: {}", clean(&file.code), clean(&file.words))],
     );
-    Step::Ask(match action {
-        Action::AcceptHeld => Prompt::confirm(
+    Ok(Step::Ask(match (action, &file.fix) {
+        (Action::AcceptHeld, _) => Prompt::confirm(
             format!("accept {name} for {}?", file.case),
             lines,
-            Then::Send(Command::AcceptHeld { held: file.id }),
+            Then::Send(Command::AcceptHeld {
+                held: file.id,
+                fix: false,
+            }),
         ),
+        (Action::FixHeld, Some(fix)) => Prompt::confirm(
+            format!(
+                "take {name} in, {}?",
+                clean(&fix.words(&snapshot.settings.labels))
+            ),
+            lines,
+            Then::Send(Command::AcceptHeld {
+                held: file.id,
+                fix: true,
+            }),
+        ),
+        (Action::FixHeld, None) => {
+            return Err(format!(
+                "{} can be read one way only; accept it as it is, or refuse it",
+                file.id
+            ));
+        }
         _ => Prompt::line(
             format!("refuse {name}, because"),
             lines,
             "",
             Then::Refuse(file.id),
         ),
-    })
+    }))
 }
 
 fn act_on_all(action: Action, snapshot: &Snapshot, cases: &[CaseId], who: &str) -> Result<Step, String> {
@@ -77,6 +100,7 @@ fn act_on_all(action: Action, snapshot: &Snapshot, cases: &[CaseId], who: &str) 
         Action::HandOut => "hand out to",
         Action::Withdraw => "withdraw, because",
         Action::AcceptHeld => "accept what is held",
+        Action::FixHeld => "take in what is held, read the other way",
         Action::RefuseHeld => "refuse what is held, because",
         Action::NoteMinutes => "minutes at work on each",
         Action::ExcludeCase => "exclude, because",
@@ -140,10 +164,10 @@ fn act_on_one(action: Action, snapshot: &Snapshot, case: &CaseId, who: &str) -> 
                 Then::Withdraw(case.clone()),
             )
         }
-        Action::AcceptHeld | Action::RefuseHeld => {
+        Action::AcceptHeld | Action::FixHeld | Action::RefuseHeld => {
             let file =
                 held(snapshot, case).ok_or_else(|| format!("no file of {case} waits for a decision"))?;
-            Ok(decide(action, file))
+            decide(action, file, snapshot)
         }
         Action::NoteMinutes => {
             let last = snapshot

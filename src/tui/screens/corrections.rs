@@ -5,6 +5,8 @@ use crate::protocol::Snapshot;
 use crate::records::{CaseId, Correction, HeldFile};
 use crate::tui::keys::Action;
 use crate::tui::list::Cursor;
+use crate::tui::prompt::{Prompt, Then};
+use crate::tui::text::clean;
 
 /// The corrections screen.
 #[derive(Debug, Default)]
@@ -61,10 +63,16 @@ impl Corrections {
 /// Why it cannot be done, in words.
 pub fn act(action: Action, snapshot: &Snapshot, item: Item<'_>, who: &str) -> Result<Step, String> {
     match (action, item) {
-        (Action::AcceptHeld | Action::RefuseHeld, Item::Held(file)) => Ok(cases::decide(action, file)),
-        (Action::AcceptHeld | Action::RefuseHeld, Item::Done(correction)) => {
+        (Action::AcceptHeld | Action::FixHeld | Action::RefuseHeld, Item::Held(file)) => {
+            cases::decide(action, file, snapshot)
+        }
+        (Action::AcceptHeld | Action::FixHeld | Action::RefuseHeld, Item::Done(correction)) => {
             Err(format!("{} was taken in already", correction.id))
         }
+        (Action::ChooseCorrection, Item::Held(file)) => {
+            Err(format!("{} waits for a decision: accept it first", file.id))
+        }
+        (Action::ChooseCorrection, Item::Done(correction)) => choose(snapshot, correction),
         (_, item) => {
             let last = snapshot.correction_of(item.case());
             if let (Item::Done(correction), Some(last)) = (item, last)
@@ -78,4 +86,24 @@ pub fn act(action: Action, snapshot: &Snapshot, item: Item<'_>, who: &str) -> Re
             cases::act(action, snapshot, std::slice::from_ref(item.case()), who)
         }
     }
+}
+
+fn choose(snapshot: &Snapshot, correction: &Correction) -> Result<Step, String> {
+    if snapshot.trains(correction) {
+        return Err(format!(
+            "{} trains with {} already",
+            correction.case, correction.id
+        ));
+    }
+    let lines = vec![format!("{} by {}", correction.id, clean(&correction.who))];
+    let title = format!(
+        "{} trains with {} from now on, because",
+        correction.case, correction.id
+    );
+    Ok(Step::Ask(Prompt::line(
+        title,
+        lines,
+        "",
+        Then::Choose(correction.id),
+    )))
 }

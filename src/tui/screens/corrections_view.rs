@@ -8,7 +8,7 @@ use ratatui::widgets::{Paragraph, Row, Table, Wrap};
 
 use super::corrections::{Item, items, len};
 use crate::protocol::Snapshot;
-use crate::records::{ClassEffort, mean_of_known};
+use crate::records::{ClassEffort, Correction, mean_of_known};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
 use crate::tui::layout;
@@ -120,10 +120,16 @@ fn draw_details(
     let mut lines = Vec::new();
     match item {
         Item::Held(file) => {
-            let [accept, refuse] = [Action::AcceptHeld, Action::RefuseHeld].map(|action| app.key_of(action));
+            let [accept, refuse, fix, open] = [
+                Action::AcceptHeld,
+                Action::RefuseHeld,
+                Action::FixHeld,
+                Action::OpenCorrection,
+            ]
+            .map(|action| app.key_of(action));
             lines.push(Line::styled(
                 format!(
-                    "{} {} waits ({accept} accepts, {refuse} refuses), {}: {}",
+                    "{} {} waits ({open} shows it, {accept} accepts, {refuse} refuses), {}: {}",
                     file.id,
                     clean(&file.name),
                     clean(&file.code),
@@ -131,6 +137,10 @@ fn draw_details(
                 ),
                 theme.warn(),
             ));
+            if let Some(other) = &file.fix {
+                let words = clean(&other.words(&snapshot.settings.labels));
+                lines.push(Line::styled(format!("{fix} fixes it: {words}"), theme.warn()));
+            }
         }
         Item::Done(correction) => {
             let drawn = match correction.model {
@@ -161,10 +171,46 @@ fn draw_details(
             if let Some(round) = correction.round.and_then(|id| snapshot.rounds.get(&id)) {
                 lines.push(Line::raw(format!("asked for by round {}", round.id)));
             }
+            lines.extend(agreement_line(app, snapshot, correction, names));
             for note in &correction.notes {
                 lines.push(Line::styled(clean(note), theme.warn()));
             }
         }
     }
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), area);
+}
+
+/// Which of a case's corrections trains, where there are several, and how far two people's agree.
+fn agreement_line(
+    app: &App,
+    snapshot: &Snapshot,
+    correction: &Correction,
+    names: &[String],
+) -> Option<Line<'static>> {
+    let of_case = snapshot
+        .corrections
+        .values()
+        .filter(|other| other.case == correction.case);
+    if of_case.count() < 2 {
+        return None;
+    }
+    let mut words = match snapshot.trains(correction) {
+        true => "this one trains".to_string(),
+        false => format!(
+            "another one trains; {} chooses this",
+            app.key_of(Action::ChooseCorrection)
+        ),
+    };
+    if let Some(agreement) = &correction.agreement {
+        let each = names.iter().zip(&agreement.classes).map(|(name, class)| {
+            format!(
+                "{name} Dice {}, contour {}",
+                percent(class.dice),
+                percent(class.contour)
+            )
+        });
+        let each = each.collect::<Vec<_>>().join("; ");
+        words = format!("{words}   beside {}: {each}", agreement.with);
+    }
+    Some(Line::raw(words))
 }

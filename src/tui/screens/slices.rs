@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use ratatui::layout::Size;
 
-use super::views::{Views, Wanted};
+use super::views::Views;
 use crate::imaging::Plane;
-use crate::protocol::{CaseView, Snapshot};
-use crate::records::{CaseId, Correction, ModelId};
+use crate::protocol::{Beside, CaseView, Maker, Snapshot, Wanted};
+use crate::records::{CaseId, Correction, HeldFile, ModelId};
 use crate::tui::keys::Action;
 use crate::tui::layout::Arrangement;
 use crate::tui::picture::{
@@ -71,7 +71,9 @@ pub struct Slices {
 impl Slices {
     /// Shows `case`, at the slice the model is least sure of; the cut stays.
     pub fn open(&mut self, case: &CaseId) {
-        let is_whole = self.wanted().is_some_and(|wanted| wanted.correction.is_none());
+        let is_whole = self
+            .wanted()
+            .is_some_and(|wanted| wanted.correction.is_none() && wanted.held.is_none());
         if self.case() != Some(case) || !is_whole {
             self.want(Wanted::of(case));
         }
@@ -86,9 +88,31 @@ impl Slices {
         self.look.difference = true;
     }
 
+    /// Shows the mask of a held file against what was drawn before it; of one that can be read two ways, the other way beside.
+    pub fn open_held(&mut self, held: &HeldFile) {
+        self.want(Wanted {
+            held: Some(held.id),
+            ..Wanted::of(&held.case)
+        });
+        self.look.difference = true;
+    }
+
     /// The case that is shown or on its way.
     pub fn case(&self) -> Option<&CaseId> {
         self.wanted.as_ref().map(|wanted| &wanted.case)
+    }
+
+    /// The held file that is shown or on its way.
+    pub fn held<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a HeldFile> {
+        snapshot.held.get(&self.wanted.as_ref()?.held?)
+    }
+
+    /// Shows the case itself where the held file that is shown has been decided about.
+    pub fn let_go_of_decided(&mut self, snapshot: &Snapshot) {
+        let decided = self.held(snapshot).filter(|file| file.decided.is_some());
+        if let Some(case) = decided.map(|file| file.case.clone()) {
+            self.open(&case);
+        }
     }
 
     /// What has to be here.
@@ -97,7 +121,9 @@ impl Slices {
     }
 
     fn want(&mut self, wanted: Wanted) {
-        let is_other = |known: &Wanted| (&known.case, known.correction) != (&wanted.case, wanted.correction);
+        let is_other = |known: &Wanted| {
+            (&known.case, known.correction, known.held) != (&wanted.case, wanted.correction, wanted.held)
+        };
         if self.wanted().is_none_or(is_other) {
             self.view = None;
             self.pictures = Default::default();
@@ -281,28 +307,39 @@ impl Slices {
         Ok(())
     }
 
-    /// Lays the next model's drawing beside, then none.
+    /// Lays the next model's drawing beside, then none; of a held file, the other way to read it.
     fn next_beside(&mut self, snapshot: &Snapshot) -> Result<(), String> {
         let (Some(wanted), Some(view)) = (&self.wanted, &self.view) else {
             return Ok(());
         };
-        let drawn = view.predicted.as_ref().map(|drawing| drawing.model);
-        let others: Vec<ModelId> = snapshot
-            .models
-            .keys()
-            .rev()
-            .copied()
-            .filter(|model| Some(*model) != drawn)
-            .collect();
-        let next = match wanted.beside {
-            None => others.first(),
-            Some(known) => others.iter().find(|model| **model < known),
+        let next = match wanted.held {
+            Some(held) => {
+                let fix = snapshot.held.get(&held).and_then(|held| held.fix.as_ref());
+                if fix.is_none() {
+                    return Err(format!("there is one way to read {held}"));
+                }
+                wanted.beside.is_none().then_some(Beside::OtherReading)
+            }
+            None => {
+                let drawn = view.predicted.as_ref().map(|drawing| &drawing.by);
+                let mut others = snapshot
+                    .models
+                    .keys()
+                    .rev()
+                    .copied()
+                    .filter(|model| Some(&Maker::Model(*model)) != drawn);
+                let next: Option<ModelId> = match wanted.beside {
+                    Some(Beside::Model(known)) => others.find(|model| *model < known),
+                    _ => others.next(),
+                };
+                if next.is_none() && wanted.beside.is_none() {
+                    return Err("there is no other model".into());
+                }
+                next.map(Beside::Model)
+            }
         };
-        if next.is_none() && wanted.beside.is_none() {
-            return Err("there is no other model".into());
-        }
         let next = Wanted {
-            beside: next.copied(),
+            beside: next,
             ..wanted.clone()
         };
         // With one picture there would be nothing to see of it.

@@ -7,7 +7,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 
 use super::slices::Slices;
 use crate::imaging::Plane;
-use crate::protocol::{CaseView, Snapshot};
+use crate::protocol::{CaseView, Maker, Snapshot};
 use crate::records::{ClassEffort, mean_saved};
 use crate::tui::app::App;
 use crate::tui::keys::Action;
@@ -77,7 +77,7 @@ fn layer_words(app: &App, view: &CaseView) -> impl Iterator<Item = String> {
     let beside = view
         .beside
         .as_ref()
-        .map(|drawing| format!("beside {}", drawing.model));
+        .map(|drawing| format!("beside {}", clean(&drawing.by.to_string())));
     [zoom, window, colours, beside].into_iter().flatten()
 }
 
@@ -190,14 +190,15 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
     };
     let mut lines = Vec::new();
     let drawn = match (&view.predicted, &view.corrected) {
-        (Some(drawing), _) => format!("drawn by {}", drawing.model),
+        (Some(drawing), _) => format!("drawn by {}", drawing.by),
         (None, Some(_)) => "the mask; nothing drawn beforehand".into(),
         (None, None) => "nothing drawn beforehand".into(),
     };
     lines.push(Line::raw(drawn));
+    lines.extend(held_lines(app, snapshot));
     if slices.arrangement == Arrangement::Beside {
         let other = match (&view.corrected, &view.beside) {
-            (_, Some(drawing)) => format!("right: {}", drawing.model),
+            (_, Some(drawing)) => format!("right: {}", clean(&drawing.by.to_string())),
             (Some(_), None) => "right: the mask".into(),
             (None, None) => format!(
                 "right: nothing; {} shows another model's",
@@ -213,10 +214,10 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
         Line::from(vec![Span::styled(pattern, style), Span::raw(format!(" {words}"))])
     };
     if look.difference && view.has_two() {
-        let other = if view.beside.is_none() {
-            "corrected: drawn by hand"
-        } else {
-            "the other model alone"
+        let other = match view.beside.as_ref().map(|drawing| &drawing.by) {
+            None => "corrected: drawn by hand",
+            Some(Maker::Model(_)) => "the other model alone",
+            Some(Maker::Reading(_)) => "the held file, read the other way",
         };
         lines.push(swatch(palette.line(palette.common, 1), "= in common".into()));
         lines.push(swatch(
@@ -246,8 +247,8 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
     }
     if look.margin {
         let words = match (&view.margins, app.shown().kind) {
-            (Some(margins), Kind::Ascii) => format!("? unsure, ! very, by {}", margins.model),
-            (Some(margins), _) => format!("unsure, by {}", margins.model),
+            (Some(margins), Kind::Ascii) => format!("? unsure, ! very, by {}", margins.by),
+            (Some(margins), _) => format!("unsure, by {}", margins.by),
             (None, _) => "no margin here".into(),
         };
         lines.push(swatch(palette.block(palette.unsure), words));
@@ -269,11 +270,37 @@ fn side_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'stat
     lines
 }
 
+/// What a held file is held for, and the keys that decide about it.
+fn held_lines(app: &App, snapshot: &Snapshot) -> Vec<Line<'static>> {
+    let Some(file) = app.slices.held(snapshot) else {
+        return Vec::new();
+    };
+    let warn = |words: String| Line::styled(words, app.theme.warn());
+    let mut lines = vec![warn(format!(
+        "{} {}, held: {}",
+        file.id,
+        clean(&file.name),
+        clean(&file.code)
+    ))];
+    let key = |action| app.key_of(action);
+    lines.push(warn(format!(
+        "{} accepts, {} refuses it",
+        key(Action::AcceptHeld),
+        key(Action::RefuseHeld)
+    )));
+    if let Some(fix) = &file.fix {
+        let words = clean(&fix.words(&snapshot.settings.labels));
+        lines.push(warn(format!("{} fixes it: {words}", key(Action::FixHeld))));
+        lines.push(warn(format!("{} shows that", key(Action::NextBeside))));
+    }
+    lines
+}
+
 fn score_line(slices: &Slices, view: &CaseView) -> Option<Line<'static>> {
     let score = slices.profile()?.scores.get(slices.index()?)?;
     // A score is never shown without the model that gave it.
-    let model = view.margins.as_ref()?.model;
-    Some(Line::raw(format!("Avg BvSB {score:.4} by {model}")))
+    let by = &view.margins.as_ref()?.by;
+    Some(Line::raw(format!("Avg BvSB {score:.4} by {by}")))
 }
 
 /// Where the crosshair stands, and what lies there.
@@ -307,11 +334,10 @@ fn crosshair_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<
             .as_ref()
             .map(|mask| format!("mask {}", name(mask[voxel]))),
     );
-    words.extend(
-        view.beside
-            .as_ref()
-            .map(|drawing| format!("{} {}", drawing.model, name(drawing.voxels[voxel]))),
-    );
+    words.extend(view.beside.as_ref().map(|drawing| {
+        let by = clean(&drawing.by.to_string());
+        format!("{by} {}", name(drawing.voxels[voxel]))
+    }));
     words.extend(margin.map(|margin| format!("margin {margin:.2}")));
     if !words.is_empty() {
         lines.push(Line::raw(words.join(", ")));
@@ -322,7 +348,11 @@ fn crosshair_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<
 /// C, L and saved effort per class of this slice, and of the whole case, once a person has corrected it.
 fn effort_lines(app: &App, snapshot: &Snapshot, view: &CaseView) -> Vec<Line<'static>> {
     let theme = &app.theme;
-    let shown = app.slices.wanted().and_then(|wanted| wanted.correction);
+    let wanted = app.slices.wanted();
+    if wanted.is_some_and(|wanted| wanted.held.is_some()) {
+        return Vec::new();
+    }
+    let shown = wanted.and_then(|wanted| wanted.correction);
     let Some(correction) = shown
         .and_then(|id| snapshot.corrections.get(&id))
         .or_else(|| snapshot.correction_of(&view.case))

@@ -2,33 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::protocol::{CaseView, Command};
-use crate::records::{CaseId, CorrectionId, ModelId, Row};
+use crate::protocol::{CaseView, Command, Wanted};
+use crate::records::{CaseId, Row};
 
 /// Cases kept: the one looked at and the one before it, of 5 bytes a voxel each.
 const KEPT: usize = 2;
-
-/// What is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// The case.
-    pub case: CaseId,
-    /// Another model whose drawing is wanted too.
-    pub beside: Option<ModelId>,
-    /// The correction to show; the last one when `None`.
-    pub correction: Option<CorrectionId>,
-}
-
-impl Wanted {
-    /// A case as it is.
-    pub fn of(case: &CaseId) -> Wanted {
-        Wanted {
-            case: case.clone(),
-            beside: None,
-            correction: None,
-        }
-    }
-}
 
 /// Opened cases.
 #[derive(Debug, Default)]
@@ -78,11 +56,7 @@ impl Views {
                 .retain(|(kept, _)| kept.case != wanted.case || kept == wanted);
         }
         self.asked = Some(wanted.clone());
-        Some(Command::Open {
-            case: wanted.case.clone(),
-            beside: wanted.beside,
-            correction: wanted.correction,
-        })
+        Some(Command::Open(wanted.clone()))
     }
 
     /// Takes the answer to what was asked.
@@ -108,6 +82,7 @@ impl Views {
                 Row::Case(row) => self.refetch(&row.id),
                 Row::Correction(row) => self.refetch(&row.case),
                 Row::Prediction(row) => self.refetch(&row.case),
+                Row::Held(row) => self.refetch(&row.case),
                 _ => {}
             }
         }
@@ -137,6 +112,7 @@ mod tests {
     use super::*;
     use crate::imaging::{Grid, Plane};
     use crate::protocol::Intensities;
+    use crate::records::CorrectionId;
 
     fn wanted(case: &str) -> Wanted {
         Wanted::of(&CaseId::new(case).unwrap())

@@ -1,0 +1,287 @@
+//! The file itself: whether it rests, what it holds, whether that lies on the image's grid and means labels.
+
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::checks::{Candidate, Finding};
+use super::names::table_of;
+use crate::engine::EngineError;
+use crate::engine::masks::{binary_classes, classes};
+use crate::engine::project::Project;
+use crate::imaging::{AffineSource, LabelMap, Placement, RawVolume, Volume, VolumeError, label_table};
+use crate::records::Fix;
+use crate::store::Blobs;
+
+/// Bytes of a label table at most.
+const LONGEST_TABLE: u64 = 1 << 20;
+
+/// S2: only a regular file with one name is opened; a link is never followed, a pipe never opened.
+pub(super) fn s2_regular(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
+    let meta = match fs::symlink_metadata(candidate.path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Finding::Ignore("S1")),
+        Err(error) => return Err(EngineError::io("looking at", candidate.path)(error)),
+    };
+    if !meta.is_file() {
+        return Ok(Finding::Reject(
+            "S2",
+            "not a regular file; copy the mask itself into the inbox".into(),
+        ));
+    }
+    let others = along(candidate.path)
+        .into_iter()
+        .filter_map(|other| fs::symlink_metadata(other).ok());
+    let all: Vec<Metadata> = std::iter::once(meta).chain(others).collect();
+    if all.iter().any(|one| !one.is_file()) {
+        return Ok(Finding::Reject(
+            "S2",
+            "what lies beside it under its name is not a regular file; copy the file itself".into(),
+        ));
+    }
+    if all.iter().any(|one| one.nlink() > 1) {
+        let words = "the file has several names (hard links) and could change later; copy it instead";
+        return Ok(Finding::Reject("S2", words.into()));
+    }
+    Ok(Finding::Pass)
+}
+
+/// S1: a file rests when neither its bytes nor its name changed for a while. The inode's change time moves with
+/// both, and unlike the modification time no copying program sets it.
+pub(super) fn s1_rest(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    if candidate.is_decided() {
+        return Ok(Finding::Pass);
+    }
+    let stable_s = project.pace.rest_s;
+    let changed = |meta: Metadata| meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9;
+    let now = Timestamp::now().as_nanosecond() as f64 / 1e9;
+    for path in std::iter::once(candidate.path.to_path_buf()).chain(along(candidate.path)) {
+        let Ok(meta) = fs::symlink_metadata(&path) else {
+            return Ok(Finding::Ignore("S1"));
+        };
+        // A clock set back must not make a file wait for ever: a change in the future counts as old.
+        if (0.0..stable_s).contains(&(now - changed(meta))) {
+            return Ok(Finding::Wait(
+                "S1",
+                "still changing; it is looked at again when it has come to rest".into(),
+            ));
+        }
+    }
+    Ok(Finding::Pass)
+}
+
+/// C1, C3, H1, H2: reads the file to its end, checks container and header.
+pub(super) fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let case = project.case(candidate.case())?;
+    // The most a mask of this case could need: 8 bytes a voxel, and a header.
+    let max_bytes = case.grid.len() as u64 * 8 + (1 << 20);
+    // A person who accepts it has time.
+    let patience = if candidate.is_decided() { 10.0 } else { 1.0 };
+    let mut note = None;
+    let read = RawVolume::read(candidate.path, max_bytes).and_then(|mut raw| {
+        note = raw.notes.pop();
+        candidate.parser.parse(raw, max_bytes, patience)
+    });
+    let waited_s = candidate.waited_s();
+    let wait_s = project.snapshot.settings.inbox.incomplete_after_s;
+    match read {
+        Ok((bytes, mut scan)) => {
+            // What a file says of itself goes before what lies beside it.
+            if scan.segments.is_empty()
+                && let Some(table) = table_of(candidate.path)
+            {
+                match read_table(&table) {
+                    Some(text) => scan.segments = label_table(&text).unwrap_or_default(),
+                    None => {
+                        let words = "the label table beside it cannot be read; save it anew, or drop the mask without it";
+                        return Ok(Finding::Reject("V5", words.into()));
+                    }
+                }
+            }
+            (candidate.file, candidate.scan) = (Some(Blobs::hash(&bytes)), Some(scan));
+            candidate.bytes = bytes;
+            Ok(note.map_or(Finding::Pass, |note| Finding::Warn("C2", note)))
+        }
+        Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. }))
+            if !candidate.is_decided() && waited_s < wait_s =>
+        {
+            Ok(Finding::Wait("S1", format!("not complete yet: {error}")))
+        }
+        Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. })) => {
+            Ok(Finding::Reject("S1", format!("incomplete: {error}")))
+        }
+        Err(error @ VolumeError::Slow { .. }) if !candidate.is_decided() => Ok(Finding::Hold(
+            error.code(),
+            format!("{error}, then accept it: it has ten times as long then"),
+        )),
+        Err(error @ VolumeError::Read { .. }) if candidate.is_decided() || waited_s < wait_s => {
+            Ok(Finding::Wait("S3", error.to_string()))
+        }
+        Err(error @ VolumeError::Read { .. }) => Ok(Finding::Hold(
+            "S3",
+            format!("{error}; `chmod u+r` it, then accept it"),
+        )),
+        Err(error) => Ok(Finding::Reject(error.code(), error.to_string())),
+    }
+}
+
+/// A label table's text; `None` where it is too long, or the system would not let it be read as text.
+fn read_table(table: &Path) -> Option<String> {
+    let mut text = String::new();
+    let mut file = fs::File::open(table).ok()?.take(LONGEST_TABLE + 1);
+    file.read_to_string(&mut text).ok()?;
+    (text.len() as u64 <= LONGEST_TABLE).then_some(text)
+}
+
+/// What goes where a dropped file goes: the other half of a pair, and the table that names its values.
+pub fn along(path: &Path) -> Vec<PathBuf> {
+    other_half(path).into_iter().chain(table_of(path)).collect()
+}
+
+/// The other half of a `.hdr`/`.img` pair, where it is there.
+pub fn other_half(path: &Path) -> Option<PathBuf> {
+    let other = match path.extension().and_then(OsStr::to_str)?.to_lowercase().as_str() {
+        "hdr" => ["img", "IMG"],
+        "img" => ["hdr", "HDR"],
+        _ => return None,
+    };
+    other
+        .into_iter()
+        .map(|extension| path.with_extension(extension))
+        .find(|path| fs::symlink_metadata(path).is_ok())
+}
+
+/// H2: a form of the header that could not be believed, where another could.
+pub(super) fn h2_notes(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
+    let scan = candidate
+        .scan
+        .as_ref()
+        .expect("the file was read before this check");
+    Ok(match scan.notes.first() {
+        Some(note) => Finding::Warn("H2", note.clone()),
+        None => Finding::Pass,
+    })
+}
+
+/// G1 to G4: the mask lies where the image lies.
+pub(super) fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let image = project.case(candidate.case())?.grid;
+    let (decided, fix) = (candidate.is_decided(), candidate.mend.clone());
+    let scan = candidate
+        .scan
+        .as_mut()
+        .expect("the file was read before this check");
+    let mask = scan.volume.grid;
+    let (has, wants) = (mask.shape, image.shape);
+    let apart = image.corner_distance_voxels(&mask);
+    let lost = scan.affine_source == AffineSource::Pixdim || mask.affine.is_identity();
+    if !lost
+        && apart.is_none_or(|apart| apart > 1e-3)
+        && let Some(placement) = Placement::of(&mask, &image)
+        && (mask.len() == image.len() || scan.crop.is_some_and(|crop| placement.fits(crop, &image)))
+    {
+        let Some(voxels) = placement.put(&scan.volume.voxels, &mask, &image) else {
+            let words = "it reaches out of the image; save it on the image's grid";
+            return Ok(Finding::Reject("G2", words.into()));
+        };
+        scan.volume = Volume { grid: image, voxels };
+        let words = match placement.is_plain() {
+            true => "it holds a part of the image's grid, as it says itself; the rest is background",
+            false => "its axes run another way than the image's; it was turned, voxel by voxel",
+        };
+        return Ok(Finding::Warn("G1", words.into()));
+    }
+    // The other way to read one that says nothing: its axes run as those of the world, as its header has it.
+    let turned = lost.then(|| Placement::by_axes(&mask, &image)).flatten();
+    if let (Some(Fix::Turn), Some(placement)) = (&fix, turned) {
+        let voxels = placement
+            .put(&scan.volume.voxels, &mask, &image)
+            .expect("one that goes by the axes alone fills the image");
+        scan.volume = Volume { grid: image, voxels };
+        return Ok(Finding::Warn(
+            "G4",
+            "its axes were taken to run left to right, back to front, bottom to top".into(),
+        ));
+    }
+    let turned = turned.filter(|placement| !placement.is_plain());
+    let Some(apart) = apart else {
+        if turned.is_some() && !decided {
+            candidate.fix = Some(Fix::Turn);
+            let words = "header lost: the file does not say where its voxels lie, and they fit the image only when turned";
+            return Ok(Finding::Hold("G4", words.into()));
+        }
+        let words = format!(
+            "resampled or cropped: it has {} x {} x {} voxels, the image {} x {} x {}; save it on the image's grid",
+            has[0], has[1], has[2], wants[0], wants[1], wants[2]
+        );
+        return Ok(Finding::Reject("G2", words));
+    };
+    if apart <= 1e-3 {
+        return Ok(Finding::Pass);
+    }
+    if lost {
+        if decided {
+            scan.volume.grid = image;
+        }
+        candidate.fix = turned.map(|_| Fix::Turn);
+        let words = "header lost: the file does not say where its voxels lie; accept it to read it on the image's grid, \
+                     voxel by voxel";
+        return Ok(Finding::Hold("G4", words.into()));
+    }
+    if apart <= 0.1 {
+        scan.volume.grid = image;
+        let words =
+            format!("its corners lie up to {apart:.4} voxels off the image's; the image's header was used");
+        return Ok(Finding::Warn("G3", words));
+    }
+    let words = format!(
+        "moved: its corners lie up to {apart:.2} voxels off the image's; save it without registration"
+    );
+    Ok(Finding::Reject("G3", words))
+}
+
+/// V1 to V4: values are labels.
+pub(super) fn v_values(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let grid = project.case(candidate.case())?.grid;
+    let scan = candidate
+        .scan
+        .take()
+        .expect("the file was read before this check");
+    match classes(&scan, &project.snapshot.settings.labels) {
+        Ok((map, note)) => {
+            candidate.mask = Some(mend(LabelMap { grid, ..map }, candidate.mend.as_ref()));
+            Ok(note.map_or(Finding::Pass, |(code, note)| Finding::Warn(code, note)))
+        }
+        Err(problem) if problem.may_hold => {
+            candidate.mask = Some(LabelMap {
+                grid,
+                ..binary_classes(&scan)
+            });
+            Ok(Finding::Hold(problem.code, problem.words))
+        }
+        Err(problem) => Ok(Finding::Reject(problem.code, problem.words)),
+    }
+}
+
+/// A mask with what a person said was wrong about it undone.
+fn mend(mut mask: LabelMap, fix: Option<&Fix>) -> LabelMap {
+    match fix {
+        Some(Fix::Mirror { axis }) => mask.flipped(*axis),
+        Some(Fix::Exchange { classes: [a, b] }) => {
+            for class in &mut mask.voxels {
+                *class = match *class {
+                    k if k == *a => *b,
+                    k if k == *b => *a,
+                    k => k,
+                };
+            }
+            mask
+        }
+        // Where it lies, and whose it is, was seen to before.
+        Some(Fix::Turn | Fix::Case(_)) | None => mask,
+    }
+}

@@ -1,0 +1,260 @@
+//! The file's name: which it is left alone for, which case it names, and whose answer it is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::checks::{Candidate, Finding};
+use super::shown;
+use crate::engine::EngineError;
+use crate::engine::project::Project;
+use crate::imaging::volume_stem;
+use crate::records::{Case, CaseId, Handout, HandoutEnd, Pool};
+
+/// Endings of the files that say what a mask's values are called, in the order in which they are looked for.
+const TABLES: [&str; 3] = [".tsv", ".txt", ".label"];
+
+/// A file's name without the ending of a label table, if it has one.
+fn table_stem(name: &str) -> Option<&str> {
+    TABLES.iter().find_map(|ending| {
+        let at = name.len().checked_sub(ending.len())?;
+        let (stem, end) = (name.get(..at)?, name.get(at..)?);
+        end.eq_ignore_ascii_case(ending).then_some(stem)
+    })
+}
+
+/// The label table that lies beside a mask under the same name.
+pub(super) fn table_of(mask: &Path) -> Option<PathBuf> {
+    let name = mask.file_name()?.to_str()?;
+    let stem = volume_stem(name)?;
+    let tables = TABLES
+        .iter()
+        .map(|ending| mask.with_file_name(format!("{stem}{ending}")));
+    tables
+        .into_iter()
+        .find(|table| fs::symlink_metadata(table).is_ok())
+}
+
+/// N1: files that programs leave while they copy, and what folders are full of.
+pub(super) fn n1_passing(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
+    let name = shown(candidate.path);
+    let lower = name.to_lowercase();
+    let endings = [".filepart", ".part", ".partial", ".tmp", ".lock", ".reason.json"];
+    let passing = name.starts_with('.')
+        || name.starts_with("~$")
+        || endings.iter().any(|ending| lower.ends_with(ending))
+        || ["thumbs.db", "desktop.ini"].contains(&lower.as_str());
+    Ok(if passing {
+        Finding::Ignore("N1")
+    } else {
+        Finding::Pass
+    })
+}
+
+/// N2: the endings a mask can have. A label table is looked at together with its mask, and waits for it.
+pub(super) fn n2_name(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let name = shown(candidate.path);
+    if candidate.is_decided() || volume_stem(&name).is_some() {
+        return Ok(Finding::Pass);
+    }
+    let cases = &project.snapshot.cases;
+    if table_stem(&name).is_some_and(|stem| !cases_named(stem, cases).is_empty()) {
+        if candidate.waited_s() < project.snapshot.settings.inbox.incomplete_after_s {
+            return Ok(Finding::Wait(
+                "V5",
+                "names labels; the mask of that name has not come yet".into(),
+            ));
+        }
+        let words = "names labels, but no mask of that name came; drop both together";
+        return Ok(Finding::Reject("V5", words.into()));
+    }
+    Ok(Finding::Reject(
+        "N2",
+        "its name does not end in .nii, .nii.gz, .hdr, .img, .nrrd or .seg.nrrd; save the mask as NIfTI or NRRD".into(),
+    ))
+}
+
+/// N3: the case that the name names, whatever the case of its letters.
+pub(super) fn n3_case(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    // Of a held file it is known.
+    if candidate.case.is_some() {
+        return Ok(Finding::Pass);
+    }
+    let name = shown(candidate.path);
+    let named = volume_stem(&name).unwrap_or(&name);
+    let cases = &project.snapshot.cases;
+    match cases_named(named, cases)[..] {
+        [only] => {
+            candidate.case = Some(only.clone());
+            Ok(Finding::Pass)
+        }
+        [] => {
+            let mut near: Vec<(f64, &str)> = cases
+                .keys()
+                .map(|id| (strsim::jaro_winkler(named, id.as_str()), id.as_str()))
+                .collect();
+            near.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let near: Vec<&str> = near.into_iter().take(3).map(|(_, id)| id).collect();
+            let image = if named.ends_with("_0000") {
+                " (_0000 is how an image is named, not a mask)"
+            } else {
+                ""
+            };
+            let near = if near.is_empty() {
+                "there are no cases".into()
+            } else {
+                format!("the nearest are {}", near.join(", "))
+            };
+            Ok(Finding::Reject(
+                "N3",
+                format!("no case is called {named}{image}; {near}; rename the file and drop it again"),
+            ))
+        }
+        _ => Ok(Finding::Reject(
+            "N3",
+            format!("{named} could be any of several cases; use the exact name"),
+        )),
+    }
+}
+
+/// The case that a stem names: itself, or with a suffix that says "segmentation".
+fn case_of(stem: &str, is_case: impl Fn(&str) -> bool) -> Option<&str> {
+    if is_case(stem) {
+        return Some(stem);
+    }
+    let lower = stem.to_lowercase();
+    ["_seg", "_mask", "_label", "_corrected", "_dseg"]
+        .into_iter()
+        .filter(|suffix| lower.ends_with(suffix))
+        .map(|suffix| &stem[..stem.len() - suffix.len()])
+        .find_map(|stem| match is_case(stem) {
+            true => Some(stem),
+            false => without_handout(stem).filter(|case| is_case(case)),
+        })
+}
+
+/// A stem without the number of its hand-out, `case_07_h12`.
+fn without_handout(stem: &str) -> Option<&str> {
+    let (case, number) = stem.rsplit_once("_h")?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(case)
+}
+
+/// The cases that a stem may mean: the one that it spells exactly, else all that differ in the case of letters alone.
+fn cases_named<'a>(stem: &str, cases: &'a BTreeMap<CaseId, Case>) -> Vec<&'a CaseId> {
+    let like = |stem: &str| {
+        let same = move |id: &&CaseId| id.as_str().eq_ignore_ascii_case(stem);
+        cases.keys().filter(same).collect::<Vec<_>>()
+    };
+    let Some(stem) = case_of(stem, |stem| !like(stem).is_empty()) else {
+        return Vec::new();
+    };
+    let alike = like(stem);
+    match alike.iter().find(|id| id.as_str() == stem) {
+        Some(exact) => vec![*exact],
+        None => alike,
+    }
+}
+
+/// The case that a file's name names, also when it was put away under a number before its name.
+pub fn case_of_file(name: &str, cases: &BTreeMap<CaseId, Case>) -> Option<CaseId> {
+    let stem = volume_stem(name).or_else(|| table_stem(name))?;
+    let find = |stem: &str| cases_named(stem, cases).first().map(|id| (*id).clone());
+    let numbered = || {
+        let (number, rest) = stem.split_once('-')?;
+        let digits = number.strip_prefix('f').unwrap_or(number);
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        find(rest).filter(|_| is_number)
+    };
+    find(stem).or_else(numbered)
+}
+
+/// N4: nothing is kept of a patient who withdrew, not even in quarantine.
+pub(super) fn n4_forgotten(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let case = project.case(candidate.case())?;
+    Ok(match case.forgotten {
+        None => Finding::Pass,
+        Some(_) => {
+            let words = format!("{} is forgotten: what comes for it is erased", case.id);
+            Finding::Erase("N4", words)
+        }
+    })
+}
+
+/// N4: a mask answers a hand-out.
+pub(super) fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let case = project.case(candidate.case())?;
+    if case.pool == Pool::HeldOut {
+        return Ok(Finding::Reject(
+            "N4",
+            format!("{} is held out: it measures models and is not corrected", case.id),
+        ));
+    }
+    let handouts = &project.snapshot.handouts;
+    let of_case = || handouts.values().rev().filter(|handout| handout.case == case.id);
+    let open = case.handout.and_then(|open| handouts.get(&open));
+    // A name of one's own is for the hand-out that is open; without one, what comes after its hand-out was taken back is
+    // measured against what was handed out all the same.
+    let named_after = of_case().find(|handout| is_reply(&candidate.name, &handout.reply_name));
+    let is_taken_back = |last: &&Handout| matches!(last.end, Some(HandoutEnd::Withdrawn(_)));
+    let answered = named_after
+        .or(open)
+        .or_else(|| of_case().next().filter(is_taken_back));
+    candidate.answers = answered.map(|handout| handout.id);
+    if let Some(why) = &case.excluded {
+        let words = format!(
+            "{} is excluded ({why}); accept it to keep the mask for when the case is brought back",
+            case.id
+        );
+        return Ok(Finding::Hold("N4", words));
+    }
+    let words = match answered.map(|handout| (handout, &handout.end)) {
+        Some((_, None)) => return Ok(Finding::Pass),
+        None => format!(
+            "{} is not handed out to anybody; accept it to take the mask in all the same",
+            case.id
+        ),
+        Some((handout, Some(end))) => {
+            let end = match end {
+                HandoutEnd::Corrected(correction) => format!("came back as {correction}"),
+                HandoutEnd::Withdrawn(why) => format!("was taken back ({why})"),
+            };
+            let now = open.map_or("is not handed out to anybody now".into(), |open| {
+                format!("is with {} now", open.owner)
+            });
+            format!(
+                "{} to {} {end}, and {} {now}; accept it to keep it as {}'s",
+                handout.id, handout.owner, case.id, handout.owner
+            )
+        }
+    };
+    Ok(Finding::Hold("N4", words))
+}
+
+/// Whether a file is called as a hand-out asked for, whatever its format and the case of its letters.
+fn is_reply(name: &str, reply_name: &str) -> bool {
+    let stem = |name| volume_stem(name).map(str::to_lowercase);
+    stem(name).is_some_and(|name| Some(name) == stem(reply_name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suffix_is_taken_off_only_where_a_case_is_left() {
+        let is_case = |stem: &str| ["a", "b_seg"].contains(&stem);
+        assert_eq!(case_of("a_corrected", is_case), Some("a"));
+        assert_eq!(case_of("a_DSEG", is_case), Some("a"));
+        assert_eq!(
+            case_of("b_seg", is_case),
+            Some("b_seg"),
+            "a case may be called so itself"
+        );
+        assert_eq!(case_of("b_seg_seg", is_case), Some("b_seg"));
+        assert_eq!(case_of("c_seg", is_case), None);
+        assert_eq!(case_of("a_h12_corrected", is_case), Some("a"));
+        assert_eq!(case_of("a_h_corrected", is_case), None);
+        assert_eq!(case_of("a_h12", is_case), None, "no suffix");
+    }
+}
