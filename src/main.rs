@@ -356,12 +356,16 @@ fn logs(project: &Path) -> PathBuf {
 /// Writes the log in the background; it flushes when it is dropped.
 static LOG: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
+/// Days whose logs are kept.
+const LOG_DAYS: usize = 30;
+
 /// One file a day; the level comes from `OVERTRACE_LOG`, and is `info` without it.
 fn log_to(folder: &Path, name: &str) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
     let file = tracing_appender::rolling::Builder::new()
         .rotation(tracing_appender::rolling::Rotation::DAILY)
         .filename_prefix(name)
+        .max_log_files(LOG_DAYS)
         .build(folder);
     // A member of the group that a project is shared with has no log there.
     let Ok(file) = file else { return Ok(()) };

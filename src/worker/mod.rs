@@ -8,7 +8,7 @@
 //! nobody has vouched for. May import `settings`, `imaging`, `records` and `model`.
 
 mod client;
-pub(crate) mod frames;
+pub mod frames;
 mod parser;
 mod serve;
 

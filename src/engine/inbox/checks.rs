@@ -11,6 +11,7 @@ use super::content::{c_read, g_grid, h2_notes, s1_rest, s2_regular, v_values};
 use super::mixups::p2_mixed_up;
 use super::names::{n1_passing, n2_name, n3_case, n4_forgotten, n4_handed_out};
 use super::shown;
+use super::writers::Writers;
 use crate::engine::EngineError;
 use crate::engine::project::Project;
 use crate::imaging::{LabelMap, Scan};
@@ -51,6 +52,8 @@ pub struct Candidate<'a> {
     decision: Option<Decision>,
     /// Reads it.
     pub parser: &'a Parser,
+    /// Who is writing.
+    pub writers: &'a Writers,
     /// The case it is for.
     pub case: Option<CaseId>,
     /// The hand-out that it answers.
@@ -67,15 +70,19 @@ pub struct Candidate<'a> {
     pub mask: Option<LabelMap>,
 }
 
+/// What files are looked at with.
+type Tools<'a> = (&'a Parser, &'a Writers);
+
 impl<'a> Candidate<'a> {
     /// A file nothing is known of.
-    pub fn new(path: &'a Path, seen: Timestamp, parser: &'a Parser) -> Self {
+    pub fn new(path: &'a Path, seen: Timestamp, (parser, writers): Tools<'a>) -> Self {
         Candidate {
             path,
             name: shown(path),
             seen,
             decision: None,
             parser,
+            writers,
             case: None,
             answers: None,
             mend: None,
@@ -91,7 +98,7 @@ impl<'a> Candidate<'a> {
     pub fn decided(
         path: &'a Path,
         seen: Timestamp,
-        parser: &'a Parser,
+        tools: Tools<'a>,
         held: &HeldFile,
         decision: Decision,
     ) -> Self {
@@ -105,7 +112,7 @@ impl<'a> Candidate<'a> {
             decision: Some(decision),
             case: Some(case),
             mend,
-            ..Candidate::new(path, seen, parser)
+            ..Candidate::new(path, seen, tools)
         }
     }
 

@@ -57,18 +57,25 @@ pub(super) fn s1_rest(candidate: &mut Candidate, project: &Project) -> Result<Fi
         return Ok(Finding::Pass);
     }
     let stable_s = project.pace.rest_s;
-    let changed = |meta: Metadata| meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9;
+    let changed = |meta: &Metadata| meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9;
     let now = Timestamp::now().as_nanosecond() as f64 / 1e9;
     for path in std::iter::once(candidate.path.to_path_buf()).chain(along(candidate.path)) {
         let Ok(meta) = fs::symlink_metadata(&path) else {
             return Ok(Finding::Ignore("S1"));
         };
         // A clock set back must not make a file wait for ever: a change in the future counts as old.
-        if (0.0..stable_s).contains(&(now - changed(meta))) {
+        if (0.0..stable_s).contains(&(now - changed(&meta))) {
             return Ok(Finding::Wait(
                 "S1",
                 "still changing; it is looked at again when it has come to rest".into(),
             ));
+        }
+        // Packed bytes have an end of their own; others may have been given their length before they were written.
+        let has_end = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"));
+        let wait_s = project.snapshot.settings.inbox.incomplete_after_s;
+        if !has_end && candidate.waited_s() < wait_s && candidate.writers.have(&meta) {
+            let words = "still open for writing; it is looked at again when it is closed";
+            return Ok(Finding::Wait("S1", words.into()));
         }
     }
     Ok(Finding::Pass)

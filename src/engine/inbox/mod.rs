@@ -11,6 +11,7 @@ mod mixups;
 mod names;
 mod take;
 mod watch;
+mod writers;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -32,6 +33,7 @@ use crate::store::{Blobs, private_folder};
 use checks::{Candidate, Decision, Finding, READING};
 pub use names::case_of_file;
 pub use watch::Watch;
+use writers::Writers;
 
 /// Folders inside the inbox that are not looked into.
 pub(super) const DONE: &str = "done";
@@ -108,6 +110,7 @@ impl Actor {
         paths.sort();
         self.sight.0.retain(|path, _| paths.binary_search(path).is_ok());
         let (mut reports, mut is_done) = (Vec::new(), true);
+        let writers = Writers::default();
         for path in paths {
             // What is waited for comes first at the next look, too: something new has to be done in each.
             if !reports.is_empty() && until.is_some_and(|until| Instant::now() >= until) {
@@ -115,7 +118,7 @@ impl Actor {
                 break;
             }
             let before = self.sight.0.get(&path).cloned();
-            let report = match self.intake(&path, None) {
+            let report = match self.intake(&path, &writers, None) {
                 Ok(report) => report,
                 Err(EngineError::Store(error)) => return Err(error.into()),
                 // One file that cannot be dealt with must not keep the others waiting.
@@ -166,14 +169,17 @@ impl Actor {
     fn intake(
         &mut self,
         path: &Path,
+        writers: &Writers,
         decided: Option<(&str, &HeldFile, Decision)>,
     ) -> Result<IntakeReport, EngineError> {
         let (who, held) = (decided.map(|(who, ..)| who), decided.map(|(_, held, _)| held));
         let parser = Arc::clone(&self.parser);
         let mut notes: Vec<(String, String)> = Vec::new();
         let mut candidate = match decided {
-            None => Candidate::new(path, changed_at(path), &parser),
-            Some((_, held, decision)) => Candidate::decided(path, changed_at(path), &parser, held, decision),
+            None => Candidate::new(path, changed_at(path), (&parser, writers)),
+            Some((_, held, decision)) => {
+                Candidate::decided(path, changed_at(path), (&parser, writers), held, decision)
+            }
         };
         if let (Some(fix), Some(held)) = (&candidate.mend, held) {
             let words = fix.words(&self.project.snapshot.settings.labels);
@@ -359,7 +365,7 @@ impl Actor {
                 path.display()
             ));
         }
-        let report = self.intake(&path, Some((who, &held, decision)))?;
+        let report = self.intake(&path, &Writers::default(), Some((who, &held, decision)))?;
         self.parser.rest();
         let decided = self
             .project
@@ -388,7 +394,9 @@ impl Actor {
         let held = self.waiting(id)?;
         let path = self.held_path(&held);
         let decision = if is_fixed { Decision::Fix } else { Decision::Accept };
-        let mut candidate = Candidate::decided(&path, changed_at(&path), &self.parser, &held, decision);
+        let writers = Writers::default();
+        let tools = (&*self.parser, &writers);
+        let mut candidate = Candidate::decided(&path, changed_at(&path), tools, &held, decision);
         for check in READING {
             match check(&mut candidate, &self.project)? {
                 Finding::Reject(_, words) | Finding::Wait(_, words) => return EngineError::refused(words),

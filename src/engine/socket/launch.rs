@@ -94,6 +94,9 @@ pub fn detach() -> Result<(), EngineError> {
         .map_err(|error| EngineError::io("leaving the session of", Path::new("the terminal"))(error.into()))
 }
 
+/// Bytes after which what was printed is begun anew.
+const LONGEST_PRINTED: u64 = 1 << 20;
+
 /// Says to who [`launch`]ed this process that surfaces can come; what is printed from now on goes to the end of `file`.
 ///
 /// # Errors
@@ -103,6 +106,11 @@ pub fn say_ready(file: &Path) -> Result<(), EngineError> {
         .create(true)
         .append(true)
         .open(file)
+        .and_then(|printed| match printed.metadata()?.len() {
+            // Little is printed after the start; of very many starts the last ones are enough.
+            LONGEST_PRINTED.. => printed.set_len(0).map(|()| printed),
+            _ => Ok(printed),
+        })
         // Without room for it what is printed is lost; the log is another file.
         .or_else(|_| std::fs::OpenOptions::new().append(true).open("/dev/null"))
         .map_err(EngineError::io("opening", file))?;
