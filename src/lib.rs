@@ -17,6 +17,7 @@
 //! | [`protocol`] | what engine and surfaces say to each other |
 //! | [`worker`] | the process that computes, and the pipe to it |
 //! | [`engine`] | the owner: actor, worker, rounds, hand-outs, inbox |
+//! | [`study`] | experiments: what their runs came to, in curves, intervals, charts and a report |
 //! | [`cli`], [`tui`] | verbs and screens; they reach the engine through a handle |
 //!
 //! # The way of one key press
@@ -46,5 +47,6 @@ pub mod query;
 pub mod records;
 pub mod settings;
 pub mod store;
+pub mod study;
 pub mod tui;
 pub mod worker;

@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("worker", &["settings", "imaging", "records", "model"]),
     ("query", &["imaging", "settings", "records"]),
     ("effort", &["imaging", "records", "metrics"]),
+    ("study", &["imaging", "settings", "records"]),
     ("store", &["records"]),
     ("protocol", &["imaging", "settings", "records"]),
     (
@@ -23,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "protocol",
         ],
     ),
-    ("cli", &["settings", "imaging", "records", "protocol"]),
+    ("cli", &["settings", "imaging", "records", "study", "protocol"]),
     (
         "tui",
         &["settings", "imaging", "records", "metrics", "effort", "protocol"],

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::records::{CaseId, CorrectionId, HeldId, Pool};
 use crate::settings::{Device, Devices, Pixels, Precision, Strategy};
+use crate::study::Kind;
 
 /// Which volume to annotate next, drawn beforehand, and how much of its contour nobody had to draw.
 ///
@@ -206,6 +207,8 @@ pub enum Verb {
         #[arg(long, default_value = "tf32")]
         precision: Precision,
     },
+    /// Try strategies on labelled cases, the stored labels playing the annotator; the same command again goes on
+    Experiment(ExperimentArgs),
     /// Do the task that comes through standard input: what overtrace starts itself as
     #[command(hide = true)]
     Worker {
@@ -304,6 +307,70 @@ pub enum InboxAction {
         /// Minutes at work
         minutes: f64,
     },
+}
+
+/// What is tried, on which cases.
+#[derive(Debug, clap::Args)]
+pub struct ExperimentArgs {
+    /// What is asked
+    #[arg(value_enum)]
+    pub kind: KindName,
+    /// The folder that the runs and the report are made in
+    pub folder: PathBuf,
+    /// Labelled cases, as `import` takes them
+    #[arg(long, num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Make so many phantoms instead
+    #[arg(long, conflicts_with = "data")]
+    pub phantoms: Option<u32>,
+    /// Runs of each strategy, each with other first cases and weights
+    #[arg(long, default_value_t = 1)]
+    pub seeds: u32,
+    /// The strategies, with commas between [default: the settings', and random]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub strategies: Vec<StrategyName>,
+    /// Labelled cases to begin with
+    #[arg(long, default_value_t = 2)]
+    pub start: usize,
+    /// Cases asked for in a round
+    #[arg(long, default_value_t = 1)]
+    pub budget: usize,
+    /// Rounds of asking [default: until every case is labelled]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub rounds: usize,
+    /// Parts that the cases are cut into, each measured on once
+    #[arg(long, default_value_t = 2, conflicts_with = "test")]
+    pub folds: usize,
+    /// The cases that are measured on, with commas between
+    #[arg(long, value_delimiter = ',')]
+    pub test: Vec<CaseId>,
+    /// Weights of another project to begin with (`--start 0` begins without a labelled case)
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// An overtrace.toml: network, training, labels, effort .. of every run
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+}
+
+/// What an experiment asks.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum KindName {
+    /// How good is the network with everything labelled?
+    Full,
+    /// Which strategy needs fewer cases?
+    Query,
+    /// How much of each asked case need not be drawn?
+    Effort,
+}
+
+impl From<KindName> for Kind {
+    fn from(name: KindName) -> Kind {
+        match name {
+            KindName::Full => Kind::Full,
+            KindName::Query => Kind::Query,
+            KindName::Effort => Kind::Effort,
+        }
+    }
 }
 
 /// A step of a round.

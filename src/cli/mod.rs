@@ -8,6 +8,7 @@
 mod args;
 mod demo;
 mod engine;
+mod experiment;
 mod import;
 mod keeping;
 mod progress;
@@ -159,6 +160,7 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
             (doors.compute)(*device)?;
             Ok(Exit::Done)
         }
+        Some(Verb::Experiment(wish)) => experiment::run(doors, args.json, wish),
         Some(Verb::Parse) => {
             (doors.parse)()?;
             Ok(Exit::Done)

@@ -11,6 +11,7 @@ use crate::records::{
     printable,
 };
 use crate::settings::{Pixels, Strategy};
+use crate::study::{Outcome, Summary};
 
 /// A number between 0 and 1 as a percentage, or n/a.
 pub fn percent(value: Option<f64>) -> String {
@@ -496,6 +497,77 @@ pub fn machine(machine: &Machine, runs: usize) -> String {
         machine.instructions,
         machine.precision
     )
+}
+
+/// An experiment's answers.
+pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
+    let labels = &outcome.experiment.settings.labels;
+    let mut parts = Vec::new();
+    if !summary.full_dice.is_empty() {
+        let mut header: Vec<String> = labels.names().map(|name| format!("{name} Dice %")).collect();
+        header.extend(["average", "seconds a volume"].map(String::from));
+        let mut line: Vec<String> = summary.full_dice.iter().map(|dice| percent(*dice)).collect();
+        line.push(percent(summary.full_mean));
+        line.push(
+            summary
+                .seconds_a_case
+                .map_or("n/a".into(), |seconds| format!("{seconds:.2}")),
+        );
+        parts.push(format!("Everything labelled\n{}", table(header, [line], &[])));
+    }
+    if !summary.curves.is_empty() {
+        let header = [
+            "strategy",
+            "99 % of that at % of cases",
+            "area % Dice",
+            "less random's",
+            "95 % interval",
+            "pairs",
+        ];
+        let lines = summary.curves.iter().map(|curve| {
+            let paired = summary
+                .paired
+                .iter()
+                .find(|paired| paired.strategy == curve.strategy);
+            let area = paired.map(|paired| paired.area);
+            vec![
+                curve.strategy.name().to_string(),
+                percent(curve.enough_at),
+                percent(curve.area),
+                area.map_or(String::new(), |area| format!("{:+.2}", 100.0 * area.mean)),
+                area.map_or(String::new(), |area| {
+                    format!("{:+.2} to {:+.2}", 100.0 * area.low, 100.0 * area.high)
+                }),
+                area.map_or(String::new(), |area| area.pairs.to_string()),
+            ]
+        });
+        parts.push(format!(
+            "Asking\n{}",
+            table(header.map(String::from).to_vec(), lines, &[0])
+        ));
+    }
+    for effort in summary
+        .efforts
+        .iter()
+        .filter(|effort| effort.saved.iter().any(|saved| !saved.is_empty()))
+    {
+        let iterations = effort.saved.iter().map(Vec::len).max().unwrap_or(0);
+        let mut header = vec!["class".to_string()];
+        header.extend((1..=iterations).map(|n| format!("{n}")));
+        header.push("mean".into());
+        let lines = labels.names().enumerate().map(|(class, name)| {
+            let mut line = vec![name.to_string()];
+            line.extend(effort.saved[class].iter().map(|saved| percent(*saved)));
+            line.push(percent(effort.mean[class]));
+            line
+        });
+        let title = format!(
+            "Saved effort % by iteration, asked for by {}",
+            effort.strategy.words()
+        );
+        parts.push(format!("{title}\n{}", table(header, lines, &[0])));
+    }
+    parts.join("\n\n")
 }
 
 #[cfg(test)]

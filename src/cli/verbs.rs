@@ -96,6 +96,7 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         | Verb::Backup { .. }
         | Verb::Restore { .. }
         | Verb::Worker { .. }
+        | Verb::Experiment(_)
         | Verb::Parse => {
             bail!("this verb opens no project of its own accord")
         }

@@ -2,7 +2,7 @@
 //!
 //! An epoch is one pass over the training tiles that have signal, dealt into batches anew each time. After each, hard
 //! Dice over all validation pixels says how good the network is; the mean over the classes that occur is the score, and
-//! training ends when `patience` epochs have not raised it. Same seed and data: same weights to the bit, for any number
+//! training ends when `patience` epochs have not raised it, or after a number of steps. Same seed and data: same weights to the bit, for any number
 //! of threads.
 
 mod resume;
@@ -117,14 +117,22 @@ pub(super) fn train_on(
             return Ok(TaskResult::Cancelled);
         }
     }
-    let is_at_end = |state: &State| {
-        let best = state.best.map_or(0, |(epoch, _)| epoch);
-        state.curve.len() >= training.max_epochs || state.curve.len() - best >= training.patience
+    // Steps that are left, where they are counted; `None` at the end.
+    let left = |state: &State, taken: usize| match training.steps {
+        0 => {
+            let best = state.best.map_or(0, |(epoch, _)| epoch);
+            let is_at_end =
+                state.curve.len() >= training.max_epochs || state.curve.len() - best >= training.patience;
+            (!is_at_end).then_some(usize::MAX)
+        }
+        steps => steps.checked_sub(taken).filter(|left| *left > 0),
     };
-    while !is_at_end(&state) {
+    while let Some(left) = left(&state, student.adam.steps as usize) {
         let epoch = state.curve.len() + 1;
         let began = Instant::now();
-        let mut run = Epoch::new(epoch, deal(&rarity, state.batch, &mut state.shuffle));
+        let mut batches = deal(&rarity, state.batch, &mut state.shuffle);
+        batches.truncate(left);
+        let mut run = Epoch::new(epoch, batches);
         let loss = with_batch(&mut state.batch, report, |batch, report| {
             run.shrink(batch);
             pool.install(|| student.epoch(&mut run, &learn, report))

@@ -103,6 +103,9 @@ pub struct Training {
     pub max_epochs: usize,
     /// Epochs without a better validation Dice before training stops.
     pub patience: usize,
+    /// Steps that a training takes, however many epochs they are and however the validation goes; 0 leaves the end to
+    /// `max_epochs` and `patience`. What is compared has to have learnt equally long.
+    pub steps: usize,
     /// Seed of weights and shuffles.
     pub seed: u64,
     /// Threads to compute with; 0 takes every core.
@@ -159,6 +162,15 @@ impl Strategy {
             Strategy::AverageBvsb => "Average BvSB",
             Strategy::Entropy => "mean entropy",
             Strategy::Random => "a random order",
+        }
+    }
+
+    /// What settings call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::AverageBvsb => "average-bvsb",
+            Strategy::Entropy => "entropy",
+            Strategy::Random => "random",
         }
     }
 }
@@ -241,6 +253,7 @@ impl Default for Training {
             batch: 8,
             max_epochs: 500,
             patience: 30,
+            steps: 0,
             seed: 1,
             threads: 0,
         }

@@ -26,6 +26,7 @@ learning_rate = 0.0005    # of Adam; at 0.001 small structures are often never f
 batch = 8                 # 64x64 tiles a step
 max_epochs = 500
 patience = 30             # epochs without a better validation Dice before training stops
+steps = 0                 # 0: as above; else exactly so many steps each time, for comparisons
 seed = 1                  # of weights and shuffles
 threads = 0               # 0 takes every core
 

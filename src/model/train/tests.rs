@@ -65,6 +65,7 @@ fn task(weights: &Path, max_epochs: usize) -> TrainTask {
             batch: 4,
             max_epochs,
             patience: 30,
+            steps: 0,
             seed: 1,
             threads: 2,
         },
@@ -287,4 +288,28 @@ fn an_epoch_goes_on_with_smaller_batches() {
     epoch.left.pop_front();
     epoch.shrink(2);
     assert_eq!(epoch.left, [vec![5, 6], vec![7], vec![8]]);
+}
+
+/// What is compared learns equally long, however many cases it has: 7 steps, be that two epochs and a bit or most of one.
+#[test]
+fn a_training_of_so_many_steps_ends_after_them_whatever_else_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    for (slices, epochs) in [(12, 3), (40, 1)] {
+        let mut task = task(&folder.path().join("weights"), 1);
+        (task.training.steps, task.training.patience) = (7, 1);
+        let mut taken = Vec::new();
+        let result = train_on(
+            &task,
+            &Processor::CPU,
+            &[discs_and_squares("a", slices, 1)],
+            &mut |progress| {
+                if let Progress::Step { epoch, step, .. } = progress {
+                    taken.push((epoch, step));
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        assert!(matches!(result.unwrap(), TaskResult::Trained(_)));
+        assert_eq!((taken.len(), taken.last().unwrap().0), (7, epochs), "{taken:?}");
+    }
 }

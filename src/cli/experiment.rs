@@ -1,0 +1,504 @@
+//! Experiments: runs that are projects like any other, driven as people drive them, with stored labels for an annotator.
+//!
+//! Whatever stops it, the same command goes on: each run is taken up where its project stands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use super::args::ExperimentArgs;
+use super::verbs::{give, intake};
+use super::{Doors, Exit, Session, Wanted, import, print, print_json, tables};
+use crate::imaging::{DATASET_SEED, encode_labels, encode_volume, phantom};
+use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot};
+use crate::records::{CaseId, MaskOrigin, Pool, RoundState, mean_of_known};
+use crate::settings::{FILE, Settings};
+use crate::study::{
+    Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, charts, csv, html, summarise, svg,
+};
+
+/// The experiment, whole, beside its runs.
+const PLAN: &str = "experiment.toml";
+/// Who corrects.
+const ANNOTATOR: &str = "stored labels";
+
+/// Makes the experiment, or goes on with it, and reports on it.
+pub fn run(doors: &Doors, json: bool, wish: &ExperimentArgs) -> Result<Exit> {
+    let experiment = plan(wish)?;
+    let runs = experiment.runs()?;
+    let mut outcome = Outcome {
+        version: env!("CARGO_PKG_VERSION").into(),
+        files: hashes(&experiment)?,
+        machine: machine(),
+        runs: Vec::new(),
+        experiment,
+    };
+    let mut clock = Clock::new(&outcome.experiment, &runs);
+    for run in &runs {
+        let done = drive(doors, json, &wish.folder, &outcome.experiment, run, &mut clock)?;
+        outcome.runs.push(done);
+        write(&wish.folder, &outcome)?;
+    }
+    let summary = summarise(&outcome);
+    if json {
+        print_json(&serde_json::json!({ "outcome": outcome, "summary": summary }))?;
+    } else {
+        print(&tables::experiment(&outcome, &summary))?;
+        print(&format!(
+            "\nreport: {}",
+            wish.folder.join("report.html").display()
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The experiment that is asked for; where the folder has one already, that one, which has to be the same.
+fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
+    let file = wish.folder.join(PLAN);
+    let known: Option<Experiment> = match fs::read_to_string(&file) {
+        Ok(text) => Some(toml::from_str(&text).with_context(|| format!("reading {}", file.display()))?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+    };
+    if let (Some(known), true) = (&known, wish.data.is_empty() && wish.phantoms.is_none()) {
+        if known.kind != wish.kind.into() {
+            bail!("{} is about something else; name another folder", file.display());
+        }
+        return Ok(known.clone());
+    }
+    if known.is_none() && wish.folder.is_dir() && fs::read_dir(&wish.folder)?.next().is_some() {
+        bail!(
+            "{} is not empty and holds no experiment; name another folder",
+            wish.folder.display()
+        );
+    }
+    let settings = match &wish.settings {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            Settings::parse(&text, path)?
+        }
+        None => Settings::default(),
+    };
+    fs::create_dir_all(&wish.folder).with_context(|| format!("making folder {}", wish.folder.display()))?;
+    let kind = Kind::from(wish.kind);
+    let experiment = Experiment {
+        kind,
+        seeds: (1..=u64::from(wish.seeds)).collect(),
+        strategies: match (kind, wish.strategies.is_empty()) {
+            (Kind::Full, _) => Vec::new(),
+            (Kind::Effort, true) => vec![settings.query.strategy],
+            (Kind::Query, true) => vec![settings.query.strategy, crate::settings::Strategy::Random],
+            _ => wish.strategies.iter().map(|&name| name.into()).collect(),
+        },
+        start: wish.start,
+        budget: wish.budget,
+        rounds: wish.rounds,
+        folds: wish.folds,
+        test: wish.test.clone(),
+        weights: wish.weights.as_ref().map(std::path::absolute).transpose()?,
+        cases: cases(wish)?,
+        settings,
+    };
+    if let Some(known) = known {
+        if known != experiment {
+            bail!(
+                "{} holds another experiment; give none of the options to go on with it, or name another folder",
+                file.display()
+            );
+        }
+        return Ok(known);
+    }
+    // One that cannot be is not written down.
+    experiment.runs()?;
+    let text = toml::to_string(&experiment).context("writing the experiment down")?;
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+    Ok(experiment)
+}
+
+/// The labelled cases of the data, or phantoms that are made for it.
+fn cases(wish: &ExperimentArgs) -> Result<Vec<StoredCase>> {
+    let items = match wish.phantoms {
+        Some(count) => phantoms(&wish.folder.join("phantoms"), count)?,
+        None if wish.data.is_empty() => {
+            bail!("no data: name folders of cases by --data, or have --phantoms 18 made")
+        }
+        None => import::items(&wish.data, None, None)?,
+    };
+    let (labelled, bare): (Vec<ImportItem>, Vec<ImportItem>) =
+        items.into_iter().partition(|item| item.mask.is_some());
+    if !bare.is_empty() {
+        eprintln!("overtrace: {} cases without a mask are left out", bare.len());
+    }
+    let stored = labelled.into_iter().filter_map(|item| {
+        Some(StoredCase {
+            id: item.id,
+            images: item.images,
+            mask: item.mask?,
+        })
+    });
+    Ok(stored.collect())
+}
+
+fn phantoms(folder: &Path, count: u32) -> Result<Vec<ImportItem>> {
+    fs::create_dir_all(folder)?;
+    let folder = folder.canonicalize()?;
+    let mut items = Vec::new();
+    for index in 0..count {
+        let id = CaseId::new(&format!("phantom-{index:02}")).expect("letters, a dash and digits");
+        let (image, mask) = (
+            folder.join(format!("{id}.nii.gz")),
+            folder.join(format!("{id}_seg.nii.gz")),
+        );
+        let made = phantom(DATASET_SEED, index);
+        fs::write(&image, encode_volume(&made.image))?;
+        fs::write(&mask, encode_labels(&made.truth, u16::from))?;
+        items.push(ImportItem {
+            id,
+            images: vec![image],
+            mask: Some(mask),
+            pool: None,
+        });
+    }
+    Ok(items)
+}
+
+/// BLAKE3 of every case's files.
+fn hashes(experiment: &Experiment) -> Result<Vec<(CaseId, Vec<String>)>> {
+    let hash = |path: &PathBuf| {
+        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(blake3::hash(&bytes).to_hex().to_string())
+    };
+    let of_case = |case: &StoredCase| {
+        let files = case.images.iter().chain([&case.mask]).map(hash);
+        Ok((case.id.clone(), files.collect::<Result<_>>()?))
+    };
+    experiment.cases.iter().map(of_case).collect()
+}
+
+fn machine() -> String {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    format!(
+        "{} {}, {threads} threads",
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+/// How long the rest will take, from what took how long.
+struct Clock {
+    began: Instant,
+    done: usize,
+    /// Rounds that were done before this command.
+    found: usize,
+    of: usize,
+}
+
+impl Clock {
+    fn new(experiment: &Experiment, runs: &[Run]) -> Clock {
+        Clock {
+            began: Instant::now(),
+            done: 0,
+            found: 0,
+            of: runs
+                .iter()
+                .map(|run| 1 + experiment.rounds_of(run.pool.len()))
+                .sum(),
+        }
+    }
+
+    /// Says that a round is done, or was found done.
+    fn tick(&mut self, name: &str, point: &Point, is_found: bool) {
+        self.done += 1;
+        self.found += usize::from(is_found);
+        if is_found {
+            return;
+        }
+        let each = self.began.elapsed().as_secs_f64() / (self.done - self.found) as f64;
+        let left = each * self.of.saturating_sub(self.done) as f64;
+        let dice = point
+            .mean_dice()
+            .map_or("n/a".into(), |dice| format!("{:.2} %", 100.0 * dice));
+        eprintln!(
+            "[{}/{}] {name}: {} labelled, held-out Dice {dice}; {} left",
+            self.done,
+            self.of,
+            point.labelled,
+            tables::duration(left)
+        );
+    }
+}
+
+/// Brings one run to its end from wherever it stands.
+fn drive(
+    doors: &Doors,
+    json: bool,
+    folder: &Path,
+    experiment: &Experiment,
+    run: &Run,
+    clock: &mut Clock,
+) -> Result<RunOutcome> {
+    let name = experiment.name_of(run);
+    let place = folder.join("runs").join(&name);
+    if !place.join(FILE).is_file() {
+        let begun = folder.join("runs").join(format!(".{}", run.beginning()));
+        begin(doors, json, &begun, experiment, run)?;
+        // The other runs of its fold and seed begin with the same model.
+        let part = place.with_extension("part");
+        if part.exists() {
+            fs::remove_dir_all(&part)?;
+        }
+        copy(&begun, &part).with_context(|| format!("copying {}", begun.display()))?;
+        write_settings(&part, experiment, run)?;
+        fs::rename(&part, &place)?;
+    }
+    let session = open(doors, json, &place)?;
+    let asked = |snapshot: &Snapshot| {
+        let rounds = snapshot.rounds.values();
+        rounds
+            .filter(|round| round.state == RoundState::Closed && !round.queried.is_empty())
+            .count()
+    };
+    let mut told = 0;
+    let mut is_found = true;
+    loop {
+        let snapshot = session.snapshot()?;
+        let points = points(&snapshot, run);
+        for point in &points[told..] {
+            clock.tick(&name, point, is_found);
+        }
+        (told, is_found) = (points.len(), false);
+        if snapshot.open_round().is_some() {
+            finish_round(&session, experiment, &snapshot)?;
+        } else if asked(&snapshot) < experiment.rounds_of(run.pool.len()) {
+            let start = Command::StartRound {
+                from_scratch: false,
+                budget: None,
+                strategy: None,
+            };
+            expect_done(session.ask(start)?)?;
+        } else {
+            return result(&session, experiment, run, &snapshot);
+        }
+    }
+}
+
+/// A project with the run's cases and its first model.
+fn begin(doors: &Doors, json: bool, place: &Path, experiment: &Experiment, run: &Run) -> Result<()> {
+    if !place.join("store").is_dir() {
+        fs::create_dir_all(place).with_context(|| format!("making folder {}", place.display()))?;
+        write_settings(place, experiment, run)?;
+        (doors.create)(place)?;
+    }
+    let session = open(doors, json, place)?;
+    let snapshot = session.snapshot()?;
+    if snapshot.project.model.is_some() && snapshot.open_round().is_none() {
+        drop(session);
+        return (doors.free)(place);
+    }
+    let stored = |id: &CaseId| experiment.cases.iter().find(|case| case.id == *id);
+    let pools = [
+        (&run.labelled, Pool::Labelled),
+        (&run.pool, Pool::Unlabelled),
+        (&run.test, Pool::HeldOut),
+    ];
+    let items = pools
+        .iter()
+        .flat_map(|(ids, pool)| ids.iter().map(move |id| (id, *pool)));
+    let items: Vec<ImportItem> = items
+        .filter_map(|(id, pool)| {
+            let case = stored(id)?;
+            Some(ImportItem {
+                id: id.clone(),
+                images: case.images.clone(),
+                // The stand-in annotator keeps it until the case is asked for.
+                mask: (pool != Pool::Unlabelled).then(|| case.mask.clone()),
+                pool: Some(pool),
+            })
+        })
+        .collect();
+    match session.ask(Command::Import { items, pool: None })? {
+        Answer::Imported { refused, .. } if refused.is_empty() => {}
+        Answer::Imported { refused, .. } => bail!("{} cannot be imported: {}", refused[0].0, refused[0].1),
+        other => bail!("the import was answered by {other:?}"),
+    }
+    loop {
+        let snapshot = session.snapshot()?;
+        if snapshot.open_round().is_some() {
+            finish_round(&session, experiment, &snapshot)?;
+        } else if snapshot.project.model.is_some() {
+            break;
+        } else if let Some(file) = experiment.weights.clone() {
+            expect_done(session.ask(Command::ImportModel { file })?)?;
+        } else {
+            let start = Command::StartRound {
+                from_scratch: false,
+                budget: None,
+                strategy: None,
+            };
+            expect_done(session.ask(start)?)?;
+        }
+    }
+    drop(session);
+    (doors.free)(place)
+}
+
+fn open(doors: &Doors, json: bool, place: &Path) -> Result<Session> {
+    Ok(Session {
+        handle: (doors.open)(place, Wanted::Any)?,
+        json,
+    })
+}
+
+fn expect_done(answer: Answer) -> Result<()> {
+    match answer {
+        Answer::Done(_) => Ok(()),
+        Answer::Nothing(words) => bail!("{words}"),
+        other => bail!("a step of the experiment was answered by {other:?}"),
+    }
+}
+
+/// Corrects what the open round asks for, and trains; or goes on with what it was at.
+fn finish_round(session: &Session, experiment: &Experiment, snapshot: &Snapshot) -> Result<()> {
+    let round = snapshot.open_round().context("there is an open round")?;
+    if round.state == RoundState::Correcting {
+        let missing = round.queried.iter().filter(|id| {
+            let mask = snapshot.cases.get(*id).and_then(|case| case.mask);
+            !mask.is_some_and(|mask| matches!(mask.origin, MaskOrigin::Correction(_)))
+        });
+        for id in missing {
+            correct(session, experiment, snapshot, id)?;
+        }
+    }
+    expect_done(session.ask(Command::Train)?)
+}
+
+/// Hands a case out and drops its stored mask into the inbox, as a person would; what is held is meant so.
+fn correct(session: &Session, experiment: &Experiment, snapshot: &Snapshot, id: &CaseId) -> Result<()> {
+    let case = experiment.cases.iter().find(|case| case.id == *id);
+    let mask = &case
+        .with_context(|| format!("{id} is none of the experiment's cases"))?
+        .mask;
+    let name = mask
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let ending = [".nii.gz", ".nii", ".seg.nrrd", ".nrrd"]
+        .into_iter()
+        .find(|ending| name.ends_with(ending))
+        .with_context(|| format!("{}: a mask has to be one file", mask.display()))?;
+    // An engine that was stopped may have handed it out already.
+    let open = snapshot
+        .cases
+        .get(id)
+        .and_then(|case| snapshot.handouts.get(&case.handout?));
+    let (inbox, reply) = match open {
+        Some(open) => (
+            snapshot.folder.join(&snapshot.settings.inbox.folder),
+            open.reply_name.clone(),
+        ),
+        None => {
+            let out = give(session, id.clone(), ANNOTATOR.into(), false)?;
+            (out.inbox, out.reply_name)
+        }
+    };
+    let stem = reply.trim_end_matches(".nii.gz");
+    let place = inbox.join(format!("{stem}{ending}"));
+    fs::copy(mask, &place).with_context(|| format!("copying {} to {}", mask.display(), place.display()))?;
+    for report in intake(session, Command::ScanInbox)? {
+        let report = match (report.outcome, report.held) {
+            (Verdict::Hold, Some(held)) => {
+                let accept = Command::AcceptHeld { held, fix: false };
+                intake(session, accept)?
+                    .into_iter()
+                    .next()
+                    .context("an accepted file is reported on")?
+            }
+            _ => report,
+        };
+        if !matches!(report.outcome, Verdict::Accept | Verdict::Warn) {
+            bail!("{} was {}: {}", report.file, report.outcome.word(), report.words);
+        }
+    }
+    Ok(())
+}
+
+/// What each closed round came to.
+fn points(snapshot: &Snapshot, run: &Run) -> Vec<Point> {
+    let closed = snapshot
+        .rounds
+        .values()
+        .filter(|round| round.state == RoundState::Closed);
+    closed.map(|round| Point::of(round, run)).collect()
+}
+
+fn result(session: &Session, experiment: &Experiment, run: &Run, snapshot: &Snapshot) -> Result<RunOutcome> {
+    let trained = snapshot.project.model.filter(|model| {
+        let model = snapshot.models.get(model);
+        model.is_some_and(|model| model.curve.is_some())
+    });
+    let curve = match trained {
+        None => Vec::new(),
+        Some(model) => match session.ask(Command::Curve { model })? {
+            Answer::Curve(curve) => curve,
+            other => bail!("the engine answered {other:?} to a curve"),
+        },
+    };
+    let measured = run
+        .test
+        .iter()
+        .map(|id| snapshot.predictions.get(id).map(|drawn| drawn.seconds));
+    Ok(RunOutcome {
+        name: experiment.name_of(run),
+        fold: run.fold,
+        seed: run.seed,
+        strategy: run.strategy,
+        points: points(snapshot, run),
+        curve,
+        seconds_a_case: mean_of_known(measured),
+        held: snapshot.held.len(),
+    })
+}
+
+fn write_settings(place: &Path, experiment: &Experiment, run: &Run) -> Result<()> {
+    let text = toml::to_string(&experiment.settings_of(run)).context("writing settings down")?;
+    let file = place.join(FILE);
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+}
+
+/// A folder and all that is in it, but for sockets.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for item in fs::read_dir(from)? {
+        let item = item?;
+        let (kind, to) = (item.file_type()?, to.join(item.file_name()));
+        if kind.is_dir() {
+            copy(&item.path(), &to)?;
+        } else if kind.is_file() {
+            fs::copy(item.path(), to)?;
+        }
+    }
+    fs::set_permissions(to, fs::metadata(from)?.permissions())
+}
+
+/// Writes what there is so far, for people and programs.
+fn write(folder: &Path, outcome: &Outcome) -> Result<()> {
+    let summary = summarise(outcome);
+    let put = |name: &str, text: String| {
+        let (file, part) = (folder.join(name), folder.join(format!("{name}.part")));
+        fs::write(&part, text)
+            .and_then(|()| fs::rename(&part, &file))
+            .with_context(|| format!("writing {}", file.display()))
+    };
+    let all = serde_json::json!({ "outcome": outcome, "summary": summary });
+    put("results.json", serde_json::to_string_pretty(&all)?)?;
+    put("results.csv", csv(outcome))?;
+    for (name, chart) in charts(outcome, &summary) {
+        if let Some(text) = svg(&chart) {
+            put(&format!("{name}.svg"), text)?;
+        }
+    }
+    put("report.html", html(outcome, &summary))
+}

@@ -1,0 +1,130 @@
+//! Charts as SVG.
+
+use plotters::prelude::*;
+
+/// A line with its spread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// What it is of.
+    pub name: String,
+    /// x, y and how far y spreads to either side.
+    pub points: Vec<(f64, f64, f64)>,
+}
+
+/// Lines over common axes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// What it shows.
+    pub title: String,
+    /// The name of x, with its unit.
+    pub x: String,
+    /// The name of y, with its unit.
+    pub y: String,
+    /// The lines.
+    pub lines: Vec<Line>,
+}
+
+const SIZE: (u32, u32) = (720, 420);
+
+/// Colours that can be told apart with any eyes.
+///
+/// Source: Okabe and Ito, "Color universal design", 2008.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(213, 94, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
+
+/// A chart as the text of an SVG file; `None` of one without two different points.
+pub fn svg(chart: &Chart) -> Option<String> {
+    let points = || chart.lines.iter().flat_map(|line| &line.points);
+    let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
+    let left = least(&mut points().map(|(x, ..)| *x));
+    let right = -least(&mut points().map(|(x, ..)| -x));
+    let bottom = least(&mut points().map(|(_, y, spread)| y - spread));
+    let top = -least(&mut points().map(|(_, y, spread)| -y - spread));
+    if right <= left || !(bottom.is_finite() && top.is_finite()) {
+        return None;
+    }
+    let air = ((top - bottom) * 0.05).max(1e-3);
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        draw(chart, &area, left..right, bottom - air..top + air).expect("a string takes every stroke");
+    }
+    Some(text)
+}
+
+fn draw<B: DrawingBackend>(
+    chart: &Chart,
+    area: &DrawingArea<B, plotters::coord::Shift>,
+    x: std::ops::Range<f64>,
+    y: std::ops::Range<f64>,
+) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
+    area.fill(&WHITE)?;
+    let mut context = ChartBuilder::on(area)
+        .caption(&chart.title, ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(42)
+        .y_label_area_size(56)
+        .build_cartesian_2d(x, y)?;
+    context
+        .configure_mesh()
+        .x_desc(&chart.x)
+        .y_desc(&chart.y)
+        .light_line_style(WHITE)
+        .draw()?;
+    for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
+        let band = line.points.iter().map(|(x, y, spread)| (*x, y + spread));
+        let back = line.points.iter().rev().map(|(x, y, spread)| (*x, y - spread));
+        if line.points.iter().any(|(_, _, spread)| *spread > 0.0) {
+            let outline: Vec<(f64, f64)> = band.chain(back).collect();
+            context.draw_series(std::iter::once(Polygon::new(outline, colour.mix(0.15))))?;
+        }
+        let way = line.points.iter().map(|(x, y, _)| (*x, *y));
+        context
+            .draw_series(LineSeries::new(way.clone(), colour.stroke_width(2)))?
+            .label(&line.name)
+            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        // Few points are worth a mark each.
+        if line.points.len() <= 40 {
+            context.draw_series(way.map(|point| Circle::new(point, 3, colour.filled())))?;
+        }
+    }
+    context
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(RGBColor(160, 160, 160))
+        .draw()?;
+    area.present()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_names_its_axes_and_lines_and_escapes_what_they_are_called() {
+        let mut chart = Chart {
+            title: "Dice <by> pool".into(),
+            x: "share of the pool, %".into(),
+            y: "mean Dice".into(),
+            lines: vec![Line {
+                name: "Average BvSB".into(),
+                points: vec![(20.0, 0.8, 0.01), (40.0, 0.85, 0.02)],
+            }],
+        };
+        let text = svg(&chart).unwrap();
+        assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"));
+        for words in ["Average BvSB", "share of the pool, %", "mean Dice", "&lt;by&gt;"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        chart.lines[0].points.truncate(1);
+        assert_eq!(svg(&chart), None, "one point is no line");
+    }
+}

@@ -1,0 +1,19 @@
+//! Experiments: does the query save work on these data?
+//!
+//! An [`Experiment`] says which cases, which strategies, how many seeds; its [`Run`]s are projects like any other, driven through
+//! the commands that people give, with stored labels for an annotator. What their rounds came to is an [`Outcome`]; here it is
+//! made into curves, intervals, tables, charts and a report. Nothing here trains, opens a project or knows a clock. May import
+//! `settings`, `imaging` (for its seeded generator) and `records`.
+
+mod chart;
+mod outcome;
+mod paper;
+mod plan;
+mod report;
+mod summary;
+
+pub use chart::{Chart, Line, svg};
+pub use outcome::{Outcome, Point, RunOutcome};
+pub use plan::{Experiment, Kind, PlanError, Run, StoredCase};
+pub use report::{charts, csv, html};
+pub use summary::{Curve, EffortTable, Interval, Paired, Spot, Summary, summarise};

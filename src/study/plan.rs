@@ -1,0 +1,340 @@
+//! What an experiment is, and the runs it is made of.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::imaging::Rng;
+use crate::records::CaseId;
+use crate::settings::{Settings, Strategy};
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// How good is the network when it learns from everything (the paper's Tables 1 and 2)?
+    Full,
+    /// Which strategy needs fewer cases (Fig. 8)?
+    Query,
+    /// How much of each asked case's contour need not be drawn (Tables 3 and 4)?
+    Effort,
+}
+
+/// A labelled case as it lies on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredCase {
+    /// Its name.
+    pub id: CaseId,
+    /// Its images, one a channel.
+    pub images: Vec<PathBuf>,
+    /// Its mask: what the stand-in annotator hands in.
+    pub mask: PathBuf,
+}
+
+/// An experiment, whole: the same one gives the same result on the same machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// What is asked.
+    pub kind: Kind,
+    /// The seeds: each draws its own first labelled cases and first weights.
+    pub seeds: Vec<u64>,
+    /// The strategies that are held against each other.
+    pub strategies: Vec<Strategy>,
+    /// Labelled cases to begin with.
+    pub start: usize,
+    /// Cases asked for in a round.
+    pub budget: usize,
+    /// Rounds of asking; 0 goes on until every case is labelled.
+    pub rounds: usize,
+    /// Parts that the cases are cut into, each measured on once while the others train; 1 where `test` says what is measured on.
+    pub folds: usize,
+    /// Cases that only measure.
+    pub test: Vec<CaseId>,
+    /// Weights to begin with instead of labelled cases.
+    pub weights: Option<PathBuf>,
+    /// All cases, those of `test` too.
+    pub cases: Vec<StoredCase>,
+    /// How each run is set.
+    pub settings: Settings,
+}
+
+/// Why there is no such experiment.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// Nothing to draw from.
+    #[error(
+        "a fold has {train} cases to train on and starts from {start} of them; give more cases, or start from fewer"
+    )]
+    TooFew {
+        /// Cases that are not measured on.
+        train: usize,
+        /// Labelled ones to begin with.
+        start: usize,
+    },
+    /// Nothing is measured.
+    #[error("no case is left to measure on; name some by --test, or have --folds cut the cases into parts")]
+    NoTest,
+    /// A name that is no case's.
+    #[error("--test names {0}, which is none of the cases")]
+    NoCase(CaseId),
+    /// A number that makes no experiment.
+    #[error("{what} is {value}; it has to be {remedy}")]
+    Number {
+        /// Which.
+        what: &'static str,
+        /// What it is.
+        value: usize,
+        /// What it has to be.
+        remedy: &'static str,
+    },
+}
+
+/// One project of an experiment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The fold that is measured on, from 1.
+    pub fold: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// How it asks.
+    pub strategy: Strategy,
+    /// Labelled from the start.
+    pub labelled: Vec<CaseId>,
+    /// To ask for.
+    pub pool: Vec<CaseId>,
+    /// To measure on.
+    pub test: Vec<CaseId>,
+}
+
+impl Run {
+    /// What every run of its fold and seed begins with: `fold1-seed2`.
+    pub fn beginning(&self) -> String {
+        format!("fold{}-seed{}", self.fold, self.seed)
+    }
+
+    /// Its folder's name: `fold1-seed2-average-bvsb`.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.beginning(), self.strategy.name())
+    }
+}
+
+impl Experiment {
+    /// Its runs, those that are held against each other side by side.
+    ///
+    /// # Errors
+    /// [`PlanError`] where there are too few cases for them.
+    pub fn runs(&self) -> Result<Vec<Run>, PlanError> {
+        let number = |what, value, remedy| Err(PlanError::Number { what, value, remedy });
+        if self.seeds.is_empty() {
+            return number("the number of seeds", 0, "at least 1");
+        }
+        if self.strategies.is_empty() && self.kind != Kind::Full {
+            return number("the number of strategies", 0, "at least 1");
+        }
+        if self.budget == 0 {
+            return number("--budget", 0, "at least 1");
+        }
+        if self.start == 0 && self.weights.is_none() && self.kind != Kind::Full {
+            return number("--start", 0, "at least 1 without --weights");
+        }
+        let mut runs = Vec::new();
+        for (fold, test) in (1..).zip(self.tests()?) {
+            let train: Vec<CaseId> = self.cases.iter().map(|case| case.id.clone()).collect();
+            let train: Vec<CaseId> = train.into_iter().filter(|id| !test.contains(id)).collect();
+            let start = match self.kind {
+                Kind::Full => train.len(),
+                Kind::Query | Kind::Effort => self.start,
+            };
+            if train.is_empty() || start > train.len() || (self.kind != Kind::Full && start == train.len()) {
+                return Err(PlanError::TooFew {
+                    train: train.len(),
+                    start,
+                });
+            }
+            let strategies = match self.kind {
+                // It asks for nothing.
+                Kind::Full => &[Strategy::AverageBvsb][..],
+                Kind::Query | Kind::Effort => &self.strategies,
+            };
+            // Random first: the others are shown beside it.
+            let mut strategies = strategies.to_vec();
+            strategies.sort_by_key(|strategy| *strategy != Strategy::Random);
+            for &seed in &self.seeds {
+                let mut drawn = train.clone();
+                Rng::new(seed).fork("first labelled cases").shuffle(&mut drawn);
+                let pool = drawn.split_off(start);
+                runs.extend(strategies.iter().map(|&strategy| Run {
+                    fold,
+                    seed,
+                    strategy,
+                    labelled: drawn.clone(),
+                    pool: pool.clone(),
+                    test: test.clone(),
+                }));
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The cases that each fold measures on.
+    fn tests(&self) -> Result<Vec<Vec<CaseId>>, PlanError> {
+        let known = |id: &&CaseId| !self.cases.iter().any(|case| case.id == **id);
+        if let Some(stranger) = self.test.iter().find(known) {
+            return Err(PlanError::NoCase(stranger.clone()));
+        }
+        if !self.test.is_empty() {
+            return Ok(vec![self.test.clone()]);
+        }
+        if self.folds < 2 || self.cases.len() < self.folds {
+            return Err(PlanError::NoTest);
+        }
+        let mut all: Vec<CaseId> = self.cases.iter().map(|case| case.id.clone()).collect();
+        all.sort();
+        Rng::new(self.seeds[0]).fork("folds").shuffle(&mut all);
+        let mut folds = vec![Vec::new(); self.folds];
+        for (at, id) in all.into_iter().enumerate() {
+            folds[at % self.folds].push(id);
+        }
+        Ok(folds)
+    }
+
+    /// The name of a run's folder: without its strategy where it asks for nothing.
+    pub fn name_of(&self, run: &Run) -> String {
+        match self.kind {
+            Kind::Full => run.beginning(),
+            Kind::Query | Kind::Effort => run.name(),
+        }
+    }
+
+    /// How a run is set: the experiment's settings, but for what makes it that run.
+    pub fn settings_of(&self, run: &Run) -> Settings {
+        let mut settings = self.settings.clone();
+        settings.training.seed = run.seed;
+        settings.query.seed = run.seed;
+        settings.query.strategy = run.strategy;
+        settings.query.budget = self.budget;
+        // The experiment says when.
+        settings.query.train_when_complete = false;
+        settings.query.target_dice = 0.0;
+        settings.inbox.stable_s = 0.0;
+        let random = Run {
+            strategy: Strategy::Random,
+            ..run.clone()
+        };
+        // The app shows its rounds beside those of the run that asked at random.
+        let has_control = run.strategy != Strategy::Random && self.strategies.contains(&Strategy::Random);
+        settings.query.control = match has_control && self.kind != Kind::Full {
+            true => PathBuf::from("..").join(random.name()),
+            false => PathBuf::new(),
+        };
+        settings
+    }
+
+    /// Rounds of asking that a run with `pool` cases to ask for has.
+    pub fn rounds_of(&self, pool: usize) -> usize {
+        let all = pool.div_ceil(self.budget);
+        match (self.kind, self.rounds) {
+            (Kind::Full, _) => 0,
+            (_, 0) => all,
+            (_, rounds) => rounds.min(all),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub fn experiment(cases: usize) -> Experiment {
+        let case = |n: usize| StoredCase {
+            id: CaseId::new(&format!("c{n}")).unwrap(),
+            images: vec![format!("c{n}.nii.gz").into()],
+            mask: format!("c{n}_seg.nii.gz").into(),
+        };
+        Experiment {
+            kind: Kind::Query,
+            seeds: vec![1, 2],
+            strategies: vec![Strategy::AverageBvsb, Strategy::Random],
+            start: 2,
+            budget: 1,
+            rounds: 0,
+            folds: 2,
+            test: Vec::new(),
+            weights: None,
+            cases: (0..cases).map(case).collect(),
+            settings: Settings::default(),
+        }
+    }
+
+    #[test]
+    fn every_case_is_measured_on_once_and_strategies_of_a_seed_begin_alike() {
+        let experiment = experiment(9);
+        let runs = experiment.runs().unwrap();
+        assert_eq!(runs.len(), 2 * 2 * 2);
+        assert_eq!(runs[0].name(), "fold1-seed1-random");
+        let mut measured: Vec<CaseId> = [&runs[0], &runs[4]]
+            .iter()
+            .flat_map(|run| run.test.clone())
+            .collect();
+        measured.sort();
+        assert_eq!(
+            measured,
+            experiment
+                .cases
+                .iter()
+                .map(|case| case.id.clone())
+                .collect::<Vec<_>>()
+        );
+        for pair in runs.chunks(2) {
+            assert_eq!(
+                (&pair[0].labelled, &pair[0].pool),
+                (&pair[1].labelled, &pair[1].pool)
+            );
+            let all = pair[0].labelled.len() + pair[0].pool.len() + pair[0].test.len();
+            assert_eq!((pair[0].labelled.len(), all), (2, 9));
+        }
+        assert_ne!(runs[0].labelled, runs[2].labelled, "another seed draws others");
+        assert_eq!(experiment.runs(), experiment.runs());
+        let settings = experiment.settings_of(&runs[3]);
+        assert_eq!(
+            (settings.training.seed, settings.query.control),
+            (2, "../fold1-seed2-random".into())
+        );
+    }
+
+    #[test]
+    fn an_experiment_that_cannot_be_is_told_apart() {
+        let with = |change: fn(&mut Experiment)| {
+            let mut experiment = experiment(6);
+            change(&mut experiment);
+            experiment.runs().unwrap_err()
+        };
+        assert_eq!(with(|e| e.folds = 1), PlanError::NoTest);
+        assert_eq!(with(|e| e.start = 3), PlanError::TooFew { train: 3, start: 3 });
+        assert!(matches!(
+            with(|e| e.test = vec![CaseId::new("x").unwrap()]),
+            PlanError::NoCase(_)
+        ));
+        let wrong: [fn(&mut Experiment); 4] = [
+            |e| e.seeds.clear(),
+            |e| e.budget = 0,
+            |e| e.start = 0,
+            |e| e.strategies.clear(),
+        ];
+        for change in wrong {
+            assert!(matches!(with(change), PlanError::Number { .. }));
+        }
+        let full = Experiment {
+            kind: Kind::Full,
+            start: 0,
+            ..experiment(6)
+        };
+        let runs = full.runs().unwrap();
+        assert_eq!(
+            (runs.len(), runs[0].labelled.len(), runs[0].pool.len()),
+            (4, 3, 0)
+        );
+        assert_eq!((full.rounds_of(0), experiment(6).rounds_of(3)), (0, 3));
+    }
+}

@@ -1,0 +1,359 @@
+//! The outcome for people (one HTML page that needs nothing else) and for other programs (CSV).
+
+use std::fmt::Write;
+
+use super::paper::{IBSR18_EFFORT, IBSR18_FULL, POOL_NEEDED};
+use super::{Chart, Kind, Line, Outcome, Summary, svg};
+use crate::records::mean_of_known;
+use crate::settings::Strategy;
+
+/// Every round of every run, a line each, with a header; Dice and saved effort in 0 to 1, empty where unknown.
+pub fn csv(outcome: &Outcome) -> String {
+    let names: Vec<String> = outcome.experiment.settings.labels.names().map(quoted).collect();
+    let mut header = vec!["run", "fold", "seed", "strategy", "labelled", "fraction"]
+        .into_iter()
+        .map(String::from)
+        .collect::<Vec<_>>();
+    header.extend(names.iter().map(|name| format!("dice {name}").replace('"', "")));
+    header.push("mean dice".into());
+    header.extend(names.iter().map(|name| format!("saved {name}").replace('"', "")));
+    header.extend(["training_s", "predicting_s", "asked"].map(String::from));
+    let mut text = header
+        .iter()
+        .map(|cell| quoted(cell))
+        .collect::<Vec<_>>()
+        .join(",")
+        + "\n";
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.6}"));
+    for run in &outcome.runs {
+        for point in &run.points {
+            let mut cells = vec![
+                quoted(&run.name),
+                run.fold.to_string(),
+                run.seed.to_string(),
+                run.strategy.name().to_string(),
+                point.labelled.to_string(),
+                format!("{:.6}", point.fraction),
+            ];
+            cells.extend((0..names.len()).map(|class| number(point.dice.get(class).copied().flatten())));
+            cells.push(number(point.mean_dice()));
+            cells.extend(
+                (0..names.len()).map(|class| number(point.effort.get(class).and_then(|one| one.saved()))),
+            );
+            cells.push(format!("{:.3}", point.training_s));
+            cells.push(format!("{:.3}", point.predicting_s));
+            let asked: Vec<&str> = point.asked.iter().map(|case| case.as_str()).collect();
+            cells.push(quoted(&asked.join(" ")));
+            text += &(cells.join(",") + "\n");
+        }
+    }
+    text
+}
+
+/// A cell, in quotes where it needs them.
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_string(),
+    }
+}
+
+/// The charts of an outcome, each with the name of its file.
+pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(&'static str, Chart)> {
+    let mut charts = Vec::new();
+    if !summary.curves.is_empty() {
+        let lines = summary.curves.iter().map(|curve| Line {
+            name: curve.strategy.words().into(),
+            points: curve
+                .spots
+                .iter()
+                .map(|spot| (100.0 * spot.fraction, 100.0 * spot.dice, 100.0 * spot.spread))
+                .collect(),
+        });
+        charts.push((
+            "pool",
+            Chart {
+                title: "Held-out Dice by the share of the cases that is labelled (as the paper's Fig. 8)"
+                    .into(),
+                x: "share of the cases that is labelled, %".into(),
+                y: "mean Dice, %".into(),
+                lines: lines.collect(),
+            },
+        ));
+    }
+    let names: Vec<&str> = outcome.experiment.settings.labels.names().collect();
+    let learnt = outcome.runs.iter().find(|run| !run.curve.is_empty());
+    if let Some(run) = learnt.filter(|_| outcome.experiment.kind == Kind::Full) {
+        let lines = names.iter().enumerate().map(|(class, name)| Line {
+            name: (*name).to_string(),
+            points: run
+                .curve
+                .iter()
+                .filter_map(|epoch| {
+                    Some((
+                        epoch.epoch as f64,
+                        100.0 * epoch.dice.get(class).copied().flatten()?,
+                        0.0,
+                    ))
+                })
+                .collect(),
+        });
+        charts.push((
+            "learning",
+            Chart {
+                title: format!("Validation Dice by epoch, {} (as the paper's Fig. 9)", run.name),
+                x: "epoch".into(),
+                y: "Dice, %".into(),
+                lines: lines.collect(),
+            },
+        ));
+    }
+    for effort in &summary.efforts {
+        let lines = names.iter().zip(&effort.saved).map(|(name, iterations)| Line {
+            name: (*name).to_string(),
+            points: (1..)
+                .zip(iterations)
+                .filter_map(|(n, saved)| Some((f64::from(n), 100.0 * (*saved)?, 0.0)))
+                .collect(),
+        });
+        let name = match effort.strategy {
+            Strategy::AverageBvsb => "effort-average-bvsb",
+            Strategy::Entropy => "effort-entropy",
+            Strategy::Random => "effort-random",
+        };
+        charts.push((
+            name,
+            Chart {
+                title: format!(
+                    "Saved effort by iteration, asked for by {}",
+                    effort.strategy.words()
+                ),
+                x: "iteration".into(),
+                y: "saved effort, %".into(),
+                lines: lines.collect(),
+            },
+        ));
+    }
+    charts
+}
+
+/// One page: the answers, the charts, the paper's figures beside ours, and what it all was made from.
+pub fn html(outcome: &Outcome, summary: &Summary) -> String {
+    let mut page = String::from(HEAD);
+    let experiment = &outcome.experiment;
+    let names: Vec<&str> = experiment.settings.labels.names().collect();
+    let title = match experiment.kind {
+        Kind::Full => "Everything labelled",
+        Kind::Query => "Which cases to ask for",
+        Kind::Effort => "How much need not be drawn",
+    };
+    put(&mut page, &format!("<h1>{title}</h1>"));
+    put(
+        &mut page,
+        &format!(
+            "<p>{} cases, {} runs done. {}</p>",
+            experiment.cases.len(),
+            outcome.runs.len(),
+            "Figures of the paper stand beside ours for orientation: its IBSR18 split (10 and 8 cases) is not this one."
+        ),
+    );
+    if !summary.full_dice.is_empty() {
+        put(&mut page, "<h2>With everything labelled: Dice, %</h2>");
+        let mut rows = vec![row(
+            "overtrace, U-shape network",
+            &summary.full_dice,
+            summary.full_mean,
+            summary.seconds_a_case,
+        )];
+        if names == ["CSF", "GM", "WM"] {
+            rows.extend(IBSR18_FULL.iter().map(|(method, dice, seconds)| {
+                let known: Vec<Option<f64>> = dice[..3].iter().map(|dice| Some(dice / 100.0)).collect();
+                row(method, &known, Some(dice[3] / 100.0), Some(*seconds))
+            }));
+        }
+        let mut header = vec!["method"];
+        header.extend(&names);
+        header.extend(["average", "seconds a volume"]);
+        put(&mut page, &table(&header, &rows));
+    }
+    if !summary.curves.is_empty() {
+        put(
+            &mut page,
+            "<h2>Asking: the share that is enough, and the area under the curve</h2>",
+        );
+        let rows: Vec<Vec<String>> = summary
+            .curves
+            .iter()
+            .map(|curve| {
+                let paired = summary
+                    .paired
+                    .iter()
+                    .find(|paired| paired.strategy == curve.strategy);
+                vec![
+                    curve.strategy.words().to_string(),
+                    percent(curve.enough_at),
+                    percent(curve.area),
+                    paired.map_or_else(String::new, |paired| {
+                        format!(
+                            "{:+.2} [{:+.2}, {:+.2}], {} pairs",
+                            100.0 * paired.area.mean,
+                            100.0 * paired.area.low,
+                            100.0 * paired.area.high,
+                            paired.area.pairs
+                        )
+                    }),
+                ]
+            })
+            .collect();
+        let header = [
+            "strategy",
+            "99 % of all labelled at, % of the cases",
+            "area, % Dice",
+            "area less random's, 95 % interval",
+        ];
+        put(&mut page, &table(&header, &rows));
+        put(
+            &mut page,
+            &format!(
+                "<p>The paper reaches what everything labelled gives at {POOL_NEEDED:.0} % of its pool.</p>"
+            ),
+        );
+    }
+    for effort in &summary.efforts {
+        let iterations = effort.saved.iter().map(Vec::len).max().unwrap_or(0);
+        if iterations == 0 {
+            continue;
+        }
+        put(
+            &mut page,
+            &format!(
+                "<h2>Saved effort, %, asked for by {}</h2>",
+                effort.strategy.words()
+            ),
+        );
+        let mut header = vec!["class".to_string()];
+        header.extend((1..=iterations).map(|n| format!("iteration {n}")));
+        header.extend(["mean".to_string(), "paper, iterations 1 to 4; mean".to_string()]);
+        let rows: Vec<Vec<String>> = names
+            .iter()
+            .enumerate()
+            .map(|(class, name)| {
+                let mut cells = vec![escaped(name)];
+                cells.extend(effort.saved[class].iter().map(|saved| percent(*saved)));
+                cells.push(percent(effort.mean[class]));
+                let paper = IBSR18_EFFORT.iter().find(|(known, ..)| known == name);
+                cells.push(paper.map_or_else(String::new, |(_, saved, mean)| {
+                    let each: Vec<String> = saved.iter().map(|saved| format!("{saved:.2}")).collect();
+                    format!("{}; {mean:.2}", each.join(", "))
+                }));
+                cells
+            })
+            .collect();
+        put(
+            &mut page,
+            &table(&header.iter().map(String::as_str).collect::<Vec<_>>(), &rows),
+        );
+    }
+    for (_, chart) in charts(outcome, summary) {
+        if let Some(svg) = svg(&chart) {
+            put(&mut page, &format!("<figure>{svg}</figure>"));
+        }
+    }
+    put(&mut page, "<h2>Runs</h2>");
+    let rows: Vec<Vec<String>> = outcome
+        .runs
+        .iter()
+        .map(|run| {
+            let last = run.points.last();
+            vec![
+                escaped(&run.name),
+                run.points.len().to_string(),
+                last.map_or_else(String::new, |point| point.labelled.to_string()),
+                percent(last.and_then(super::Point::mean_dice)),
+                percent(mean_of_known(run.points.iter().map(super::Point::mean_dice))),
+                format!(
+                    "{:.0}",
+                    run.points
+                        .iter()
+                        .map(|point| point.training_s + point.predicting_s)
+                        .sum::<f64>()
+                ),
+                run.held.to_string(),
+            ]
+        })
+        .collect();
+    let header = [
+        "run",
+        "rounds",
+        "labelled at last",
+        "Dice at last",
+        "Dice, mean of rounds",
+        "seconds",
+        "held and accepted",
+    ];
+    put(&mut page, &table(&header, &rows));
+    put(&mut page, "<h2>Made from</h2>");
+    let made = format!(
+        "overtrace {}, {}\n\n{}",
+        outcome.version,
+        outcome.machine,
+        toml::to_string(&experiment.settings).unwrap_or_default()
+    );
+    put(&mut page, &format!("<pre>{}</pre>", escaped(&made)));
+    let files: Vec<String> = outcome
+        .files
+        .iter()
+        .map(|(case, hashes)| format!("{case} {}", hashes.join(" ")))
+        .collect();
+    put(
+        &mut page,
+        &format!(
+            "<details><summary>BLAKE3 of the files</summary><pre>{}</pre></details>",
+            escaped(&files.join("\n"))
+        ),
+    );
+    page + "</body></html>\n"
+}
+
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>overtrace: an experiment</title>\n\
+<style>body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}\n\
+table{border-collapse:collapse;margin:1em 0}td,th{border-bottom:1px solid #ccc;padding:.25em .8em;text-align:right}\n\
+td:first-child,th:first-child{text-align:left}figure{margin:1.5em 0}svg{max-width:100%;height:auto}\n\
+pre{background:#f5f5f5;padding:1em;overflow-x:auto}</style></head><body>\n";
+
+fn put(page: &mut String, words: &str) {
+    writeln!(page, "{words}").expect("a String takes every write");
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "n/a".into(), |share| format!("{:.2}", 100.0 * share))
+}
+
+fn row(method: &str, dice: &[Option<f64>], mean: Option<f64>, seconds: Option<f64>) -> Vec<String> {
+    let mut cells = vec![escaped(method)];
+    cells.extend(dice.iter().map(|dice| percent(*dice)));
+    cells.push(percent(mean));
+    cells.push(seconds.map_or_else(|| "n/a".into(), |seconds| format!("{seconds:.1}")));
+    cells
+}
+
+/// A table of cells that are HTML already, under a header that is text.
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let cells = |tag: &str, cells: &mut dyn Iterator<Item = String>| {
+        let cells: String = cells.map(|cell| format!("<{tag}>{cell}</{tag}>")).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let mut text = String::from("<table>\n");
+    text += &cells("th", &mut header.iter().map(|cell| escaped(cell)));
+    for row in rows {
+        text += &cells("td", &mut row.iter().cloned());
+    }
+    text + "</table>"
+}

@@ -1,0 +1,374 @@
+//! From points to answers: curves with their spread, areas, the share of the pool that is enough, paired differences with an
+//! interval, saved effort by iteration.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Outcome, Point, RunOutcome};
+use crate::imaging::Rng;
+use crate::records::{ClassEffort, mean_of_known};
+use crate::settings::Strategy;
+
+/// What counts as as good as everything labelled.
+const ENOUGH: f64 = 0.99;
+/// Resamples of a bootstrap interval.
+const RESAMPLES: usize = 10_000;
+
+/// Where a strategy is after some cases.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spot {
+    /// Labelled cases.
+    pub labelled: usize,
+    /// Their share of all.
+    pub fraction: f64,
+    /// Mean over the runs of the mean Dice over the classes.
+    pub dice: f64,
+    /// Its standard deviation over the runs (n - 1); 0 of one.
+    pub spread: f64,
+    /// Runs.
+    pub runs: usize,
+}
+
+/// A strategy's way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Which.
+    pub strategy: Strategy,
+    /// From few labelled cases to many.
+    pub spots: Vec<Spot>,
+    /// Area under the curve over the range of fractions, divided by its width: a mean Dice. Mean over the runs.
+    pub area: Option<f64>,
+    /// The first share of the pool at which the mean Dice is at least 99 % of that with everything labelled.
+    pub enough_at: Option<f64>,
+}
+
+/// A mean with its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The mean.
+    pub mean: f64,
+    /// Its lower end.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+    /// Pairs that it is of.
+    pub pairs: usize,
+}
+
+/// A strategy against random, run by run of the same fold and seed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Paired {
+    /// Which.
+    pub strategy: Strategy,
+    /// Its area less that of random.
+    pub area: Interval,
+}
+
+/// Saved effort, as Tables 3 and 4 have it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EffortTable {
+    /// How cases were asked for.
+    pub strategy: Strategy,
+    /// Per class, then per iteration: mean over the runs of C / L; `None` where nothing was drawn or there was nothing to draw.
+    pub saved: Vec<Vec<Option<f64>>>,
+    /// Per class: mean over the iterations.
+    pub mean: Vec<Option<f64>>,
+}
+
+/// What an experiment came to, in a few figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// With everything labelled: mean Dice per class over the runs; empty where no run came that far.
+    pub full_dice: Vec<Option<f64>>,
+    /// Their mean.
+    pub full_mean: Option<f64>,
+    /// Seconds to read and draw a case.
+    pub seconds_a_case: Option<f64>,
+    /// One a strategy.
+    pub curves: Vec<Curve>,
+    /// One a strategy other than random, where random ran too.
+    pub paired: Vec<Paired>,
+    /// One a strategy that had asked for cases.
+    pub efforts: Vec<EffortTable>,
+}
+
+/// The figures of an outcome, as far as it has come.
+pub fn summarise(outcome: &Outcome) -> Summary {
+    let runs = &outcome.runs;
+    let is_full = |point: &&Point| point.fraction >= 1.0 - 1e-9;
+    let full: Vec<&Point> = runs
+        .iter()
+        .filter_map(|run| run.points.last().filter(is_full))
+        .collect();
+    let classes = outcome.experiment.settings.labels.0.len();
+    let of_class =
+        |class: usize| mean_of_known(full.iter().map(|point| point.dice.get(class).copied().flatten()));
+    let full_dice: Vec<Option<f64>> = match full.is_empty() {
+        true => Vec::new(),
+        false => (0..classes).map(of_class).collect(),
+    };
+    let full_mean = mean_of_known(full.iter().map(|point| point.mean_dice()));
+    let mut strategies: Vec<Strategy> = Vec::new();
+    for run in runs {
+        if !strategies.contains(&run.strategy) {
+            strategies.push(run.strategy);
+        }
+    }
+    let of = |strategy: Strategy| runs.iter().filter(move |run| run.strategy == strategy);
+    let asks = outcome.experiment.kind != Kind::Full;
+    let curves = strategies.iter().filter(|_| asks).map(|&strategy| {
+        let spots = spots(&of(strategy).collect::<Vec<_>>());
+        let enough_at = full_mean.and_then(|full| {
+            let enough = spots.iter().find(|spot| spot.dice >= ENOUGH * full);
+            enough.map(|spot| spot.fraction)
+        });
+        Curve {
+            strategy,
+            area: mean_of_known(of(strategy).map(|run| area(&run.points))),
+            spots,
+            enough_at,
+        }
+    });
+    let curves = curves.collect();
+    let paired = strategies
+        .iter()
+        .filter(|&&strategy| asks && strategy != Strategy::Random);
+    let paired = paired.filter_map(|&strategy| {
+        let differences: Vec<f64> = of(strategy)
+            .filter_map(|run| {
+                let twin =
+                    of(Strategy::Random).find(|twin| (twin.fold, twin.seed) == (run.fold, run.seed))?;
+                Some(area(&run.points)? - area(&twin.points)?)
+            })
+            .collect();
+        let area = interval(&differences)?;
+        Some(Paired { strategy, area })
+    });
+    let paired = paired.collect();
+    let efforts = strategies.iter().filter(|_| asks);
+    let efforts = efforts.map(|&strategy| effort_table(strategy, &of(strategy).collect::<Vec<_>>(), classes));
+    Summary {
+        full_dice,
+        full_mean,
+        seconds_a_case: mean_of_known(runs.iter().map(|run| run.seconds_a_case)),
+        curves,
+        paired,
+        efforts: efforts.collect(),
+    }
+}
+
+/// Where the runs of one strategy are on the mean, by the number of labelled cases; those that every run has come to.
+fn spots(runs: &[&RunOutcome]) -> Vec<Spot> {
+    let steps = runs.iter().map(|run| run.points.len()).min().unwrap_or(0);
+    let spot = |step: usize| {
+        let here: Vec<&Point> = runs.iter().map(|run| &run.points[step]).collect();
+        let dice: Vec<f64> = here.iter().filter_map(|point| point.mean_dice()).collect();
+        let mean = mean(&dice)?;
+        Some(Spot {
+            labelled: here[0].labelled,
+            fraction: here.iter().map(|point| point.fraction).sum::<f64>() / here.len() as f64,
+            dice: mean,
+            spread: deviation(&dice, mean),
+            runs: dice.len(),
+        })
+    };
+    (0..steps).filter_map(spot).collect()
+}
+
+/// Area under mean Dice over the fraction, by trapezoids, divided by the width; `None` of fewer than two measured points.
+fn area(points: &[Point]) -> Option<f64> {
+    let measured: Option<Vec<(f64, f64)>> = points
+        .iter()
+        .map(|point| Some((point.fraction, point.mean_dice()?)))
+        .collect();
+    let measured = measured?;
+    let width = measured.last()?.0 - measured.first()?.0;
+    let under = |pair: &[(f64, f64)]| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0;
+    (width > 0.0).then(|| measured.windows(2).map(under).sum::<f64>() / width)
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn deviation(values: &[f64], mean: f64) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / (values.len() - 1) as f64).sqrt()
+}
+
+/// The mean of some differences, and the middle 95 % of the means of samples drawn from them with replacement; the same each
+/// time.
+///
+/// Source: the percentile bootstrap, Efron, Ann. Statist. 7, 1979.
+fn interval(differences: &[f64]) -> Option<Interval> {
+    let mean = mean(differences)?;
+    let mut rng = Rng::new(1).fork("bootstrap");
+    let mut means: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let drawn = (0..differences.len()).map(|_| differences[rng.below(differences.len())]);
+            drawn.sum::<f64>() / differences.len() as f64
+        })
+        .collect();
+    means.sort_by(f64::total_cmp);
+    let at = |share: f64| means[((RESAMPLES - 1) as f64 * share).round() as usize];
+    Some(Interval {
+        mean,
+        low: at(0.025),
+        high: at(0.975),
+        pairs: differences.len(),
+    })
+}
+
+/// Saved effort by iteration: of the rounds that asked for cases, the first of every run, the second, and so on.
+fn effort_table(strategy: Strategy, runs: &[&RunOutcome], classes: usize) -> EffortTable {
+    let asked: Vec<Vec<&Point>> = runs
+        .iter()
+        .map(|run| {
+            run.points
+                .iter()
+                .filter(|point| !point.asked.is_empty())
+                .collect()
+        })
+        .collect();
+    let iterations = asked.iter().map(Vec::len).max().unwrap_or(0);
+    let of = |class: usize, iteration: usize| {
+        let here = asked.iter().filter_map(|points| points.get(iteration));
+        mean_of_known(here.map(|point| point.effort.get(class).and_then(ClassEffort::saved)))
+    };
+    let saved: Vec<Vec<Option<f64>>> = (0..classes)
+        .map(|class| (0..iterations).map(|iteration| of(class, iteration)).collect())
+        .collect();
+    EffortTable {
+        strategy,
+        mean: saved
+            .iter()
+            .map(|iterations| mean_of_known(iterations.iter().copied()))
+            .collect(),
+        saved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::CaseId;
+    use crate::study::Experiment;
+
+    fn point(labelled: usize, of: usize, dice: f64, saved: Option<(u64, u64)>) -> Point {
+        let effort = saved.map(|(shared_px, corrected_px)| ClassEffort {
+            predicted_px: corrected_px,
+            corrected_px,
+            shared_px,
+            erased_px: 0,
+            added_path_mm: 0.0,
+            dice: None,
+        });
+        Point {
+            labelled,
+            fraction: labelled as f64 / of as f64,
+            asked: effort.iter().map(|_| CaseId::new("a").unwrap()).collect(),
+            dice: vec![Some(dice), Some(dice), None],
+            effort: effort.into_iter().collect(),
+            training_s: 1.0,
+            predicting_s: 1.0,
+        }
+    }
+
+    fn run(strategy: Strategy, seed: u64, dice: [f64; 3]) -> RunOutcome {
+        let points = (2..).zip(dice);
+        RunOutcome {
+            name: String::new(),
+            fold: 1,
+            seed,
+            strategy,
+            points: points
+                .map(|(labelled, dice)| {
+                    point(labelled, 4, dice, (labelled > 2).then_some((labelled as u64, 8)))
+                })
+                .collect(),
+            curve: Vec::new(),
+            seconds_a_case: Some(seed as f64),
+            held: 0,
+        }
+    }
+
+    fn outcome(runs: Vec<RunOutcome>) -> Outcome {
+        Outcome {
+            version: String::new(),
+            experiment: Experiment {
+                kind: Kind::Query,
+                seeds: vec![1, 2],
+                strategies: vec![Strategy::AverageBvsb, Strategy::Random],
+                start: 2,
+                budget: 1,
+                rounds: 0,
+                folds: 1,
+                test: Vec::new(),
+                weights: None,
+                cases: Vec::new(),
+                settings: crate::settings::Settings::default(),
+            },
+            files: Vec::new(),
+            machine: String::new(),
+            runs,
+        }
+    }
+
+    /// 0.8, 0.9, 1.0 over equal steps: the area is 0.9; with everything labelled 1.0, of which 0.99 is not reached before.
+    #[test]
+    fn areas_shares_and_differences_are_what_a_pencil_gives() {
+        let runs = vec![
+            run(Strategy::AverageBvsb, 1, [0.8, 0.9, 1.0]),
+            run(Strategy::Random, 1, [0.8, 0.8, 1.0]),
+            run(Strategy::AverageBvsb, 2, [0.6, 1.0, 1.0]),
+            run(Strategy::Random, 2, [0.6, 0.8, 1.0]),
+        ];
+        let summary = summarise(&outcome(runs));
+        assert_eq!(summary.full_mean, Some(1.0));
+        assert_eq!(summary.full_dice, [Some(1.0), Some(1.0), None]);
+        let [bvsb, random] = &summary.curves[..] else {
+            panic!()
+        };
+        assert!((bvsb.area.unwrap() - 0.9).abs() < 1e-12, "{bvsb:?}");
+        assert!((random.area.unwrap() - 0.825).abs() < 1e-12, "{random:?}");
+        assert_eq!((bvsb.enough_at, random.enough_at), (Some(1.0), Some(1.0)));
+        let middle = bvsb.spots[1];
+        assert!(
+            (middle.dice - 0.95).abs() < 1e-12 && (middle.spread - 0.005f64.sqrt()).abs() < 1e-12,
+            "{middle:?}"
+        );
+        assert_eq!((middle.fraction, middle.runs), (0.75, 2));
+        // Differences 0.05 and 0.1: every resample's mean is between them.
+        let [paired] = summary.paired[..] else { panic!() };
+        assert!((paired.area.mean - 0.075).abs() < 1e-12, "{paired:?}");
+        assert!((paired.area.low - 0.05).abs() < 1e-12 && (paired.area.high - 0.1).abs() < 1e-12);
+        let effort = &summary.efforts[0];
+        assert_eq!(effort.saved[0], [Some(3.0 / 8.0), Some(0.5)]);
+        assert_eq!((effort.mean[0], effort.mean[1]), (Some(3.5 / 8.0), None));
+        assert_eq!(summary.seconds_a_case, Some(1.5));
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_not_made_up() {
+        let mut half = run(Strategy::AverageBvsb, 1, [0.8, 0.9, 1.0]);
+        half.points.truncate(1);
+        let summary = summarise(&outcome(vec![half]));
+        assert_eq!((summary.full_mean, summary.curves[0].area), (None, None));
+        assert_eq!(summary.curves[0].enough_at, None);
+        assert_eq!(summary.paired, []);
+        assert_eq!(summarise(&outcome(Vec::new())).curves, []);
+    }
+
+    #[test]
+    fn the_interval_of_equal_differences_has_no_width_and_is_the_same_each_time() {
+        let same = interval(&[0.25; 5]).unwrap();
+        assert_eq!((same.low, same.mean, same.high), (0.25, 0.25, 0.25));
+        let spread = [0.0, 0.1, -0.2, 0.4, 0.3];
+        assert_eq!(interval(&spread), interval(&spread));
+        let found = interval(&spread).unwrap();
+        assert!(found.low < found.mean && found.mean < found.high && found.low > -0.2 && found.high < 0.4);
+        assert_eq!(interval(&[]), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! Experiments as a person runs them: strategies side by side, gone on with where they were stopped, reported on.
+#![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use overtrace::imaging::{encode_labels, encode_volume};
+use serde_json::Value;
+use support::boxes;
+
+/// Folders of labelled boxes.
+fn data(folder: &Path, cases: u64) {
+    for n in 0..cases {
+        let case = folder.join(format!("data/box-{n}"));
+        fs::create_dir_all(&case).unwrap();
+        let (image, mut truth) = boxes(n);
+        // Every mask is another one.
+        truth.voxels[n as usize] = 1;
+        fs::write(case.join("image.nii.gz"), encode_volume(&image)).unwrap();
+        fs::write(case.join("label.nii.gz"), encode_labels(&truth, u16::from)).unwrap();
+    }
+    let settings = "[model]\nbase_channels = 2\n[training]\nsteps = 9\nbatch = 2\nthreads = 1\n";
+    fs::write(folder.join("small.toml"), settings).unwrap();
+}
+
+fn overtrace(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_overtrace"))
+        .current_dir(folder)
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+const QUERY: &[&str] = &[
+    "--json",
+    "experiment",
+    "query",
+    "out",
+    "--data",
+    "data",
+    "--test",
+    "box-0,box-1",
+    "--seeds",
+    "2",
+    "--settings",
+    "small.toml",
+];
+
+fn done(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What does not depend on how long it took.
+fn figures(all: &Value) -> Vec<Value> {
+    let runs = all["outcome"]["runs"].as_array().unwrap();
+    let points = runs.iter().flat_map(|run| run["points"].as_array().unwrap());
+    points
+        .map(|point| serde_json::json!([point["labelled"], point["asked"], point["dice"], point["effort"]]))
+        .collect()
+}
+
+#[test]
+fn strategies_are_tried_side_by_side_and_gone_on_with_where_they_were_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path(), 7);
+    let all = done(&overtrace(folder.path(), QUERY));
+    let runs = all["outcome"]["runs"].as_array().unwrap();
+    let names: Vec<&str> = runs.iter().map(|run| run["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "fold1-seed1-random",
+            "fold1-seed1-average-bvsb",
+            "fold1-seed2-random",
+            "fold1-seed2-average-bvsb"
+        ]
+    );
+    for run in runs {
+        let points = run["points"].as_array().unwrap();
+        let labelled: Vec<u64> = points
+            .iter()
+            .map(|point| point["labelled"].as_u64().unwrap())
+            .collect();
+        assert_eq!(labelled, [2, 3, 4, 5], "{run}");
+        for point in &points[1..] {
+            assert_eq!(point["asked"].as_array().unwrap().len(), 1);
+            assert_eq!(
+                point["effort"].as_array().unwrap().len(),
+                3,
+                "its saved effort was measured"
+            );
+        }
+        assert_eq!(point_of(run, 0)["asked"], serde_json::json!([]));
+    }
+    // Those of a seed begin with the same model.
+    assert_eq!(point_of(&runs[0], 0)["dice"], point_of(&runs[1], 0)["dice"]);
+    let curves = all["summary"]["curves"].as_array().unwrap();
+    assert_eq!(curves.len(), 2);
+    assert_eq!(curves[0]["spots"][0]["runs"], 2);
+    assert_eq!(all["summary"]["paired"][0]["area"]["pairs"], 2);
+    let out = folder.path().join("out");
+    let lines = fs::read_to_string(out.join("results.csv"))
+        .unwrap()
+        .lines()
+        .count();
+    assert_eq!(lines, 1 + 4 * 4);
+    assert!(
+        fs::read_to_string(out.join("pool.svg"))
+            .unwrap()
+            .starts_with("<svg")
+    );
+    let report = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(
+        report.contains("<svg") && report.contains("54.35"),
+        "ours, and the paper's"
+    );
+    for outside in ["src=", "href=", "@import", "url("] {
+        assert!(
+            !report.contains(outside),
+            "the page needs nothing else: {outside}"
+        );
+    }
+    // One run is lost: it is done again, and nothing else is.
+    let head = || fs::read_to_string(out.join("runs/fold1-seed1-random/store/head")).unwrap();
+    let kept = head();
+    fs::remove_dir_all(out.join("runs/fold1-seed2-average-bvsb")).unwrap();
+    let again = done(&overtrace(
+        folder.path(),
+        &["--json", "experiment", "query", "out"],
+    ));
+    assert_eq!(figures(&again), figures(&all));
+    assert_eq!(head(), kept);
+    // Its runs are projects like any other, and the app shows them beside the one that asked at random.
+    let status = overtrace(&out.join("runs/fold1-seed2-average-bvsb"), &["verify", "--json"]);
+    assert!(
+        status.status.success(),
+        "{}",
+        String::from_utf8_lossy(&status.stderr)
+    );
+    let settings = fs::read_to_string(out.join("runs/fold1-seed2-average-bvsb/overtrace.toml")).unwrap();
+    assert!(
+        settings.contains("control = \"../fold1-seed2-random\""),
+        "{settings}"
+    );
+    // Another experiment has no place there.
+    let other = overtrace(folder.path(), &[QUERY, &["--budget", "2"]].concat());
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("holds another experiment"));
+}
+
+fn point_of(run: &Value, at: usize) -> &Value {
+    &run["points"][at]
+}
+
+#[test]
+fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights_without_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path(), 4);
+    let full = done(&overtrace(
+        folder.path(),
+        &[
+            "--json",
+            "experiment",
+            "full",
+            "full",
+            "--data",
+            "data",
+            "--folds",
+            "2",
+            "--settings",
+            "small.toml",
+        ],
+    ));
+    let runs = full["outcome"]["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(full["summary"]["full_dice"].as_array().unwrap().len(), 3);
+    assert!(full["summary"]["seconds_a_case"].as_f64().unwrap() > 0.0);
+    assert!(folder.path().join("full/learning.svg").is_file());
+    // The first fold's network draws for an annotator who has nothing.
+    let run = folder.path().join("full/runs/fold1-seed1");
+    let export = overtrace(&run, &["model", "export", "../../../other.safetensors"]);
+    assert!(
+        export.status.success(),
+        "{}",
+        String::from_utf8_lossy(&export.stderr)
+    );
+    let effort = done(&overtrace(
+        folder.path(),
+        &[
+            "--json",
+            "experiment",
+            "effort",
+            "effort",
+            "--data",
+            "data",
+            "--test",
+            "box-3",
+            "--start",
+            "0",
+            "--weights",
+            "other.safetensors",
+            "--settings",
+            "small.toml",
+        ],
+    ));
+    let points = effort["outcome"]["runs"][0]["points"].as_array().unwrap();
+    assert_eq!(points.len(), 3, "one a case");
+    let saved = effort["summary"]["efforts"][0]["saved"].as_array().unwrap();
+    assert_eq!((saved.len(), saved[0].as_array().unwrap().len()), (3, 3));
+}
+
+#[test]
+fn what_makes_no_experiment_is_said_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path(), 3);
+    for (args, words) in [
+        (&["experiment", "query", "out"][..], "no data"),
+        (
+            &["experiment", "query", "out", "--data", "data", "--start", "5"],
+            "start from fewer",
+        ),
+        (
+            &["experiment", "query", "out", "--data", "data", "--folds", "1"],
+            "no case is left to measure on",
+        ),
+        (
+            &["experiment", "query", "out", "--data", "data", "--test", "nobody"],
+            "none of the cases",
+        ),
+        (
+            &["experiment", "query", "data", "--data", "data"],
+            "holds no experiment",
+        ),
+    ] {
+        let output = overtrace(folder.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(words), "{said}");
+        assert!(!folder.path().join("out/experiment.toml").exists());
+    }
+}
