@@ -267,7 +267,10 @@ fn compute(device: Device) -> Result<()> {
     worker::serve(device, std::io::stdin(), std::io::stdout()).context("working")
 }
 
-fn parse() -> Result<()> {
+fn parse(build: &str) -> Result<()> {
+    if !worker::understands(build) {
+        std::process::exit(worker::OTHER_BUILD);
+    }
     worker::parse(std::io::stdin(), std::io::stdout()).context("reading volumes")
 }
 

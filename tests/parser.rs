@@ -74,23 +74,42 @@ fn a_reader_that_hangs_is_ended_in_time() {
 }
 
 #[test]
-fn a_reader_that_dies_costs_its_file_alone() {
+fn a_reader_that_dies_costs_its_file_alone_and_not_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let this = env!("CARGO_BIN_EXE_overtrace");
-    // Dies at its first start, reads at the next.
-    let script = format!(
-        "if mkdir {0}/died 2>/dev/null; then kill -6 $$; fi; exec {this} parse",
-        folder.path().display()
-    );
-    let parser = Parser::new(program(folder.path(), &script));
+    let (this, runs) = (env!("CARGO_BIN_EXE_overtrace"), folder.path().join("runs"));
     let mask = encode_labels(&boxes(1).1, u16::from);
+    // Dies at its first starts, reads at the next.
+    let dies = |times: usize| {
+        let runs = runs.display();
+        let script = format!(
+            "echo >> {runs}; if [ $(wc -l < {runs}) -le {times} ]; then kill -6 $$; fi; exec {this} \"$@\""
+        );
+        Parser::new(program(folder.path(), &script))
+    };
+    // Others may have taken the memory: it is asked once more.
+    assert!(dies(1).parse(raw(&mask), CAP, 1.0).is_ok());
+    fs::remove_file(&runs).unwrap();
+    let parser = dies(2);
     let error = parser.parse(raw(&mask), CAP, 1.0).unwrap_err();
     assert!(
-        matches!(&error, VolumeError::Deadly { how } if how.contains("6")),
+        matches!(&error, VolumeError::Deadly { how } if how.contains('6')),
         "{error}"
     );
     assert_eq!(error.code(), "C3");
     assert!(parser.parse(raw(&mask), CAP, 1.0).is_ok());
+}
+
+/// A program of another version is not asked at all, and no file is at fault.
+#[test]
+fn a_reader_of_another_version_reads_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("exec {} parse --build older", env!("CARGO_BIN_EXE_overtrace"));
+    let parser = Parser::new(program(folder.path(), &script));
+    let error = parser.parse(raw(b"x"), CAP, 1.0).unwrap_err();
+    assert!(
+        matches!(&error, VolumeError::NoReader { why } if why.contains("another version")),
+        "{error}"
+    );
 }
 
 /// A question as the engine asks it: the limits, then the length of the one part.
@@ -99,6 +118,8 @@ fn question(memory_bytes: u32, part: &[u8]) -> Vec<u8> {
     let body = [
         number(400 << 20),
         number(memory_bytes),
+        // Seconds.
+        vec![60],
         vec![1],
         number(part.len() as u32),
     ]
@@ -113,7 +134,7 @@ fn a_reader_has_no_more_memory_than_it_was_given() {
     let bomb = encode_bytes(&grid, &vec![0; grid.len()]);
     let answer = |memory_bytes| {
         let mut reader = Command::new(env!("CARGO_BIN_EXE_overtrace"))
-            .arg("parse")
+            .args(["parse", "--build", &overtrace::worker::frames::build()])
             .env("MIMALLOC_ARENA_RESERVE", "16384")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

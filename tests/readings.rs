@@ -1,207 +1,15 @@
-//! What a person has to decide between: two readings of one file, two people's corrections of one case.
+//! What a person has to decide between: two readings of one file, one decision after the other.
 #![allow(clippy::unwrap_used)] // a test may stop at what it did not expect
 
 mod support;
 
 use std::fs;
 
-use overtrace::engine;
-use overtrace::imaging::{Affine, LabelMap, Volume, encode_labels, encode_volume, gunzip};
-use overtrace::protocol::{
-    Answer, Beside, CaseView, Command, HandedOut, ImportItem, IntakeReport, Outcome, Wanted,
-};
-use overtrace::records::{ClassAgreement, CorrectionId, Fix, HandoutEnd, HeldId, MaskOrigin, Pool, What};
+use overtrace::imaging::{Affine, LabelMap, Volume, encode_volume, gunzip};
+use overtrace::protocol::{Answer, Beside, Command, ImportItem, Outcome, Wanted};
+use overtrace::records::{CorrectionId, Fix, Pool};
+use support::hands::{drawn, fix, hand_out_to, held, open, out_again, packed, trains_with};
 use support::{Bench, SMALL, boxes, id};
-
-/// A project with a model, and a case that it has drawn.
-fn drawn() -> Bench {
-    let bench = Bench::new(SMALL);
-    bench.import("labelled", 1, Pool::Labelled);
-    bench.import("brain", 0, Pool::Unlabelled);
-    bench.start_round();
-    bench.start_round();
-    bench
-}
-
-fn packed(map: &LabelMap) -> Vec<u8> {
-    encode_labels(map, u16::from)
-}
-
-fn hand_out_to(bench: &Bench, owner: &str, again: bool) -> HandedOut {
-    let command = Command::HandOut {
-        case: id("brain"),
-        owner: owner.into(),
-        again,
-    };
-    match bench.ask(command).unwrap() {
-        Answer::HandedOut(out) => out,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn held(report: &IntakeReport, code: &str) -> HeldId {
-    assert_eq!(
-        (report.outcome, report.code.as_str()),
-        (Outcome::Hold, code),
-        "{report:?}"
-    );
-    report.held.unwrap()
-}
-
-fn fix(bench: &Bench, held: HeldId) -> IntakeReport {
-    match bench.ask(Command::AcceptHeld { held, fix: true }).unwrap() {
-        Answer::Intake(reports) => reports.into_iter().next().unwrap(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn open(bench: &Bench, wanted: Wanted) -> CaseView {
-    match bench.ask(Command::Open(wanted)).unwrap() {
-        Answer::Case(view) => *view,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// The voxels that a case trains with.
-fn trains_with(bench: &Bench, case: &str) -> Vec<u8> {
-    open(bench, Wanted::of(&id(case))).corrected.unwrap()
-}
-
-fn origin(bench: &Bench) -> MaskOrigin {
-    bench.snapshot().cases[&id("brain")].mask.unwrap().origin
-}
-
-#[test]
-fn two_people_s_corrections_are_both_kept_and_which_one_trains_is_a_recorded_choice() {
-    let bench = drawn();
-    let first = hand_out_to(&bench, "bob", false);
-    bench.drop_file(&first.reply_name, &packed(&boxes(0).1));
-    assert_eq!(bench.only_report().outcome, Outcome::Accept);
-    // The second reader gets what the first one got, under another name.
-    let second = hand_out_to(&bench, "eve", true);
-    assert_ne!(second.reply_name, first.reply_name);
-    assert_eq!(second.model, first.model);
-    let given = |out: &HandedOut| gunzip(&fs::read(&out.mask).unwrap(), 1 << 20).unwrap();
-    assert_eq!(given(&second), given(&first));
-    // She draws one voxel of CSF fewer: it has 6 x 10 of them in each of four slices, the rest of it is GM's and WM's.
-    let mut theirs = boxes(0).1;
-    let (csf, count) = {
-        let of_csf: Vec<usize> = (0..theirs.voxels.len())
-            .filter(|&at| theirs.voxels[at] == 1)
-            .collect();
-        (of_csf[0], of_csf.len() as f64)
-    };
-    theirs.voxels[csf] = 3;
-    bench.drop_file(&second.reply_name, &packed(&theirs));
-    let report = bench.only_report();
-    assert!(
-        report.words.contains("kept beside c1 of bob, which trains"),
-        "{report:?}"
-    );
-    let snapshot = bench.snapshot();
-    let correction = &snapshot.corrections[&CorrectionId(2)];
-    assert_eq!((correction.who.as_str(), correction.effort.len()), ("eve", 3));
-    let agreement = correction.agreement.clone().unwrap();
-    assert_eq!(agreement.with, CorrectionId(1));
-    let [csf_class, gm, wm] = agreement.classes[..] else {
-        panic!()
-    };
-    let dice = 2.0 * (count - 1.0) / (2.0 * count - 1.0);
-    assert!((csf_class.dice.unwrap() - dice).abs() < 1e-12, "{csf_class:?}");
-    // The corner is gone, and its two neighbours are on the contour as before.
-    let contour = csf_class.contour.unwrap();
-    assert!(contour < 1.0 && contour > 0.9, "{contour}");
-    let same = ClassAgreement {
-        dice: Some(1.0),
-        contour: Some(1.0),
-    };
-    assert_eq!((gm, wm.dice < Some(1.0)), (same, true));
-    assert_eq!(origin(&bench), MaskOrigin::Correction(CorrectionId(1)));
-    assert_eq!(trains_with(&bench, "brain"), boxes(0).1.voxels);
-    // Either is shown, and chosen.
-    let hers = Wanted {
-        correction: Some(CorrectionId(2)),
-        ..Wanted::of(&id("brain"))
-    };
-    assert_eq!(open(&bench, hers).corrected.unwrap(), theirs.voxels);
-    let choose = |correction| {
-        bench.ask(Command::ChooseCorrection {
-            correction: CorrectionId(correction),
-            why: "a neurologist".into(),
-        })
-    };
-    choose(9).unwrap_err();
-    assert!(matches!(choose(1).unwrap(), Answer::Nothing(_)));
-    assert!(matches!(choose(2).unwrap(), Answer::Done(words) if words.contains("c2 of eve")));
-    assert_eq!(trains_with(&bench, "brain"), theirs.voxels);
-    assert_eq!(bench.snapshot().cases[&id("brain")].mask_versions, 2);
-    let Answer::Journal(entries) = bench.ask(Command::Journal { from: 0 }).unwrap() else {
-        panic!()
-    };
-    let last = entries.last().unwrap();
-    assert_eq!(
-        (last.what, last.why.as_deref()),
-        (What::MaskChosen, Some("a neurologist"))
-    );
-    // The agreement is derived again.
-    let project = bench.project();
-    let verified = engine::verify(&project, &|_, _| {}).unwrap();
-    assert_eq!(verified.problems, []);
-    // What the same person sends again takes the place of what she sent before.
-    let third = hand_out_to(&bench, "eve", false);
-    bench.drop_file(&third.reply_name, &packed(&boxes(3).1));
-    assert!(!bench.only_report().words.contains("kept beside"));
-    assert_eq!(trains_with(&bench, "brain"), boxes(3).1.voxels);
-}
-
-#[test]
-fn what_comes_from_somebody_who_had_the_case_before_is_his_and_not_the_new_owner_s() {
-    let bench = drawn();
-    let first = hand_out_to(&bench, "bob", false);
-    let Answer::HandedOut(second) = bench
-        .ask(Command::TakeOver {
-            case: id("brain"),
-            owner: "eve".into(),
-            why: "bob is ill".into(),
-        })
-        .unwrap()
-    else {
-        panic!()
-    };
-    bench.drop_file(
-        "brain_CORRECTED.nii",
-        &gunzip(&packed(&boxes(0).1), 1 << 20).unwrap(),
-    );
-    let report = bench.only_report();
-    assert!(
-        report.words.contains("h1 to bob was taken back (bob is ill)"),
-        "{report:?}"
-    );
-    assert!(report.words.contains("brain is with eve now"), "{report:?}");
-    held(&report, "N4");
-    bench.accept(&report);
-    let snapshot = bench.snapshot();
-    assert_eq!(snapshot.corrections[&CorrectionId(1)].who, "bob");
-    assert_eq!(snapshot.corrections[&CorrectionId(1)].handout, first.id);
-    assert_eq!(
-        snapshot.cases[&id("brain")].handout,
-        Some(second.id),
-        "eve still has it"
-    );
-    // A name of one's own is for who has it.
-    bench.drop_file("brain_seg.nii.gz", &packed(&boxes(2).1));
-    let report = bench.only_report();
-    assert!(report.correction.is_some(), "{report:?}");
-    let snapshot = bench.snapshot();
-    assert_eq!(snapshot.corrections[&CorrectionId(2)].who, "eve");
-    let ended = snapshot.handouts[&second.id].end.clone();
-    assert_eq!(ended, Some(HandoutEnd::Corrected(CorrectionId(2))));
-    assert_eq!(
-        origin(&bench),
-        MaskOrigin::Correction(CorrectionId(1)),
-        "the first one trains"
-    );
-}
 
 /// A mask that lost its header is read as the image's voxels lie, or as its own axes say.
 #[test]
@@ -279,6 +87,13 @@ fn g4_a_lost_header_that_fits_only_when_turned_cannot_be_accepted_as_it_is() {
     mask.voxels[2 + 24 * (1 + 4 * 5)] = 1;
     bench.drop_file("brain_corrected.nii.gz", &packed(&mask));
     let number = held(&bench.only_report(), "G4");
+    // Accepted as it is it would be none; it stays where it is.
+    let accept = Command::AcceptHeld {
+        held: number,
+        fix: false,
+    };
+    assert!(bench.ask(accept).unwrap_err().contains("resampled"));
+    assert_eq!(bench.snapshot().waiting().count(), 1);
     let report = fix(&bench, number);
     assert!(report.correction.is_some(), "{report:?}");
     let voxels = trains_with(&bench, "brain");
@@ -296,13 +111,6 @@ fn g4_a_lost_header_that_fits_only_when_turned_cannot_be_accepted_as_it_is() {
         (Outcome::Reject, "G2"),
         "{report:?}"
     );
-}
-
-/// A case that is out with the mask that it has.
-fn out_again(bench: &Bench, case: &str, seed: u64) -> LabelMap {
-    bench.import(case, seed, Pool::Labelled);
-    bench.hand_out(case);
-    boxes(seed).1
 }
 
 #[test]
@@ -330,14 +138,10 @@ fn p2_a_mix_up_is_undone_when_a_person_says_so() {
         bench.snapshot().held[&number].fix,
         Some(Fix::Exchange { classes: [2, 3] })
     );
-    // Two people: the first one's mask goes on training.
+    // She was given his mask to look over: hers trains.
     let report = fix(&bench, number);
-    assert!(report.words.contains("kept beside c1"), "{report:?}");
-    let hers = Wanted {
-        correction: report.correction,
-        ..Wanted::of(&id("brain"))
-    };
-    assert_eq!(open(&bench, hers).corrected.unwrap(), meant.voxels);
+    assert!(report.words.contains("a revision of c1 of bob"), "{report:?}");
+    assert_eq!(trains_with(&bench, "brain"), meant.voxels);
 
     // Another case's goes to that case.
     let out = hand_out_to(&bench, "ann", false);
@@ -352,6 +156,11 @@ fn p2_a_mix_up_is_undone_when_a_person_says_so() {
     assert!(
         bench.snapshot().cases[&id("brain")].handout.is_some(),
         "it is still out"
+    );
+    let name = format!("done/{number}-other.nii.gz");
+    assert!(
+        bench.inbox().join(name).exists(),
+        "it lies under its own case's name"
     );
 }
 
@@ -398,7 +207,13 @@ fn v5_a_table_beside_the_mask_says_what_its_values_are() {
     };
     let bids = "index\tname\tabbreviation\n0\tBackground\tBG\n1\tGM\tgm\n2\tWM\twm\n3\tcsf\tc\n";
     let itk = "# ITK-SnAP\n0 0 0 0 0 0 0 \"Clear Label\"\n1 1 1 1 1 1 1 \"GM\"\n2 1 1 1 1 1 1 \"WM\"\n3 1 1 1 1 1 1 \"CSF\"\n";
-    for (table, text) in [("brain_dseg.tsv", bids), ("brain_dseg.txt", itk)] {
+    // Before the mask in the alphabet, after it, and in large letters.
+    for (table, text) in [
+        ("brain_dseg.tsv", bids),
+        ("brain_dseg.txt", itk),
+        ("brain_dseg.label", itk),
+        ("brain_dseg.TSV", bids),
+    ] {
         let bench = Bench::new(SMALL);
         bench.import("brain", 0, Pool::Unlabelled);
         // The table alone waits, and is told of once.
@@ -425,32 +240,157 @@ fn v5_a_table_beside_the_mask_says_what_its_values_are() {
     }
 }
 
+/// Both dropped while nobody looked, long ago: the table is never gone before its mask is read.
 #[test]
-fn v5_a_table_that_is_none_of_a_case_or_names_no_label_is_refused() {
+fn v5_a_table_waits_for_its_mask_however_long_and_one_that_is_none_holds_it() {
     let bench = Bench::new(&SMALL.replace("stable_s = 0.0", "stable_s = 0.0\nincomplete_after_s = 0.0"));
     bench.import("brain", 0, Pool::Unlabelled);
     bench.hand_out("brain");
     bench.drop_file("shopping.txt", b"eggs");
     let report = bench.only_report();
     assert_eq!((report.outcome, report.code.as_str()), (Outcome::Reject, "N2"));
-    bench.drop_file("brain_corrected.tsv", b"index\tname\n1\tGM\n");
+    bench.drop_file("brain_corrected.label", b"index\tname\n1\tGM\n2\tWM\n3\tCSF\n");
+    let report = bench.only_report();
+    assert_eq!((report.outcome, report.code.as_str()), (Outcome::Wait, "V5"));
+    bench.drop_file("brain_corrected.nii.gz", &packed(&boxes(0).1));
+    let report = bench.only_report();
+    assert!(report.correction.is_some(), "{report:?}");
+    let named: Vec<u8> = boxes(0)
+        .1
+        .voxels
+        .iter()
+        .map(|&class| [0, 2, 3, 1][usize::from(class)])
+        .collect();
+    assert_eq!(trains_with(&bench, "brain"), named);
+    // The same bytes without the table, or with another, are another mask: once more, and they are known.
+    let sent = |table: Option<&[u8]>| {
+        if let Some(table) = table {
+            bench.drop_file("brain_corrected.tsv", table);
+        }
+        bench.drop_file("brain_corrected.nii.gz", &packed(&boxes(0).1));
+        bench.only_report()
+    };
+    let report = sent(Some(b"index\tname\n1\tCSF\n2\tGM\n3\tWM\n"));
+    held(&report, "N4");
+    assert!(bench.accept(&report).correction.is_some());
+    assert_eq!(trains_with(&bench, "brain"), boxes(0).1.voxels);
+    let report = sent(Some(b"index\tname\n1\tCSF\n2\tGM\n3\tWM\n"));
+    assert_eq!(
+        (report.outcome, report.code.as_str()),
+        (Outcome::Warn, "P4"),
+        "{report:?}"
+    );
+    // A name that is no label is refused; a table that is none holds the mask.
+    let report = sent(Some(b"index\tname\n1\tTumour\n"));
+    assert_eq!(report.code, "N4", "by its name it answers what has come back");
+    let report = bench.accept(&report);
+    assert_eq!((report.outcome, report.code.as_str()), (Outcome::Reject, "V5"));
+    assert!(report.words.contains("Tumour"), "{report:?}");
+    let number = held(&sent(Some(b"notes on this case")), "V5");
+    let place = bench.inbox().join("held");
+    assert!(
+        place.join(format!("{number}-brain.nii.gz")).exists()
+            && place.join(format!("{number}-brain.tsv")).exists()
+    );
+    // Without the table it came with it is not what was held.
+    let away = bench.folder.path().join("away");
+    fs::rename(place.join(format!("{number}-brain.tsv")), &away).unwrap();
+    let accept = || {
+        bench.ask(Command::AcceptHeld {
+            held: number,
+            fix: false,
+        })
+    };
+    assert!(accept().unwrap_err().contains("is not beside"));
+    fs::rename(&away, place.join(format!("{number}-brain.tsv"))).unwrap();
+    let Answer::Intake(reports) = accept().unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        reports[0].code, "N4",
+        "what else is odd is decided about for itself: {reports:?}"
+    );
+}
+
+/// One decision lets one thing pass.
+#[test]
+fn a_held_file_that_is_odd_in_two_ways_waits_for_two_decisions() {
+    let bench = drawn();
+    bench.drop_file("brain.nii.gz", &packed(&LabelMap::empty(boxes(0).1.grid)));
+    let first = bench.only_report();
+    let number = held(&first, "N4");
+    let again = bench.accept(&first);
+    assert_eq!(
+        (again.code.as_str(), again.held),
+        ("P1", Some(number)),
+        "{again:?}"
+    );
+    let row = bench.snapshot().held[&number].clone();
+    assert_eq!(
+        (row.code.as_str(), row.passed.as_slice()),
+        ("P1", &["N4".to_string()][..])
+    );
+    let bench = bench.restart();
+    let last = bench.accept(&again);
+    assert!(last.correction.is_some(), "{last:?}");
+    let notes = &bench.snapshot().corrections[&CorrectionId(1)].notes;
+    assert!(
+        notes.iter().any(|note| note.starts_with("N4")) && notes.iter().any(|note| note.starts_with("P1")),
+        "{notes:?}"
+    );
+}
+
+/// A pair that could not be read is held whole, and so is one whose image is packed.
+#[test]
+fn a_pair_is_never_torn() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    let (hdr, img) = overtrace::imaging::split_pair(&gunzip(&packed(&boxes(0).1), 1 << 20).unwrap());
+    // The reader of volumes kills itself over this one.
+    let dying = bench.folder.path().join("dying");
+    fs::write(&dying, "#!/bin/sh\nkill -6 $$\n").unwrap();
+    fs::set_permissions(&dying, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let bench = bench.restart_reading_with(&dying);
+    bench.drop_file("brain_corrected.hdr", &hdr);
+    bench.drop_file("brain_corrected.img.gz", &gzip(&img));
+    let report = bench.only_report();
+    let number = held(&report, "C3");
+    let place = bench.inbox().join("held");
+    assert!(
+        place.join(format!("{number}-brain.hdr")).exists()
+            && place.join(format!("{number}-brain.img.gz")).exists()
+    );
+    let bench = bench.restart();
+    let report = bench.accept(&report);
+    held(&report, "N4");
+    assert!(bench.accept(&report).correction.is_some());
+    assert_eq!(trains_with(&bench, "brain"), boxes(0).1.voxels);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+/// A reader that cannot be started is nobody's file's fault.
+#[test]
+fn without_a_reader_files_wait() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    bench.hand_out("brain");
+    let bench = bench.restart_reading_with(std::path::Path::new("/nowhere/overtrace"));
+    bench.drop_file("brain_corrected.nii.gz", &packed(&boxes(0).1));
     let report = bench.only_report();
     assert_eq!(
         (report.outcome, report.code.as_str()),
-        (Outcome::Reject, "V5"),
-        "no mask came"
+        (Outcome::Wait, "S3"),
+        "{report:?}"
     );
-    bench.drop_file("brain_corrected.tsv", b"index\tname\n1\tTumour\n");
-    bench.drop_file("brain_corrected.nii.gz", &packed(&boxes(0).1));
-    let report = bench.only_report();
-    assert_eq!((report.outcome, report.code.as_str()), (Outcome::Reject, "V5"));
-    assert!(report.words.contains("Tumour"), "{report:?}");
-    // Both lie there together, the table beside the one that came first.
-    let quarantine = bench.inbox().join("quarantine");
-    assert!(
-        quarantine.join("2-brain_corrected.nii.gz").exists()
-            && quarantine.join("2-brain_corrected.tsv").exists()
-    );
+    assert!(!report.words.contains("chmod"), "{report:?}");
+    let bench = bench.restart();
+    assert!(bench.only_report().correction.is_some());
 }
 
 /// The image is read by the same process: a volume that is none costs its item alone.

@@ -9,7 +9,10 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(Some(request)) = read::<Request>(bytes, LONGEST) {
         let mut again = Vec::new();
         write(&mut again, &request, LONGEST).expect("it came in such a frame");
-        assert_eq!(read::<Request>(&again[..], LONGEST).expect("it was written a moment ago"), Some(request));
+        assert_eq!(
+            read::<Request>(&again[..], LONGEST).expect("it was written a moment ago"),
+            Some(request)
+        );
     }
     // What comes first, before anybody is known.
     let _ = read::<String>(bytes, SHORT);

@@ -17,6 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
         notes: Vec::new(),
     };
     if let Ok((joined, scan)) = pair.decode(CAP) {
-        assert_eq!(decode_scan(&joined, CAP).expect("it was read a moment ago").volume, scan.volume);
+        assert_eq!(
+            decode_scan(&joined, CAP)
+                .expect("it was read a moment ago")
+                .volume,
+            scan.volume
+        );
     }
 });

@@ -218,7 +218,11 @@ pub enum Verb {
     },
     /// Read the volumes that come through standard input: what overtrace starts itself as for files from outside
     #[command(hide = true)]
-    Parse,
+    Parse {
+        /// What the engine is built from
+        #[arg(long)]
+        build: String,
+    },
     /// Make a project of phantoms, run the loop on it with a stand-in annotator, and open the app
     Demo {
         /// The folder; an earlier demo there is made anew

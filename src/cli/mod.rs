@@ -51,7 +51,7 @@ pub struct Doors {
     /// Does the task that comes through standard input on a device.
     pub compute: fn(Device) -> Result<()>,
     /// Reads volumes through standard input and output.
-    pub parse: fn() -> Result<()>,
+    pub parse: fn(&str) -> Result<()>,
     /// What is done about what is kept, whether an engine runs or not.
     pub keeping: Keeping,
     /// Opens the app on the engine of a project's folder; the flag says that the engine ends with it.
@@ -161,8 +161,8 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
             Ok(Exit::Done)
         }
         Some(Verb::Experiment(wish)) => experiment::run(doors, args.json, wish),
-        Some(Verb::Parse) => {
-            (doors.parse)()?;
+        Some(Verb::Parse { build }) => {
+            (doors.parse)(build)?;
             Ok(Exit::Done)
         }
         Some(Verb::Inbox {

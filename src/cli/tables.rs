@@ -7,8 +7,7 @@ use jiff::{Timestamp, Unit};
 
 use crate::protocol::{EngineStatus, QueueRow, Snapshot, Space, Status};
 use crate::records::{
-    BenchRow, ClassAgreement, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known,
-    printable,
+    BenchRow, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known, printable,
 };
 use crate::settings::{Pixels, Strategy};
 use crate::study::{Outcome, Summary};
@@ -256,14 +255,11 @@ pub fn corrections(snapshot: &Snapshot) -> String {
                 .map_or(String::new(), |minutes| format!("{minutes}")),
         );
         let reading = correction.agreement.as_ref().map(|agreement| {
-            let mean = |of: fn(&ClassAgreement) -> Option<f64>| {
-                percent(mean_of_known(agreement.classes.iter().map(of)))
-            };
             format!(
                 "beside {}: Dice {} %, contour {} %",
                 agreement.with,
-                mean(|class| class.dice),
-                mean(|class| class.contour)
+                percent(agreement.dice()),
+                percent(agreement.contour())
             )
         });
         let trains = snapshot.trains(correction).then(|| "trains".to_string());

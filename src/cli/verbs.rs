@@ -97,7 +97,7 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         | Verb::Restore { .. }
         | Verb::Worker { .. }
         | Verb::Experiment(_)
-        | Verb::Parse => {
+        | Verb::Parse { .. } => {
             bail!("this verb opens no project of its own accord")
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::control;
-use super::inbox::{Sight, Watch};
+use super::inbox::{Decision, Sight, Watch};
 use super::network::Pace;
 use super::project::Project;
 use super::surfaces::{Asker, Surface, SurfaceId, Surfaces};
@@ -216,7 +216,7 @@ impl Actor {
         if let Some(watch) = &mut self.watch {
             watch.keep_on(&inbox);
         }
-        let Pace { rest_s, look_s } = self.project.pace;
+        let Pace { rest_s, look_s, .. } = self.project.pace;
         let mut wait_s = look_s;
         let mut is_done = true;
         let trouble = match self.scan_inbox(Some(Instant::now() + LOOK)) {
@@ -297,7 +297,8 @@ impl Actor {
                 Answer::Intake(reports)
             }
             Command::AcceptHeld { held, fix } => {
-                let report = self.accept_held(who, held, fix)?;
+                let decision = if fix { Decision::Fix } else { Decision::Accept };
+                let report = self.accept_held(who, held, decision)?;
                 let trouble = self.train_if_complete();
                 self.tell_trouble(trouble);
                 Answer::Intake(vec![report])

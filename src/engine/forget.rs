@@ -1,7 +1,7 @@
 //! Forgetting a case whose patient withdrew: its bytes are erased, and a tombstone keeps the chain checkable.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::EngineError;
 use super::actor::Actor;
 use super::inbox::{DONE, HELD, QUARANTINE, case_of_file};
 use crate::protocol::Answer;
-use crate::records::{Case, CaseId, Handout, HandoutEnd, Hash, HeldFile, ModelId, Row, TrainedOn, What};
+use crate::records::{Case, CaseId, Fix, Handout, HandoutEnd, Hash, HeldFile, ModelId, Row, TrainedOn, What};
 use crate::store::taken_away;
 
 impl Actor {
@@ -83,8 +83,15 @@ impl Actor {
                 ..open.clone()
             })
         }));
-        let held = snapshot.waiting().filter(|held| held.case == *id);
+        let may_be = |held: &HeldFile| {
+            let fixes = held.mended.iter().chain(&held.fix);
+            fixes.into_iter().any(|fix| *fix == Fix::Case(id.clone()))
+        };
+        let held = snapshot.waiting().filter(|held| held.case == *id || may_be(held));
+        // A mask that may be this patient's goes too: there is nothing to hold it against any more.
+        let mut files: Vec<PathBuf> = Vec::new();
         rows.extend(held.map(|held| {
+            files.push(self.held_path(held));
             Row::Held(HeldFile {
                 decided: Some("forgotten".into()),
                 ..held.clone()
@@ -92,6 +99,14 @@ impl Actor {
         }));
         // Journalled first: what is missing afterwards, the journal says so of.
         self.commit(who, What::CaseForgotten, Some(why), rows)?;
+        for file in files {
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(EngineError::io("erasing", &file)(error));
+                }
+                _ => {}
+            }
+        }
         self.erase(id)?;
         let learnt: Vec<String> = learnt.iter().map(ToString::to_string).collect();
         let learnt = match learnt.as_slice() {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::{Actor, Goal, Reply};
+use super::inbox::reply_name;
 use super::project::{next, write_private};
 use super::sharing::Share;
 use crate::imaging::{LabelMap, container, encode_labels};
@@ -84,7 +85,11 @@ impl Actor {
                 "{id} was handed out or excluded while it was being drawn"
             ));
         }
-        let (pre_annotation, model) = self.pre_annotation(&case, again)?;
+        let (pre_annotation, model) = match &instead {
+            // Whoever takes it over is given the same: it may be a second reading.
+            Some(open) => (open.pre_annotation, open.model),
+            None => self.pre_annotation(&case, again)?,
+        };
         let number = HandoutId(next(&self.project.snapshot.handouts, |id| id.0));
         let settings = &self.project.snapshot.settings;
         let folder = self.project.folder("handouts").join(format!("{id}-{number}"));
@@ -114,21 +119,16 @@ impl Actor {
             itk_snap_labels(&settings.labels).as_bytes(),
         )?;
         // A second hand-out is answered under another name: its masks are not the first one's.
-        let is_first = !self
-            .project
-            .snapshot
-            .handouts
-            .values()
-            .any(|other| other.case == *id);
-        let reply_name = match is_first {
-            true => format!("{id}_corrected.nii.gz"),
-            false => format!("{id}_{number}_corrected.nii.gz"),
-        };
+        let snapshot = &self.project.snapshot;
+        let is_first = !snapshot.handouts.values().any(|other| other.case == *id);
+        let reply_name = reply_name(id, number, is_first, &snapshot.cases);
         let inbox = self.project.inbox();
         let drawn = match model {
             Some(model) => format!("drawn by model {model}"),
-            None if case.mask.is_some() && !again => "the mask this case has so far".to_string(),
-            None => "empty: there is no model yet".to_string(),
+            None if case.mask.is_some_and(|mask| mask.blob == pre_annotation) => {
+                "the mask this case has so far".to_string()
+            }
+            None => "no model drew it".to_string(),
         };
         let text = format!(
             "Case {id}, handed out to {owner}.\n\n\
@@ -191,8 +191,14 @@ impl Actor {
 
     fn pre_annotation(&self, case: &Case, again: bool) -> Result<(Hash, Option<ModelId>), EngineError> {
         if again {
-            return match self.project.snapshot.correction_of(&case.id) {
-                Some(last) => Ok((last.pre_annotation, last.model)),
+            // Of the first one that was asked for: what came later was given the masks of those before.
+            let snapshot = &self.project.snapshot;
+            let first = snapshot.corrections.values().find(|correction| {
+                let handout = snapshot.handouts.get(&correction.handout);
+                correction.case == case.id && handout.is_some_and(|handout| !handout.reply_name.is_empty())
+            });
+            return match first {
+                Some(first) => Ok((first.pre_annotation, first.model)),
                 None => EngineError::refused(format!(
                     "{} has no correction yet that a second reading could stand beside",
                     case.id

@@ -1,6 +1,7 @@
 //! From a mask file's values to classes.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::imaging::{LabelMap, Scan};
 use crate::settings::Labels;
@@ -138,12 +139,24 @@ fn named(scan: &Scan, labels: &Labels) -> Result<Option<BTreeMap<i64, u8>>, Mask
         return Ok(None);
     }
     let mut classes = BTreeMap::new();
+    // Only where a name is no label's: the voxels are many.
+    let present = OnceCell::new();
+    let is_drawn = |value: i64| {
+        let found = || {
+            scan.volume
+                .voxels
+                .iter()
+                .map(|&voxel| voxel as i64)
+                .collect::<HashSet<i64>>()
+        };
+        present.get_or_init(found).contains(&value)
+    };
     for segment in &scan.segments {
         let label = labels.0.iter().find(|label| same(&label.name, &segment.name));
         match label.and_then(|label| labels.class_of(label.value)) {
             Some(class) => drop(classes.insert(segment.value, class)),
             // A segment that nothing was drawn in is no harm.
-            None if !scan.volume.voxels.contains(&(segment.value as f32)) => {}
+            None if !is_drawn(segment.value) => {}
             None => {
                 return Err(MaskProblem {
                     code: "V5",

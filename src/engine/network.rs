@@ -54,6 +54,8 @@ pub struct Pace {
     pub rest_s: f64,
     /// Seconds between looks when no event says to look.
     pub look_s: f64,
+    /// Whether a file rests by what earlier looks saw: its times are those of another machine's clock.
+    pub by_looks: bool,
 }
 
 impl Pace {
@@ -65,10 +67,15 @@ impl Pace {
     fn on(network: Option<&str>, settings: &Settings) -> Pace {
         let (rest_s, look_s) = (settings.inbox.stable_s, settings.inbox.rescan_s);
         match network {
-            None => Pace { rest_s, look_s },
+            None => Pace {
+                rest_s,
+                look_s,
+                by_looks: false,
+            },
             Some(_) => Pace {
                 rest_s: rest_s.max(10.0),
                 look_s: look_s.min(5.0),
+                by_looks: true,
             },
         }
     }
@@ -95,8 +102,12 @@ mod tests {
         refuse(None, folder, &settings).unwrap();
         settings.store.network = true;
         refuse(Some("NFS"), folder, &settings).unwrap();
-        let pace = |rest_s, look_s| Pace { rest_s, look_s };
-        assert_eq!(Pace::on(Some("NFS"), &settings), pace(10.0, 5.0));
-        assert_eq!(Pace::on(None, &settings), pace(3.0, 30.0));
+        let pace = |rest_s, look_s, by_looks| Pace {
+            rest_s,
+            look_s,
+            by_looks,
+        };
+        assert_eq!(Pace::on(Some("NFS"), &settings), pace(10.0, 5.0, true));
+        assert_eq!(Pace::on(None, &settings), pace(3.0, 30.0, false));
     }
 }

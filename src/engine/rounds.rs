@@ -392,11 +392,14 @@ impl Actor {
     /// The open round with the saved effort of its corrections, brought up to date.
     pub(super) fn with_effort(&self, mut round: Round, newest: &Correction) -> Round {
         let corrections = self.project.snapshot.corrections.values().chain([newest]);
-        // Of a case that was corrected twice the later one counts.
-        let by_case: BTreeMap<_, _> = corrections
-            .filter(|correction| correction.round == Some(round.id) && !correction.effort.is_empty())
-            .map(|correction| (&correction.case, correction.effort.as_slice()))
-            .collect();
+        // Of a case that was corrected twice the later one counts, unless that is another person's.
+        let mut by_case = BTreeMap::new();
+        for correction in corrections {
+            let counts = correction.round == Some(round.id) && !correction.effort.is_empty();
+            if counts && !(correction.agreement.is_some() && by_case.contains_key(&correction.case)) {
+                by_case.insert(&correction.case, correction.effort.as_slice());
+            }
+        }
         round.effort = pooled(by_case.into_values());
         round
     }

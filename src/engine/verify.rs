@@ -89,14 +89,22 @@ fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verifi
 }
 
 /// What is wrong with the agreement that a correction names, if anything is.
-fn agreement_broken(row: &Correction, blobs: &Blobs, bad: &BTreeSet<Hash>) -> Option<String> {
+fn agreement_broken(
+    row: &Correction,
+    classes: Option<usize>,
+    blobs: &Blobs,
+    bad: &BTreeSet<Hash>,
+) -> Option<String> {
     let told = row.agreement.as_ref()?;
     if bad.contains(&row.mask) || bad.contains(&told.mask) {
         return None;
     }
     let again = label_map(blobs, told.mask, "the other correction").and_then(|theirs| {
         let mask = label_map(blobs, row.mask, "the corrected mask")?;
-        let (plane, classes) = (row.plane.unwrap_or(Plane(0)), told.classes.len() + 1);
+        let (plane, classes) = (
+            row.plane.unwrap_or(Plane(0)),
+            classes.unwrap_or(told.classes.len() + 1),
+        );
         agreement(&theirs, &mask, plane, classes, row.tolerance_mm)
             .map_err(|error| EngineError::Refused(error.to_string()))
     });
@@ -196,7 +204,7 @@ impl Past {
             }
             None => self.corrections.insert(row.id.0, figures),
         };
-        if let Some(words) = agreement_broken(row, blobs, bad) {
+        if let Some(words) = agreement_broken(row, self.classes, blobs, bad) {
             return Checked::Breaks(words);
         }
         if bad.contains(&row.mask) || bad.contains(&row.pre_annotation) {

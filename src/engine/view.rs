@@ -5,11 +5,12 @@ use std::thread;
 
 use super::EngineError;
 use super::actor::Actor;
+use super::inbox::Decision;
 use super::project::{label_map, scan};
 use super::surfaces::Asker;
 use crate::imaging::{Grid, Plane};
 use crate::protocol::{Answer, Beside, CaseView, Drawing, Event, Intensities, Maker, Wanted};
-use crate::records::{CaseId, Hash, HeldId, ModelId, Prediction, Row, RowKey, SliceSums};
+use crate::records::{CaseId, Fix, Hash, HeldId, ModelId, Prediction, Row, RowKey, SliceSums};
 use crate::store::Blobs;
 
 /// What a view is made from, known at once.
@@ -91,7 +92,7 @@ impl Actor {
                 let Some((held, fix)) = fix else {
                     return EngineError::refused("there is no other way to read it");
                 };
-                let map = Map::Here(self.read_held(held.id, true)?.voxels);
+                let map = Map::Here(self.read_held(held.id, Decision::Fix)?.voxels);
                 Some((Maker::Reading(fix.words(&snapshot.settings.labels)), map))
             }
         };
@@ -115,33 +116,40 @@ impl Actor {
         })
     }
 
-    /// A case with the mask of a held file, over what was drawn for the person who sent it.
+    /// A case with the mask of a held file, over what was drawn for the person who sent it. Read as another case's, it is shown
+    /// on that case.
     fn held_recipe(
         &self,
         wanted: &Wanted,
         held: HeldId,
         beside: Option<(Maker, Map)>,
     ) -> Result<Recipe, EngineError> {
-        let handouts = &self.project.snapshot.handouts;
-        // A mask of another case is shown on the case that it may be of.
-        let corrected = match self.read_held(held, false) {
+        let snapshot = &self.project.snapshot;
+        let row = snapshot.held.get(&held);
+        let corrected = match self.read_held(held, Decision::Accept) {
             Ok(mask) => Some(Map::Here(mask.voxels)),
             // It can be read the other way alone.
             Err(_) if beside.is_some() => None,
             Err(error) => return Err(error),
         };
-        let asked = handouts
-            .values()
-            .rev()
-            .find(|handout| handout.case == wanted.case);
-        let drawn = asked.and_then(|handout| Some((handout.model?, handout.pre_annotation)));
-        let without = Wanted::of(&wanted.case);
+        let other = row.and_then(|row| match (&row.fix, &beside) {
+            (Some(Fix::Case(other)), Some(_)) => Some(other),
+            _ => None,
+        });
+        let shown = other.unwrap_or(&wanted.case);
+        let handouts = &snapshot.handouts;
+        let answered = row
+            .and_then(|row| handouts.get(&row.answers?))
+            .filter(|_| other.is_none());
+        let last = || handouts.values().rev().find(|handout| handout.case == *shown);
+        let drawn = answered.or_else(last);
         Ok(Recipe {
-            predicted: drawn,
+            case: wanted.case.clone(),
+            predicted: drawn.and_then(|handout| Some((handout.model?, handout.pre_annotation))),
             is_measured: false,
             corrected,
             beside,
-            ..self.recipe(&without)?
+            ..self.recipe(&Wanted::of(shown))?
         })
     }
 

@@ -1,8 +1,14 @@
 //! What a file beside a mask calls its values: BIDS `_dseg.tsv`, or an ITK-SNAP label description.
 
+use std::collections::BTreeSet;
+
 use super::Segment;
 
-/// The values and names of a label table, background left out; `None` where the text is neither of the two.
+/// Labels of a table at most.
+const MOST: usize = 1 << 16;
+
+/// The values and names of a label table, background left out; `None` where the text is neither of the two, gives a value
+/// two names, or is far too long.
 ///
 /// * `.tsv`: a first line with the columns `index` and `name` among others, tabs in between
 /// * ITK-SNAP: index, red, green, blue, opacity, visibility, mesh, "name"; lines with `#` are comments
@@ -29,12 +35,12 @@ pub fn label_table(text: &str) -> Option<Vec<Segment>> {
             .collect(),
         _ => std::iter::once(first).chain(lines).map(itk_snap).collect(),
     };
-    Some(
-        segments?
-            .into_iter()
-            .filter(|segment| segment.value != 0)
-            .collect(),
-    )
+    let segments: Vec<Segment> = segments?
+        .into_iter()
+        .filter(|segment| segment.value != 0)
+        .collect();
+    let values: BTreeSet<i64> = segments.iter().map(|segment| segment.value).collect();
+    (values.len() == segments.len() && segments.len() <= MOST).then_some(segments)
 }
 
 fn segment(value: &str, name: &str) -> Option<Segment> {
@@ -69,6 +75,7 @@ mod tests {
         assert_eq!(named(text).unwrap(), wanted);
         assert_eq!(named("index\tname\nx\tGM\n"), None, "no number");
         assert_eq!(named("index\tname\n1\n"), None, "no name");
+        assert_eq!(named("index\tname\n1\tGM\n1\tWM\n"), None, "two names");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseId, ClassEffort, CorrectionId, ErasureId, HandoutId, Hash, HeldId, ModelId, RoundId};
+use super::{
+    CaseId, ClassEffort, CorrectionId, ErasureId, HandoutId, Hash, HeldId, ModelId, RoundId, mean_of_known,
+};
 use crate::imaging::{Grid, Plane};
 use crate::settings::Labels;
 
@@ -157,6 +159,9 @@ pub struct Correction {
     pub mask: Hash,
     /// BLAKE3 of the file as dropped.
     pub file: Hash,
+    /// Blob of the label table that came with it.
+    #[serde(default)]
+    pub table: Option<Hash>,
     /// Blob of the pre-annotation it is measured against.
     pub pre_annotation: Hash,
     /// The model that drew the pre-annotation; `None` for an empty one, whose saved effort is n/a.
@@ -188,6 +193,18 @@ pub struct Agreement {
     pub mask: Hash,
     /// Per class (background left out), in the labels' order.
     pub classes: Vec<ClassAgreement>,
+}
+
+impl Agreement {
+    /// Mean Dice over the classes.
+    pub fn dice(&self) -> Option<f64> {
+        mean_of_known(self.classes.iter().map(|class| class.dice))
+    }
+
+    /// Mean share of both contours that the other has too.
+    pub fn contour(&self) -> Option<f64> {
+        mean_of_known(self.classes.iter().map(|class| class.contour))
+    }
 }
 
 /// How far two label maps agree on a class; the same whichever comes first.
@@ -269,6 +286,18 @@ pub struct HeldFile {
     /// The other way to read it, where there is one.
     #[serde(default)]
     pub fix: Option<Fix>,
+    /// BLAKE3 of the label table that came with it: without that, its values are not what they were.
+    #[serde(default)]
+    pub table: Option<Hash>,
+    /// The hand-out that it answers, where that was known when it came.
+    #[serde(default)]
+    pub answers: Option<HandoutId>,
+    /// Codes that a person has let pass already: one decision lets one thing pass.
+    #[serde(default)]
+    pub passed: Vec<String>,
+    /// What a person had set right already.
+    #[serde(default)]
+    pub mended: Vec<Fix>,
     /// When.
     pub at: Timestamp,
     /// `accepted`, `fixed` or `refused`, once decided.

@@ -188,11 +188,14 @@ impl Row {
             Row::Correction(row) => {
                 // Older than the field, the file that came back was not kept.
                 let file = row.plane.map(|_| bytes("the file that came back", row.file));
+                let table = row
+                    .table
+                    .map(|table| bytes("the label table that came with it", table));
                 let maps = [
                     bytes("the mask", row.mask),
                     bytes("the pre-annotation", row.pre_annotation),
                 ];
-                maps.into_iter().chain(file).collect()
+                maps.into_iter().chain(file).chain(table).collect()
             }
             Row::Ranking(row) => vec![list("the order", row.order)],
             Row::Prediction(row) => vec![

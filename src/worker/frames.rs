@@ -34,6 +34,13 @@ pub enum Said {
 pub fn build() -> String {
     let messages = [
         include_str!("frames.rs"),
+        include_str!("parser.rs"),
+        include_str!("../imaging/nifti/mod.rs"),
+        include_str!("../imaging/geometry.rs"),
+        include_str!("../imaging/plane.rs"),
+        include_str!("../imaging/volume.rs"),
+        include_str!("../records/ids.rs"),
+        include_str!("../records/model.rs"),
         include_str!("../records/task.rs"),
         include_str!("../records/bench.rs"),
         include_str!("../settings/mod.rs"),

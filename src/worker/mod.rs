@@ -13,5 +13,5 @@ mod parser;
 mod serve;
 
 pub use client::{Programs, run};
-pub use parser::{Parser, parse};
+pub use parser::{OTHER_BUILD, Parser, parse, understands};
 pub use serve::serve;

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::frames::{self, LONGEST, SHORT};
@@ -33,6 +34,8 @@ const DEFLATED: u64 = 1032;
 struct Question {
     max_bytes: u64,
     memory_bytes: u64,
+    /// Seconds of a processor at most: what is left alone does not go on for ever.
+    cpu_s: u64,
     parts: Vec<u64>,
 }
 
@@ -74,22 +77,32 @@ impl Parser {
         max_bytes: u64,
         patience: f64,
     ) -> std::result::Result<(Vec<u8>, Scan), VolumeError> {
-        let packed: u64 = raw.parts.iter().map(|part| part.len() as u64).sum();
-        let unpacked = max_bytes.min(packed.saturating_mul(DEFLATED));
-        let limit_s = patience * (LEAST_S + unpacked as f64 / BYTES_PER_S);
+        let (memory_bytes, limit_s) = limits(&raw, max_bytes, patience);
         let question = Question {
             max_bytes,
-            memory_bytes: ROOM_BYTES.saturating_add(unpacked.saturating_mul(COPIES)),
+            memory_bytes,
+            cpu_s: limit_s.ceil() as u64,
             parts: raw.parts.iter().map(|part| part.len() as u64).collect(),
         };
+        let asked = self.ask(&question, &raw, limit_s);
+        // It may have been ended for what others took: once more, with a process of its own.
+        let asked = match asked {
+            Err(VolumeError::Deadly { .. }) => self.ask(&question, &raw, limit_s),
+            other => other,
+        };
+        let (joined, scan) = asked?;
+        let bytes = joined.unwrap_or_else(|| raw.parts.into_iter().next().unwrap_or_default());
+        Ok((bytes, scan))
+    }
+
+    fn ask(&self, question: &Question, raw: &RawVolume, limit_s: f64) -> Parsed {
         let mut kept = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         // One that ended between two questions is no fault of the next file.
         let alive = kept.take().filter(Process::is_alive);
         let mut process = match alive {
             Some(process) => process,
-            None => Process::start(&self.program).map_err(|source| VolumeError::Read {
-                path: self.program.clone(),
-                source,
+            None => Process::start(&self.program).map_err(|error| VolumeError::NoReader {
+                why: format!("{}: {error}", self.program.display()),
             })?,
         };
         let pid = process.pid();
@@ -104,21 +117,25 @@ impl Parser {
                 }
                 is_slow
             });
-            let answer = process.ask(&question, &raw);
+            let answer = process.ask(question, raw);
             // The other end is gone where the time was up.
             let _ = done.send(());
             (answer, watch.join().unwrap_or(false))
         });
         match answer {
-            Ok(answer) => {
-                *kept = Some(process);
-                let (joined, scan) = answer?;
-                let bytes = joined.unwrap_or_else(|| raw.parts.into_iter().next().unwrap_or_default());
-                Ok((bytes, scan))
-            }
             Err(_) if is_slow => Err(VolumeError::Slow { limit_s }),
-            Err(error) => Err(VolumeError::Deadly {
-                how: process.ended(&error),
+            Ok(answer) => {
+                // One that was ended as it answered is of no more use.
+                *kept = Some(process).filter(|_| !is_slow);
+                answer
+            }
+            Err(error) => Err(match process.ended(&error) {
+                (_, true) => VolumeError::NoReader {
+                    why:
+                        "it is another version than the engine; `overtrace engine stop`, then start it again"
+                            .into(),
+                },
+                (how, false) => VolumeError::Deadly { how },
             }),
         }
     }
@@ -142,7 +159,7 @@ type Parsed = std::result::Result<(Option<Vec<u8>>, Scan), VolumeError>;
 impl Process {
     fn start(program: &PathBuf) -> Result<Process> {
         let mut child = Command::new(program)
-            .arg("parse")
+            .args(["parse", "--build", &frames::build()])
             // What is freed is given back, and address space is asked for as it is used: both count against the limit.
             .env("MIMALLOC_PURGE_DELAY", "0")
             .env("MIMALLOC_ARENA_RESERVE", "16384")
@@ -184,14 +201,14 @@ impl Process {
         Ok(Ok((joined.transpose()?, scan)))
     }
 
-    /// How it ended, in words.
-    fn ended(mut self, error: &Error) -> String {
+    /// How it ended, in words; and whether it did not understand the questions.
+    fn ended(mut self, error: &Error) -> (String, bool) {
         let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // One that is still there has said something that is no answer.
         let _ = child.kill();
         match child.wait() {
-            Ok(status) => status.to_string(),
-            Err(_) => error.to_string(),
+            Ok(status) => (status.to_string(), status.code() == Some(OTHER_BUILD)),
+            Err(_) => (error.to_string(), false),
         }
     }
 }
@@ -205,6 +222,14 @@ impl Drop for Process {
     }
 }
 
+/// The exit code of a reader that another version's engine has started.
+pub const OTHER_BUILD: i32 = 4;
+
+/// Whether a program of `build` asks questions that this one understands.
+pub fn understands(build: &str) -> bool {
+    build == frames::build()
+}
+
 /// The reader's end: answers questions until `input` ends.
 ///
 /// # Errors
@@ -212,7 +237,7 @@ impl Drop for Process {
 pub fn parse(input: impl Read, output: impl Write) -> Result<()> {
     let (mut input, mut output) = (BufReader::new(input), BufWriter::new(output));
     while let Some(question) = frames::read::<Question>(&mut input, SHORT)? {
-        limit(question.memory_bytes)?;
+        limit(question.memory_bytes, question.cpu_s)?;
         let parts = question.parts.iter().map(|&bytes| exactly(&mut input, bytes));
         let raw = RawVolume {
             parts: parts.collect::<Result<_>>()?,
@@ -244,11 +269,31 @@ pub fn parse(input: impl Read, output: impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Lets this process have so much memory and no more, as far as it may have it at all.
-fn limit(memory_bytes: u64) -> Result<()> {
-    let maximum = getrlimit(Resource::As).maximum;
-    let current = Some(maximum.map_or(memory_bytes, |maximum| memory_bytes.min(maximum)));
-    Ok(setrlimit(Resource::As, Rlimit { current, maximum })?)
+/// Lets this process have so much memory, and so many seconds of a processor from now on, as far as it may have them at all.
+fn limit(memory_bytes: u64, cpu_s: u64) -> Result<()> {
+    let used_s = clock_gettime(ClockId::ProcessCPUTime).tv_sec as u64;
+    for (resource, most) in [(Resource::As, memory_bytes), (Resource::Cpu, used_s + 1 + cpu_s)] {
+        let maximum = getrlimit(resource).maximum;
+        let current = Some(maximum.map_or(most, |maximum| most.min(maximum)));
+        setrlimit(resource, Rlimit { current, maximum })?;
+    }
+    Ok(())
+}
+
+/// Memory in bytes, and time in seconds, that reading a volume may take.
+fn limits(raw: &RawVolume, max_bytes: u64, patience: f64) -> (u64, f64) {
+    let unpacked = raw.parts.iter().map(|part| {
+        let growth = match part.starts_with(&[0x1f, 0x8b]) || part.starts_with(b"NRRD") {
+            true => DEFLATED,
+            false => 1,
+        };
+        max_bytes.min((part.len() as u64).saturating_mul(growth))
+    });
+    let unpacked = unpacked.fold(0u64, u64::saturating_add);
+    (
+        ROOM_BYTES.saturating_add(unpacked.saturating_mul(COPIES)),
+        patience * (LEAST_S + unpacked as f64 / BYTES_PER_S),
+    )
 }
 
 /// So many bytes and no fewer; they take memory as they come.
@@ -274,4 +319,35 @@ fn floats(from: &mut impl BufRead, count: u64) -> Result<Vec<f32>> {
         rest -= now as u64;
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_packed_may_need_more_than_it_has() {
+        let limits = |parts: &[&[u8]], max_bytes, patience| {
+            let raw = RawVolume {
+                parts: parts.iter().map(|part| part.to_vec()).collect(),
+                notes: Vec::new(),
+            };
+            limits(&raw, max_bytes, patience)
+        };
+        let mb = 1 << 20;
+        assert_eq!(limits(&[&[0; 1 << 20]], u64::MAX, 1.0).0, (512 + 8) * mb);
+        let packed = [&[0x1f, 0x8b][..], &[0; 1022]].concat();
+        assert_eq!(limits(&[&packed], u64::MAX, 1.0).0, 512 * mb + 8 * 1032 * 1024);
+        assert_eq!(
+            limits(&[&packed], 1000, 1.0).0,
+            512 * mb + 8000,
+            "no more than the cap"
+        );
+        assert_eq!(
+            limits(&[&[0; 300], &packed], 1000, 1.0).0,
+            512 * mb + 8 * 1300,
+            "a pair"
+        );
+        assert_eq!(limits(&[&[]], 1000, 10.0), (512 * mb, 50.0));
+    }
 }

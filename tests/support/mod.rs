@@ -1,6 +1,8 @@
 //! What the whole-tool tests share: small projects on disk, an engine on them, files to drop.
 #![allow(dead_code, clippy::unwrap_used)] // each test program uses its own part; a test may stop at what it did not expect
 
+pub mod hands;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,6 +86,19 @@ impl Bench {
     /// Lets go of the engine and starts another on the same project.
     pub fn restart(self) -> Bench {
         self.restart_with(false)
+    }
+
+    /// The same, with an engine whose volumes are read by another program.
+    pub fn restart_reading_with(self, program: &Path) -> Bench {
+        let Bench { folder, handle } = self;
+        drop(handle);
+        let project = folder.path().join("project");
+        let mut options = options(false);
+        options.programs.cpu = program.to_path_buf();
+        Bench {
+            handle: start_with(&project, options).handle,
+            folder,
+        }
     }
 
     /// The same, with an engine that watches the inbox.
@@ -218,9 +233,13 @@ impl Bench {
 
 /// An engine on a project; with `watch` it looks into the inbox and trains by itself.
 pub fn start(project: &Path, watch: bool) -> Started {
+    start_with(project, options(watch))
+}
+
+fn start_with(project: &Path, options: Options) -> Started {
     // The engine before this one lets go of its lock when its thread has ended.
     loop {
-        match engine::start(project, "ann".into(), options(watch)) {
+        match engine::start(project, "ann".into(), options.clone()) {
             Ok(started) => return started,
             Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
             Err(error) => panic!("{error}"),

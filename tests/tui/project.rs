@@ -184,6 +184,10 @@ pub fn with_held(mut snapshot: Snapshot, case: &str) -> Snapshot {
         code: "K7".into(),
         words: "GM is nowhere in it".into(),
         fix: Some(Fix::Mirror { axis: 0 }),
+        table: None,
+        answers: None,
+        passed: Vec::new(),
+        mended: Vec::new(),
         at: at(0),
         decided: None,
     }));
@@ -214,6 +218,7 @@ pub fn with_correction(mut snapshot: Snapshot, case: &str) -> Snapshot {
         minutes: None,
         notes: Vec::new(),
         agreement: None,
+        table: None,
     }));
     snapshot
 }

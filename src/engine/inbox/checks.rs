@@ -9,13 +9,14 @@ use jiff::Timestamp;
 
 use super::content::{c_read, g_grid, h2_notes, s1_rest, s2_regular, v_values};
 use super::mixups::p2_mixed_up;
-use super::names::{n1_passing, n2_name, n3_case, n4_forgotten, n4_handed_out};
+use super::names::{is_reply, n1_passing, n2_name, n3_case, n4_forgotten, n4_handed_out};
 use super::shown;
 use super::writers::Writers;
 use crate::engine::EngineError;
 use crate::engine::project::Project;
 use crate::imaging::{LabelMap, Scan};
 use crate::records::{CaseId, Fix, HandoutId, Hash, HeldFile};
+use crate::store::Blobs;
 use crate::worker::Parser;
 
 /// What a check found.
@@ -58,13 +59,21 @@ pub struct Candidate<'a> {
     pub case: Option<CaseId>,
     /// The hand-out that it answers.
     pub answers: Option<HandoutId>,
-    /// What a person says is to be undone.
-    pub mend: Option<Fix>,
+    /// What a person says is to be undone, in this order.
+    pub mends: Vec<Fix>,
+    /// Codes that a person lets pass.
+    passed: Vec<String>,
+    /// How many times the usual time reading it may take.
+    pub patience: f64,
     /// The other way to read it, for a person to choose.
     pub fix: Option<Fix>,
     /// Its bytes, of a pair the one file made of both; and their BLAKE3.
     pub bytes: Vec<u8>,
     pub file: Option<Hash>,
+    /// Whether it looked the same for long enough, where its own times say nothing.
+    pub rested: Option<bool>,
+    /// The label table that lies beside it.
+    pub table: Option<Vec<u8>>,
     pub scan: Option<Scan>,
     /// Its classes, on the image's grid.
     pub mask: Option<LabelMap>,
@@ -85,7 +94,11 @@ impl<'a> Candidate<'a> {
             writers,
             case: None,
             answers: None,
-            mend: None,
+            mends: Vec::new(),
+            passed: Vec::new(),
+            patience: 1.0,
+            table: None,
+            rested: None,
             fix: None,
             bytes: Vec::new(),
             file: None,
@@ -102,18 +115,28 @@ impl<'a> Candidate<'a> {
         held: &HeldFile,
         decision: Decision,
     ) -> Self {
-        let mend = held.fix.clone().filter(|_| decision == Decision::Fix);
-        let case = match &mend {
-            Some(Fix::Case(other)) => other.clone(),
-            _ => held.case.clone(),
-        };
+        let mut mends = held.mended.clone();
+        mends.extend(held.fix.clone().filter(|_| decision == Decision::Fix));
+        let other = mends.iter().rev().find_map(|fix| match fix {
+            Fix::Case(other) => Some(other.clone()),
+            _ => None,
+        });
         Candidate {
             name: held.name.clone(),
             decision: Some(decision),
-            case: Some(case),
-            mend,
+            // It answered what was asked of the case that it was taken for.
+            answers: held.answers.filter(|_| other.is_none()),
+            case: Some(other.unwrap_or_else(|| held.case.clone())),
+            mends,
+            passed: held.passed.iter().cloned().chain([held.code.clone()]).collect(),
+            patience: 10.0,
             ..Candidate::new(path, seen, tools)
         }
+    }
+
+    /// Whether a person lets this pass.
+    pub(super) fn passes(&self, code: &str) -> bool {
+        self.passed.iter().any(|passed| passed == code)
     }
 
     pub(super) fn is_decided(&self) -> bool {
@@ -160,12 +183,16 @@ pub const CHECKS: &[Check] = &[
     p3_unchanged,
 ];
 
+/// Stands for the code of a hold that is journalled already.
+pub const KNOWN_HOLD: &str = "";
+
 /// What makes a mask of a file.
 pub const READING: &[Check] = &[c_read, g_grid, v_values];
 
 /// P4: content that was handed in before is not taken twice, nor for another case.
 fn p4_again(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let case = candidate.case();
+    let table = candidate.table.as_deref().map(Blobs::hash);
     let same = project
         .snapshot
         .corrections
@@ -173,27 +200,37 @@ fn p4_again(candidate: &mut Candidate, project: &Project) -> Result<Finding, Eng
         .filter(|old| Some(old.file) == candidate.file);
     let mut same = same.collect::<Vec<_>>();
     same.sort_by_key(|old| &old.case != case);
-    match same.first() {
-        None => Ok(Finding::Pass),
-        // A case handed out again may come back as it was.
-        Some(old)
-            if &old.case == case
-                && project
-                    .case(case)?
-                    .handout
-                    .is_some_and(|open| open != old.handout) =>
-        {
-            Ok(Finding::Pass)
-        }
-        Some(old) if &old.case == case => Ok(Finding::Known(format!(
-            "taken in before, as correction {}",
-            old.id
-        ))),
-        Some(old) => Ok(Finding::Reject(
+    let Some(old) = same.first() else {
+        return Ok(Finding::Pass);
+    };
+    if &old.case != case {
+        return Ok(Finding::Reject(
             "P4",
             format!(
                 "the very bytes that were handed in for {} ({}); send this case's own mask",
                 old.case, old.id
+            ),
+        ));
+    }
+    // Other names make other labels of the same values.
+    let Some(old) = same.iter().rfind(|old| &old.case == case && old.table == table) else {
+        return Ok(Finding::Pass);
+    };
+    // A case handed out again may come back as it was, under the name that was asked for; under any other name it is the file
+    // that came before, once more.
+    let open = project.case(case)?.handout.filter(|open| *open != old.handout);
+    let open = open.and_then(|open| project.snapshot.handouts.get(&open));
+    match open.filter(|open| is_reply(&candidate.name, &open.reply_name)) {
+        None => Ok(Finding::Known(format!(
+            "taken in before, as correction {}",
+            old.id
+        ))),
+        Some(open) if open.owner == old.who => Ok(Finding::Pass),
+        Some(open) => Ok(Finding::Hold(
+            "P4",
+            format!(
+                "the very bytes of {} by {}; accept it if {} agrees with every voxel",
+                old.id, old.who, open.owner
             ),
         )),
     }

@@ -1,6 +1,5 @@
 //! The file itself: whether it rests, what it holds, whether that lies on the image's grid and means labels.
 
-use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -9,11 +8,13 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::checks::{Candidate, Finding};
-use super::names::table_of;
+use super::names::{beside, table_of};
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
-use crate::imaging::{AffineSource, LabelMap, Placement, RawVolume, Volume, VolumeError, label_table};
+use crate::imaging::{
+    AffineSource, LabelMap, Placement, RawVolume, Volume, VolumeError, label_table, volume_stem,
+};
 use crate::records::Fix;
 use crate::store::Blobs;
 
@@ -64,7 +65,11 @@ pub(super) fn s1_rest(candidate: &mut Candidate, project: &Project) -> Result<Fi
             return Ok(Finding::Ignore("S1"));
         };
         // A clock set back must not make a file wait for ever: a change in the future counts as old.
-        if (0.0..stable_s).contains(&(now - changed(&meta))) {
+        let is_fresh = match candidate.rested {
+            Some(rested) => !rested,
+            None => (0.0..stable_s).contains(&(now - changed(&meta))),
+        };
+        if is_fresh {
             return Ok(Finding::Wait(
                 "S1",
                 "still changing; it is looked at again when it has come to rest".into(),
@@ -86,8 +91,7 @@ pub(super) fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Fin
     let case = project.case(candidate.case())?;
     // The most a mask of this case could need: 8 bytes a voxel, and a header.
     let max_bytes = case.grid.len() as u64 * 8 + (1 << 20);
-    // A person who accepts it has time.
-    let patience = if candidate.is_decided() { 10.0 } else { 1.0 };
+    let patience = candidate.patience;
     let mut note = None;
     let read = RawVolume::read(candidate.path, max_bytes).and_then(|mut raw| {
         note = raw.notes.pop();
@@ -101,11 +105,15 @@ pub(super) fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Fin
             if scan.segments.is_empty()
                 && let Some(table) = table_of(candidate.path)
             {
-                match read_table(&table) {
-                    Some(text) => scan.segments = label_table(&text).unwrap_or_default(),
+                let text = read_table(&table);
+                candidate.table = text.as_ref().map(|text| text.clone().into_bytes());
+                match text.as_deref().and_then(label_table) {
+                    Some(segments) => scan.segments = segments,
+                    None if candidate.passes("V5") => {}
                     None => {
-                        let words = "the label table beside it cannot be read; save it anew, or drop the mask without it";
-                        return Ok(Finding::Reject("V5", words.into()));
+                        (candidate.file, candidate.bytes) = (Some(Blobs::hash(&bytes)), bytes);
+                        let words = "the label table beside it is none that is known; accept it to read the mask by its numbers";
+                        return Ok(Finding::Hold("V5", words.into()));
                     }
                 }
             }
@@ -121,10 +129,13 @@ pub(super) fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Fin
         Err(error @ (VolumeError::Incomplete { .. } | VolumeError::HalfMissing { .. })) => {
             Ok(Finding::Reject("S1", format!("incomplete: {error}")))
         }
-        Err(error @ VolumeError::Slow { .. }) if !candidate.is_decided() => Ok(Finding::Hold(
-            error.code(),
-            format!("{error}, then accept it: it has ten times as long then"),
-        )),
+        Err(error @ (VolumeError::Slow { .. } | VolumeError::Deadly { .. })) if !candidate.is_decided() => {
+            Ok(Finding::Hold(
+                error.code(),
+                format!("{error}, then accept it: it is tried again, with ten times as long"),
+            ))
+        }
+        Err(error @ VolumeError::NoReader { .. }) => Ok(Finding::Wait("S3", error.to_string())),
         Err(error @ VolumeError::Read { .. }) if candidate.is_decided() || waited_s < wait_s => {
             Ok(Finding::Wait("S3", error.to_string()))
         }
@@ -151,15 +162,15 @@ pub fn along(path: &Path) -> Vec<PathBuf> {
 
 /// The other half of a `.hdr`/`.img` pair, where it is there.
 pub fn other_half(path: &Path) -> Option<PathBuf> {
-    let other = match path.extension().and_then(OsStr::to_str)?.to_lowercase().as_str() {
-        "hdr" => ["img", "IMG"],
-        "img" => ["hdr", "HDR"],
+    let name = path.file_name()?.to_str()?;
+    let stem = volume_stem(name)?;
+    let ending = name[stem.len()..].to_lowercase();
+    let others: &[&str] = match ending.as_str() {
+        ".hdr" | ".hdr.gz" => &[".img", ".img.gz"],
+        ".img" | ".img.gz" => &[".hdr", ".hdr.gz"],
         _ => return None,
     };
-    other
-        .into_iter()
-        .map(|extension| path.with_extension(extension))
-        .find(|path| fs::symlink_metadata(path).is_ok())
+    beside(path, stem, others)
 }
 
 /// H2: a form of the header that could not be believed, where another could.
@@ -177,7 +188,7 @@ pub(super) fn h2_notes(candidate: &mut Candidate, _: &Project) -> Result<Finding
 /// G1 to G4: the mask lies where the image lies.
 pub(super) fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let image = project.case(candidate.case())?.grid;
-    let (decided, fix) = (candidate.is_decided(), candidate.mend.clone());
+    let (decided, turns) = (candidate.is_decided(), candidate.mends.contains(&Fix::Turn));
     let scan = candidate
         .scan
         .as_mut()
@@ -204,7 +215,7 @@ pub(super) fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Fin
     }
     // The other way to read one that says nothing: its axes run as those of the world, as its header has it.
     let turned = lost.then(|| Placement::by_axes(&mask, &image)).flatten();
-    if let (Some(Fix::Turn), Some(placement)) = (&fix, turned) {
+    if let (true, Some(placement)) = (turns, turned) {
         let voxels = placement
             .put(&scan.volume.voxels, &mask, &image)
             .expect("one that goes by the axes alone fills the image");
@@ -260,7 +271,8 @@ pub(super) fn v_values(candidate: &mut Candidate, project: &Project) -> Result<F
         .expect("the file was read before this check");
     match classes(&scan, &project.snapshot.settings.labels) {
         Ok((map, note)) => {
-            candidate.mask = Some(mend(LabelMap { grid, ..map }, candidate.mend.as_ref()));
+            let whole = LabelMap { grid, ..map };
+            candidate.mask = Some(candidate.mends.iter().fold(whole, mend));
             Ok(note.map_or(Finding::Pass, |(code, note)| Finding::Warn(code, note)))
         }
         Err(problem) if problem.may_hold => {
@@ -275,10 +287,10 @@ pub(super) fn v_values(candidate: &mut Candidate, project: &Project) -> Result<F
 }
 
 /// A mask with what a person said was wrong about it undone.
-fn mend(mut mask: LabelMap, fix: Option<&Fix>) -> LabelMap {
+fn mend(mut mask: LabelMap, fix: &Fix) -> LabelMap {
     match fix {
-        Some(Fix::Mirror { axis }) => mask.flipped(*axis),
-        Some(Fix::Exchange { classes: [a, b] }) => {
+        Fix::Mirror { axis } => mask.flipped(*axis),
+        Fix::Exchange { classes: [a, b] } => {
             for class in &mut mask.voxels {
                 *class = match *class {
                     k if k == *a => *b,
@@ -289,6 +301,6 @@ fn mend(mut mask: LabelMap, fix: Option<&Fix>) -> LabelMap {
             mask
         }
         // Where it lies, and whose it is, was seen to before.
-        Some(Fix::Turn | Fix::Case(_)) | None => mask,
+        Fix::Turn | Fix::Case(_) => mask,
     }
 }

@@ -7,6 +7,7 @@
 
 mod checks;
 mod content;
+mod held;
 mod mixups;
 mod names;
 mod take;
@@ -25,13 +26,13 @@ use serde::Serialize;
 
 use super::EngineError;
 use super::actor::Actor;
-use super::project::{next, write_private};
-use crate::imaging::LabelMap;
-use crate::protocol::{Answer, Event, IntakeReport, Outcome};
-use crate::records::{CaseId, Fix, Hash, HeldFile, HeldId, Row, What, printable};
-use crate::store::{Blobs, private_folder};
-use checks::{Candidate, Decision, Finding, READING};
-pub use names::case_of_file;
+use super::project::write_private;
+use crate::protocol::{Event, IntakeReport, Outcome};
+use crate::records::{CaseId, HeldFile, What, printable};
+use crate::store::private_folder;
+pub use checks::Decision;
+use checks::{Candidate, Finding};
+pub use names::{case_of_file, reply_name};
 pub use watch::Watch;
 use writers::Writers;
 
@@ -42,7 +43,36 @@ pub(super) const QUARANTINE: &str = "quarantine";
 
 /// Which files are being waited for, of which case, and why: so that each is told of once.
 #[derive(Debug, Default)]
-pub struct Sight(BTreeMap<PathBuf, (Option<CaseId>, String)>);
+pub struct Sight(BTreeMap<PathBuf, (Option<CaseId>, String)>, Looks);
+
+/// What files looked like, and since when.
+#[derive(Debug, Default)]
+struct Looks(BTreeMap<PathBuf, (Vec<[i64; 4]>, Instant)>);
+
+impl Looks {
+    /// Whether a file, and what belongs to it, has looked the same for `rest_s` at `now`, by this machine's clock.
+    fn rests(&mut self, path: &Path, rest_s: f64, now: Instant) -> bool {
+        let all = std::iter::once(path.to_path_buf()).chain(content::along(path));
+        let looks = all
+            .filter_map(|path| fs::symlink_metadata(path).ok())
+            .map(|meta| {
+                [
+                    meta.size() as i64,
+                    meta.ctime(),
+                    meta.ctime_nsec(),
+                    meta.ino() as i64,
+                ]
+            });
+        let looks: Vec<[i64; 4]> = looks.collect();
+        match self.0.get(path) {
+            Some((before, since)) if *before == looks => (now - *since).as_secs_f64() >= rest_s,
+            _ => {
+                self.0.insert(path.to_path_buf(), (looks, now));
+                rest_s <= 0.0
+            }
+        }
+    }
+}
 
 impl Sight {
     /// Whether some file may be ready at the next look.
@@ -109,6 +139,7 @@ impl Actor {
         }
         paths.sort();
         self.sight.0.retain(|path, _| paths.binary_search(path).is_ok());
+        self.sight.1.0.retain(|path, _| paths.binary_search(path).is_ok());
         let (mut reports, mut is_done) = (Vec::new(), true);
         let writers = Writers::default();
         for path in paths {
@@ -165,7 +196,7 @@ impl Actor {
         }
     }
 
-    /// Takes one file through the checks; `decided` is a held file that a person lets through, who and how.
+    /// Takes one file through the checks; `decided` is a held file that a person decided about, who and how.
     fn intake(
         &mut self,
         path: &Path,
@@ -181,10 +212,15 @@ impl Actor {
                 Candidate::decided(path, changed_at(path), (&parser, writers), held, decision)
             }
         };
-        if let (Some(fix), Some(held)) = (&candidate.mend, held) {
+        if self.project.pace.by_looks {
+            let rest_s = self.project.pace.rest_s;
+            candidate.rested = Some(self.sight.1.rests(path, rest_s, Instant::now()));
+        }
+        for fix in &candidate.mends {
             let words = fix.words(&self.project.snapshot.settings.labels);
+            let code = held.map_or("P2", |held| held.code.as_str());
             notes.push((
-                held.code.clone(),
+                code.into(),
                 format!("{words}, as {} decided", who.unwrap_or_default()),
             ));
         }
@@ -193,15 +229,21 @@ impl Actor {
             match check(&mut candidate, &self.project)? {
                 Finding::Pass => {}
                 Finding::Warn(code, words) => notes.push((code.to_string(), words)),
-                Finding::Hold(code, words) if held.is_some() => notes.push((code.to_string(), words)),
+                Finding::Hold(code, words) if candidate.passes(code) => notes.push((code.to_string(), words)),
                 other => {
                     stop = Some(other);
                     break;
                 }
             }
         }
+        // What was journalled as held, and is not yet where such files lie, is held first of all.
+        if held.is_none()
+            && let Some(row) = self.unfinished_hold(&candidate)
+        {
+            stop = Some(Finding::Hold(checks::KNOWN_HOLD, row.words));
+        }
         let mut report = IntakeReport {
-            file: shown(path),
+            file: candidate.name.clone(),
             outcome: Outcome::Accept,
             code: "K1".into(),
             words: String::new(),
@@ -212,7 +254,6 @@ impl Actor {
         };
         match stop {
             None => {
-                let decided = decided.map(|(who, held, decision)| (who, held, decision == Decision::Fix));
                 self.take(decided, candidate, &notes, &mut report)?;
                 self.sight.0.remove(path);
             }
@@ -228,11 +269,15 @@ impl Actor {
                 (report.outcome, report.code, report.words) = (Outcome::Warn, "P4".into(), words);
             }
             Some(Finding::Hold(code, words)) => {
-                let case = candidate.case.expect("only a file whose case is known is held");
-                let bytes = candidate.file.map(|_| candidate.bytes);
-                report.held = Some(self.hold(path, case, bytes, (code, &words), candidate.fix)?);
+                let row = match decided {
+                    Some((who, held, decision)) => {
+                        self.hold_again(who, held, decision, candidate, code, &words)?
+                    }
+                    None => self.hold(candidate, code, &words)?,
+                };
                 self.sight.0.remove(path);
-                (report.outcome, report.code, report.words) = (Outcome::Hold, code.into(), words);
+                (report.outcome, report.code, report.words) = (Outcome::Hold, row.code, row.words);
+                report.held = Some(row.id);
             }
             Some(Finding::Erase(code, words)) => {
                 for path in std::iter::once(path.to_path_buf()).chain(content::along(path)) {
@@ -249,187 +294,6 @@ impl Actor {
             Some(Finding::Pass | Finding::Warn(..)) => unreachable!("these do not stop the checks"),
         }
         Ok(report)
-    }
-
-    /// Puts a file aside until a person decides: journalled first, so that a crash before the move leaves the file in
-    /// the inbox, where the next look finds it and the row that waits for it.
-    ///
-    /// * `bytes`: of the volume; one that cannot be read is held all the same, and accepting it reads it then
-    fn hold(
-        &mut self,
-        path: &Path,
-        case: CaseId,
-        bytes: Option<Vec<u8>>,
-        (code, words): (&str, &str),
-        fix: Option<Fix>,
-    ) -> Result<HeldId, EngineError> {
-        let file = bytes.as_deref().map_or(Hash::ZERO, Blobs::hash);
-        let is_missing = |held: &&HeldFile| fs::symlink_metadata(self.held_path(held)).is_err();
-        let journalled = self
-            .project
-            .snapshot
-            .waiting()
-            .filter(|held| held.case == case && held.file == file && held.name == shown(path))
-            .find(is_missing)
-            .cloned();
-        let held = match journalled {
-            Some(held) => held,
-            None => {
-                let mut held = HeldFile {
-                    id: HeldId(next(&self.project.snapshot.held, |id| id.0)),
-                    name: shown(path),
-                    file,
-                    case,
-                    code: code.into(),
-                    words: words.into(),
-                    fix,
-                    at: Timestamp::now(),
-                    decided: None,
-                };
-                // A file that somebody put there is never overwritten.
-                while fs::symlink_metadata(self.held_path(&held)).is_ok() {
-                    held.id.0 += 1;
-                }
-                let row = Row::Held(held.clone());
-                self.commit("overtrace", What::FileHeld, Some(words.into()), vec![row])?;
-                held
-            }
-        };
-        let place = self.held_path(&held);
-        private_folder(place.parent().expect("held files lie in a folder"))?;
-        if let Some(table) = names::table_of(path) {
-            let ending = table.extension().unwrap_or_default().to_string_lossy();
-            let name = format!("{}-{}.{ending}", held.id, held.case);
-            move_private(&table, &place.with_file_name(name))?;
-        }
-        match (content::other_half(path), bytes) {
-            // Of a pair the one file made of both waits; the halves themselves are put away.
-            (Some(_), Some(bytes)) => {
-                write_private(&place, &bytes)?;
-                self.put_away(path, DONE)?;
-            }
-            _ => move_private(path, &place)?,
-        }
-        Ok(held.id)
-    }
-
-    /// Where a held file lies; its extension stays, so that it reads as what it is.
-    fn held_path(&self, held: &HeldFile) -> PathBuf {
-        let name = held.name.to_lowercase();
-        let extension = match &name {
-            name if name.ends_with(".gz") => "nii.gz",
-            name if name.ends_with(".nrrd") => "nrrd",
-            _ => "nii",
-        };
-        self.project
-            .inbox()
-            .join(HELD)
-            .join(format!("{}-{}.{extension}", held.id, held.case))
-    }
-
-    fn waiting(&self, id: HeldId) -> Result<HeldFile, EngineError> {
-        match self.project.snapshot.held.get(&id) {
-            None => EngineError::refused(format!(
-                "there is no held file {id}; `overtrace inbox` lists them"
-            )),
-            Some(held) => match &held.decided {
-                None => Ok(held.clone()),
-                Some(decided) => EngineError::refused(format!("{id} was {decided} already")),
-            },
-        }
-    }
-
-    /// Takes a held file in after all; what was odd about it becomes a note.
-    pub(super) fn accept_held(
-        &mut self,
-        who: &str,
-        id: HeldId,
-        is_fixed: bool,
-    ) -> Result<IntakeReport, EngineError> {
-        self.project.check_settings()?;
-        let mut held = self.waiting(id)?;
-        let decision = match (is_fixed, &held.fix) {
-            (false, _) => Decision::Accept,
-            (true, Some(_)) => Decision::Fix,
-            (true, None) => {
-                return EngineError::refused(format!(
-                    "{id} can be read one way only; accept it as it is, or refuse it"
-                ));
-            }
-        };
-        let path = self.held_path(&held);
-        let bytes = fs::read(&path).map_err(EngineError::io("reading", &path))?;
-        if held.file != Hash::ZERO && Blobs::hash(&bytes) != held.file {
-            return EngineError::refused(format!(
-                "{} is not the file that was held any more; refuse it and drop the right one into the inbox",
-                path.display()
-            ));
-        }
-        let report = self.intake(&path, &Writers::default(), Some((who, &held, decision)))?;
-        self.parser.rest();
-        let decided = self
-            .project
-            .snapshot
-            .held
-            .get(&id)
-            .is_some_and(|held| held.decided.is_some());
-        if !decided && matches!(report.outcome, Outcome::Accept | Outcome::Warn | Outcome::Reject) {
-            // Refused by a later check, or known already: the file has been moved, so nothing waits any more.
-            held.decided = Some("refused".into());
-            self.commit(
-                who,
-                What::FileRefused,
-                Some(report.words.clone()),
-                vec![Row::Held(held)],
-            )?;
-        }
-        Ok(report)
-    }
-
-    /// The mask that a held file would become, as it is or read the other way.
-    ///
-    /// # Errors
-    /// Why it is none.
-    pub(super) fn read_held(&self, id: HeldId, is_fixed: bool) -> Result<LabelMap, EngineError> {
-        let held = self.waiting(id)?;
-        let path = self.held_path(&held);
-        let decision = if is_fixed { Decision::Fix } else { Decision::Accept };
-        let writers = Writers::default();
-        let tools = (&*self.parser, &writers);
-        let mut candidate = Candidate::decided(&path, changed_at(&path), tools, &held, decision);
-        for check in READING {
-            match check(&mut candidate, &self.project)? {
-                Finding::Reject(_, words) | Finding::Wait(_, words) => return EngineError::refused(words),
-                // What is odd is what the file is held for.
-                _ => {}
-            }
-        }
-        self.parser.rest();
-        Ok(candidate.mask.expect("the last of these checks makes the mask"))
-    }
-
-    /// Moves a held file to quarantine.
-    pub(super) fn refuse_held(&mut self, who: &str, id: HeldId, why: String) -> Result<Answer, EngineError> {
-        let mut held = self.waiting(id)?;
-        let path = self.held_path(&held);
-        let moved = self
-            .project
-            .inbox()
-            .join(QUARANTINE)
-            .join(path.file_name().unwrap_or_default());
-        if fs::symlink_metadata(&path).is_ok() {
-            self.quarantine(&path, &held.code.clone(), &why)?;
-        } else if fs::symlink_metadata(&moved).is_err() {
-            // Unless a crash moved it already, the file is elsewhere, and a decision would lose sight of it.
-            return EngineError::refused(format!(
-                "{} is not there; if inbox.folder was changed, put it back until nothing is held",
-                path.display()
-            ));
-        }
-        let words = format!("{id} ({}) is refused and in quarantine", held.name);
-        held.decided = Some("refused".into());
-        self.commit(who, What::FileRefused, Some(why), vec![Row::Held(held)])?;
-        Ok(Answer::Done(words))
     }
 
     fn refuse(&mut self, path: &Path, code: &str, words: &str) -> Result<(), EngineError> {
@@ -455,11 +319,18 @@ impl Actor {
 
     /// Moves a file into a folder of the inbox under a name that is free there; what belongs to it moves along.
     fn put_away(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
+        let all = std::iter::once(path.to_path_buf()).chain(content::along(path));
+        self.put_all_away(&all.collect::<Vec<_>>(), folder)
+    }
+
+    /// The same with nothing that belongs to it.
+    fn put_away_alone(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
+        self.put_all_away(&[path.to_path_buf()], folder)
+    }
+
+    fn put_all_away(&self, all: &[PathBuf], folder: &str) -> Result<PathBuf, EngineError> {
         let folder = self.project.inbox().join(folder);
         private_folder(&folder)?;
-        let all: Vec<PathBuf> = std::iter::once(path.to_path_buf())
-            .chain(content::along(path))
-            .collect();
         let names: Vec<_> = all
             .iter()
             .map(|path| path.file_name().unwrap_or_default())
@@ -479,5 +350,31 @@ impl Actor {
             move_private(path, place)?;
         }
         Ok(places[0].clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_file_rests_when_it_looked_the_same_long_enough_ago_whatever_its_own_times_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("brain.hdr");
+        fs::write(&path, "one").unwrap();
+        let mut looks = Looks::default();
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        assert!(!looks.rests(&path, 10.0, began));
+        assert!(!looks.rests(&path, 10.0, after(9)));
+        assert!(looks.rests(&path, 10.0, after(10)));
+        fs::write(&path, "longer").unwrap();
+        assert!(!looks.rests(&path, 10.0, after(11)), "it changed");
+        fs::write(folder.path().join("brain.img"), "the other half").unwrap();
+        assert!(!looks.rests(&path, 10.0, after(30)), "what belongs to it came");
+        assert!(looks.rests(&path, 10.0, after(40)));
+        assert!(Looks::default().rests(&path, 0.0, began));
     }
 }

@@ -1,6 +1,6 @@
 //! The file's name: which it is left alone for, which case it names, and whose answer it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,21 @@ use super::shown;
 use crate::engine::EngineError;
 use crate::engine::project::Project;
 use crate::imaging::volume_stem;
-use crate::records::{Case, CaseId, Handout, HandoutEnd, Pool};
+use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Pool};
 
 /// Endings of the files that say what a mask's values are called, in the order in which they are looked for.
 const TABLES: [&str; 3] = [".tsv", ".txt", ".label"];
+/// Those of the files that such a one may belong to.
+const VOLUMES: [&str; 8] = [
+    ".nii.gz",
+    ".nii",
+    ".seg.nrrd",
+    ".nrrd",
+    ".hdr",
+    ".hdr.gz",
+    ".img",
+    ".img.gz",
+];
 
 /// A file's name without the ending of a label table, if it has one.
 fn table_stem(name: &str) -> Option<&str> {
@@ -23,16 +34,19 @@ fn table_stem(name: &str) -> Option<&str> {
     })
 }
 
+/// What lies beside a file under `stem` and one of some endings, in small letters or large ones.
+pub(super) fn beside(file: &Path, stem: &str, endings: &[&str]) -> Option<PathBuf> {
+    let names = endings
+        .iter()
+        .flat_map(|ending| [ending.to_string(), ending.to_uppercase()]);
+    let mut places = names.map(|ending| file.with_file_name(format!("{stem}{ending}")));
+    places.find(|place| place != file && fs::symlink_metadata(place).is_ok())
+}
+
 /// The label table that lies beside a mask under the same name.
 pub(super) fn table_of(mask: &Path) -> Option<PathBuf> {
     let name = mask.file_name()?.to_str()?;
-    let stem = volume_stem(name)?;
-    let tables = TABLES
-        .iter()
-        .map(|ending| mask.with_file_name(format!("{stem}{ending}")));
-    tables
-        .into_iter()
-        .find(|table| fs::symlink_metadata(table).is_ok())
+    beside(mask, volume_stem(name)?, &TABLES)
 }
 
 /// N1: files that programs leave while they copy, and what folders are full of.
@@ -57,16 +71,18 @@ pub(super) fn n2_name(candidate: &mut Candidate, project: &Project) -> Result<Fi
     if candidate.is_decided() || volume_stem(&name).is_some() {
         return Ok(Finding::Pass);
     }
-    let cases = &project.snapshot.cases;
-    if table_stem(&name).is_some_and(|stem| !cases_named(stem, cases).is_empty()) {
-        if candidate.waited_s() < project.snapshot.settings.inbox.incomplete_after_s {
-            return Ok(Finding::Wait(
+    if let Some(stem) =
+        table_stem(&name).filter(|stem| !cases_named(stem, &project.snapshot.cases).is_empty())
+    {
+        // Where the mask is there already, it takes its table along. It may also come much later, and would be read
+        // by its numbers if the table were gone by then.
+        return Ok(match beside(candidate.path, stem, &VOLUMES) {
+            Some(_) => Finding::Ignore("V5"),
+            None => Finding::Wait(
                 "V5",
                 "names labels; the mask of that name has not come yet".into(),
-            ));
-        }
-        let words = "names labels, but no mask of that name came; drop both together";
-        return Ok(Finding::Reject("V5", words.into()));
+            ),
+        });
     }
     Ok(Finding::Reject(
         "N2",
@@ -81,6 +97,18 @@ pub(super) fn n3_case(candidate: &mut Candidate, project: &Project) -> Result<Fi
         return Ok(Finding::Pass);
     }
     let name = shown(candidate.path);
+    // What a hand-out asked for by its whole name is that case's, whatever else the name may look like.
+    let asked: BTreeSet<&CaseId> = project
+        .snapshot
+        .handouts
+        .values()
+        .filter(|handout| is_reply(&name, &handout.reply_name))
+        .map(|handout| &handout.case)
+        .collect();
+    if let (Some(only), 1) = (asked.first(), asked.len()) {
+        candidate.case = Some((*only).clone());
+        return Ok(Finding::Pass);
+    }
     let named = volume_stem(&name).unwrap_or(&name);
     let cases = &project.snapshot.cases;
     match cases_named(named, cases)[..] {
@@ -169,6 +197,16 @@ pub fn case_of_file(name: &str, cases: &BTreeMap<CaseId, Case>) -> Option<CaseId
     find(stem).or_else(numbered)
 }
 
+/// The name that a case's mask is asked for by: one that is no other case's, and, where it can be, no other hand-out's.
+pub fn reply_name(id: &CaseId, number: HandoutId, is_first: bool, cases: &BTreeMap<CaseId, Case>) -> String {
+    let first = is_first.then(|| format!("{id}_corrected"));
+    let stems = first.into_iter().chain([format!("{id}_{number}_corrected")]);
+    let mut own = stems.filter(|stem| cases_named(stem, cases) == [id]);
+    // A case's own name is always its.
+    let stem = own.next().unwrap_or_else(|| id.to_string());
+    format!("{stem}.nii.gz")
+}
+
 /// N4: nothing is kept of a patient who withdrew, not even in quarantine.
 pub(super) fn n4_forgotten(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let case = project.case(candidate.case())?;
@@ -197,7 +235,11 @@ pub(super) fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Res
     // measured against what was handed out all the same.
     let named_after = of_case().find(|handout| is_reply(&candidate.name, &handout.reply_name));
     let is_taken_back = |last: &&Handout| matches!(last.end, Some(HandoutEnd::Withdrawn(_)));
-    let answered = named_after
+    // Of a held file that is as it was when it came.
+    let then = candidate.answers.and_then(|then| handouts.get(&then));
+    let answered = then
+        .filter(|then| then.case == case.id)
+        .or(named_after)
         .or(open)
         .or_else(|| of_case().next().filter(is_taken_back));
     candidate.answers = answered.map(|handout| handout.id);
@@ -232,7 +274,7 @@ pub(super) fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Res
 }
 
 /// Whether a file is called as a hand-out asked for, whatever its format and the case of its letters.
-fn is_reply(name: &str, reply_name: &str) -> bool {
+pub(super) fn is_reply(name: &str, reply_name: &str) -> bool {
     let stem = |name| volume_stem(name).map(str::to_lowercase);
     stem(name).is_some_and(|name| Some(name) == stem(reply_name))
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::DONE;
-use super::checks::Candidate;
+use super::checks::{Candidate, Decision};
 use crate::effort::{agreement, saved_effort};
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
@@ -11,8 +11,8 @@ use crate::engine::project::next;
 use crate::imaging::encode_labels;
 use crate::protocol::{Answer, IntakeReport, Outcome};
 use crate::records::{
-    Agreement, Case, ClassAgreement, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash,
-    HeldFile, Mask, MaskOrigin, Pool, Round, RoundState, Row, What, mean_of_known, mean_saved,
+    Agreement, Case, Correction, CorrectionId, Handout, HandoutEnd, HandoutId, Hash, HeldFile, Mask,
+    MaskOrigin, Pool, Round, RoundState, Row, What, mean_saved,
 };
 
 impl Actor {
@@ -21,7 +21,7 @@ impl Actor {
     /// A second person's mask of a case is kept beside the first one's, which goes on training until somebody chooses.
     pub(super) fn take(
         &mut self,
-        decided: Option<(&str, &HeldFile, bool)>,
+        decided: Option<(&str, &HeldFile, Decision)>,
         candidate: Candidate,
         notes: &[(String, String)],
         report: &mut IntakeReport,
@@ -34,6 +34,11 @@ impl Actor {
         let blobs = self.project.store.blobs();
         let blob = blobs.put(&encode_labels(&mask, u16::from))?;
         let file = blobs.put(&candidate.bytes)?;
+        let table = candidate
+            .table
+            .as_deref()
+            .map(|table| blobs.put(table))
+            .transpose()?;
         let handouts = &self.project.snapshot.handouts;
         let asked = candidate.answers.and_then(|answered| handouts.get(&answered));
         let turnaround_s = asked.map(|handout| now.duration_since(handout.at).as_secs_f64());
@@ -80,6 +85,7 @@ impl Actor {
             at: now,
             mask: blob,
             file,
+            table,
             pre_annotation: handout.pre_annotation,
             model: handout.model,
             effort: effort.clone(),
@@ -98,7 +104,14 @@ impl Actor {
             blob,
             origin: MaskOrigin::Correction(number),
         };
-        let trains = case.mask.filter(|_| first.is_some()).unwrap_or(own);
+        // Who was given the mask that trains, to look it over, revises it.
+        let is_revision = first
+            .as_ref()
+            .is_some_and(|first| first.mask == handout.pre_annotation);
+        let trains = case
+            .mask
+            .filter(|_| first.is_some() && !is_revision)
+            .unwrap_or(own);
         let mut rows = vec![Row::Case(Case {
             pool: Pool::Labelled,
             mask: Some(trains),
@@ -115,9 +128,13 @@ impl Actor {
             }));
         }
         rows.extend(self.note_mask_labels());
-        rows.extend(decided.map(|(_, held, is_fixed)| {
+        rows.extend(decided.map(|(_, held, decision)| {
+            let words = match decision {
+                Decision::Accept if held.mended.is_empty() => "accepted",
+                Decision::Accept | Decision::Fix => "fixed",
+            };
             Row::Held(HeldFile {
-                decided: Some(if is_fixed { "fixed" } else { "accepted" }.into()),
+                decided: Some(words.into()),
                 ..held.clone()
             })
         }));
@@ -136,7 +153,11 @@ impl Actor {
         let who = decided.map_or(owner.as_str(), |(who, ..)| who);
         self.commit(who, What::CorrectionAccepted, None, rows)?;
         // Acknowledged only now; if the machine stops before the move, the next look finds it known.
-        self.put_away(candidate.path, DONE)?;
+        let place = match decided {
+            Some((_, held, _)) => self.rename_held(held, &id)?,
+            None => candidate.path.to_path_buf(),
+        };
+        self.put_away(&place, DONE)?;
         if !notes.is_empty() {
             report.outcome = Outcome::Warn;
             report.code = notes[0].0.clone();
@@ -150,7 +171,7 @@ impl Actor {
             None => format!("{number}: saved effort n/a"),
         }];
         if let (Some(first), Some(agreement)) = (first, agreement) {
-            words.push(beside_words(number, &first, &agreement));
+            words.push(beside_words(number, &first, &agreement, is_revision));
         }
         words.extend(notes.iter().map(|(_, note)| note.clone()));
         report.words = words.join("; ");
@@ -224,17 +245,23 @@ impl Actor {
     }
 }
 
-/// What there is to say of a second reading.
-fn beside_words(id: CorrectionId, first: &Correction, agreement: &Agreement) -> String {
-    let mean = |of: fn(&ClassAgreement) -> Option<f64>| {
-        let mean = mean_of_known(agreement.classes.iter().map(of));
-        mean.map_or_else(|| "n/a".into(), |mean| format!("{:.1} %", 100.0 * mean))
-    };
-    format!(
-        "kept beside {} of {}, which trains (Dice {}, contour {}); `overtrace inbox choose {id} --why ..` has it train instead",
-        first.id,
-        first.who,
-        mean(|class| class.dice),
-        mean(|class| class.contour)
-    )
+/// What there is to say of a second person's mask.
+fn beside_words(id: CorrectionId, first: &Correction, agreement: &Agreement, is_revision: bool) -> String {
+    let percent =
+        |share: Option<f64>| share.map_or_else(|| "n/a".into(), |share| format!("{:.1} %", 100.0 * share));
+    let agrees = format!(
+        "Dice {}, contour {}",
+        percent(agreement.dice()),
+        percent(agreement.contour())
+    );
+    match is_revision {
+        true => format!(
+            "a revision of {} of {} ({agrees}); it trains from now on",
+            first.id, first.who
+        ),
+        false => format!(
+            "kept beside {} of {}, which trains ({agrees}); `overtrace inbox choose {id} --why ..` has it train instead",
+            first.id, first.who
+        ),
+    }
 }

@@ -32,12 +32,14 @@ fn open_for_writing() -> HashSet<(u64, u64)> {
             continue;
         }
         for descriptor in listed(&process.path().join("fd")) {
-            // Through the link: the file itself.
-            let Ok(file) = fs::metadata(descriptor.path()) else {
-                continue;
-            };
             let info = process.path().join("fdinfo").join(descriptor.file_name());
-            if file.is_file() && fs::read_to_string(info).is_ok_and(|info| is_written(&info)) {
+            if !fs::read_to_string(info).is_ok_and(|info| is_written(&info)) {
+                continue;
+            }
+            // Through the link: the file itself. Only of what is written: a dead network keeps whoever asks waiting.
+            if let Ok(file) = fs::metadata(descriptor.path())
+                && file.is_file()
+            {
                 open.insert((file.dev(), file.ino()));
             }
         }

@@ -23,9 +23,18 @@ pub fn volume_stem(name: &str) -> Option<&str> {
         at.and_then(|at| name.get(at..))
             .is_some_and(|end| end.eq_ignore_ascii_case(ending))
     };
-    let ending = [".nii.gz", ".nii", ".hdr", ".img", ".seg.nrrd", ".nrrd"]
-        .into_iter()
-        .find(ends)?;
+    let ending = [
+        ".nii.gz",
+        ".nii",
+        ".hdr",
+        ".hdr.gz",
+        ".img",
+        ".img.gz",
+        ".seg.nrrd",
+        ".nrrd",
+    ]
+    .into_iter()
+    .find(ends)?;
     Some(&name[..name.len() - ending.len()])
 }
 

@@ -134,6 +134,12 @@ pub enum VolumeError {
         /// The limit.
         limit_s: f64,
     },
+    /// There is nothing that could read it now.
+    #[error("nothing could be started to read it ({why}); it is tried again")]
+    NoReader {
+        /// Why.
+        why: String,
+    },
     /// Whatever read it came to grief.
     #[error("what read it did not survive ({how}); check that it is a volume, and save it again")]
     Deadly {
@@ -164,7 +170,7 @@ impl VolumeError {
         match self {
             VolumeError::HalfMissing { .. } => "S1",
             VolumeError::NotAFile { .. } => "S2",
-            VolumeError::Read { .. } => "S3",
+            VolumeError::Read { .. } | VolumeError::NoReader { .. } => "S3",
             VolumeError::Incomplete { .. } | VolumeError::Damaged { .. } => "C1",
             VolumeError::TooLarge { .. } | VolumeError::Slow { .. } | VolumeError::Deadly { .. } => "C3",
             VolumeError::BadHeader { .. } => "H1",
