@@ -138,3 +138,102 @@ fn a_killed_engine_loses_nothing_that_it_acknowledged_and_takes_every_mask_in_on
     assert_eq!(done, dropped.len());
     assert_eq!(verify(&place.project, &|_, _| {}).unwrap().problems, []);
 }
+
+/// Held with its label table, accepted, and killed somewhere on the way.
+#[test]
+fn a_killed_engine_loses_no_held_file_and_takes_none_in_twice_or_without_its_table() {
+    let times = dose(12, 150);
+    let bench = Bench::new(&settings());
+    for n in 0..times {
+        bench.import(&format!("case{n}"), n as u64, Pool::Unlabelled);
+    }
+    let place = Place::of(bench);
+    let inbox = place.project.join("inbox");
+    let mut rng = Rng::new(12);
+    // CSF and WM are exchanged, and the table says so.
+    let table = b"index\tname\n1\tWM\n2\tGM\n3\tCSF\n";
+    let mask = |n: usize| {
+        let (_, mut truth) = boxes(n as u64);
+        truth.voxels[n % 60] = 1;
+        truth.voxels[480 + n / 60] = 1;
+        encode_labels(&truth, u16::from)
+    };
+    let (mut accepted_early, mut left_waiting) = (0, 0);
+    let mut how_long = Duration::from_millis(100);
+    for n in 0..times {
+        let case = format!("case{n}");
+        let mut engine = support::engine_process(&place.project);
+        let began = Instant::now();
+        let handle = loop {
+            match overtrace::engine::reach(&place.project, "ann".into()) {
+                Ok(Some(reached)) => break reached.handle,
+                _ => assert!(began.elapsed() < Duration::from_secs(60), "it never came"),
+            }
+        };
+        // Nobody has the case: its mask is held.
+        fs::write(inbox.join(format!("{case}_dseg.tsv")), table).unwrap();
+        fs::write(inbox.join(format!("{case}_dseg.nii.gz")), mask(n)).unwrap();
+        let (dropped, until_kill) = (Instant::now(), (2 * how_long).mul_f64(rng.uniform()));
+        let mut accept = None;
+        while dropped.elapsed() < until_kill && accept.is_none() {
+            let Ok(Ok(Answer::Snapshot(known))) = handle.call(Command::Attach { cases: None }, drop) else {
+                panic!("no snapshot")
+            };
+            let held = known
+                .waiting()
+                .find(|held| held.case == id(&case))
+                .map(|held| held.id);
+            accept = held.map(|held| handle.send(Command::AcceptHeld { held, fix: false }).unwrap());
+        }
+        // Some are killed as they are accepted, some afterwards.
+        spin(
+            Duration::from_millis(30)
+                .mul_f64(rng.uniform())
+                .min(until_kill.saturating_sub(dropped.elapsed())),
+        );
+        if accept.is_some() {
+            (accepted_early, how_long) = (accepted_early + 1, dropped.elapsed());
+        }
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+        until("its lock is free", || {
+            !overtrace::store::is_held(&place.project).unwrap()
+        });
+    }
+    assert!(
+        accepted_early > 0 && accepted_early < times,
+        "{accepted_early} of {times}"
+    );
+    // What is left is taken in now: first what lies in the inbox, then what waits.
+    let started = support::start(&place.project, false);
+    started.handle.call(Command::ScanInbox, drop).unwrap().unwrap();
+    let Ok(Ok(Answer::Snapshot(known))) = started.handle.call(Command::Attach { cases: None }, drop) else {
+        panic!("no snapshot")
+    };
+    for held in known.waiting() {
+        left_waiting += 1;
+        let accept = Command::AcceptHeld {
+            held: held.id,
+            fix: false,
+        };
+        let taken = started.handle.call(accept, drop).unwrap();
+        assert!(taken.is_ok(), "{taken:?}");
+    }
+    drop(started.handle);
+    started.thread.join().unwrap();
+    let known = snapshot(&place.project);
+    assert_eq!(known.waiting().count(), 0, "of {left_waiting}");
+    for n in 0..times {
+        let of_case = known
+            .corrections
+            .values()
+            .filter(|done| done.case == id(&format!("case{n}")));
+        let of_case: Vec<_> = of_case.collect();
+        let [only] = of_case[..] else {
+            panic!("case{n}: {of_case:?}")
+        };
+        assert_eq!(only.file, overtrace::store::Blobs::hash(&mask(n)), "case{n}");
+        assert_eq!(only.table, Some(overtrace::store::Blobs::hash(table)), "case{n}");
+    }
+    assert_eq!(verify(&place.project, &|_, _| {}).unwrap().problems, []);
+}

@@ -182,6 +182,13 @@ impl Actor {
                 path.display()
             ));
         }
+        // A crash may have left it where it was dropped.
+        let left = names::table_of(&self.project.inbox().join(&held.name));
+        if let (Some(table), Some(left), None) = (held.table, left, names::table_of(&path))
+            && fs::read(&left).is_ok_and(|bytes| Blobs::hash(&bytes) == table)
+        {
+            move_private(&left, &with_ending_of(&path, &left))?;
+        }
         if held.table.is_some() && names::table_of(&path).is_none() {
             return EngineError::refused(format!(
                 "the label table that came with {id} is not beside {}; put it there under that name, or refuse the file",
