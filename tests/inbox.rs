@@ -388,6 +388,23 @@ fn v4_a_value_that_is_no_label_is_refused_with_its_count() {
 }
 
 #[test]
+fn v4_a_mask_of_0_and_255_is_held_and_cannot_be_accepted_where_nothing_says_which_label_is_meant() {
+    let bench = out_without_a_model(SMALL);
+    let mut mask = boxes(0).1;
+    mask.voxels
+        .iter_mut()
+        .for_each(|class| *class = 255 * u8::from(*class == 1));
+    bench.drop_file("brain_1.nii.gz", &encode_labels(&mask, u16::from));
+    let report = bench.only_report();
+    assert_eq!(verdict(&report), (Outcome::Hold, "V4"), "{}", report.words);
+    assert_eq!(verdict(&bench.accept(&report)), (Outcome::Reject, "V4"));
+    // A table beside it says which.
+    bench.drop_file("brain_1.tsv", b"index\tname\n255\tCSF\n");
+    bench.drop_file("brain_1.nii.gz", &encode_labels(&mask, u16::from));
+    assert!(bench.only_report().correction.is_some());
+}
+
+#[test]
 fn p1_an_empty_mask_is_held() {
     let (outcome, code, _) = verdict_of(
         "brain_1.nii.gz",

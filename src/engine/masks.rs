@@ -83,6 +83,11 @@ pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<Note>),
                 "binary? it holds only 0 and 255; accept it to take 255 as {} ({})",
                 only.value, only.name
             )
+        } else if binary {
+            format!(
+                "binary? it holds only 0 and 255, and nothing says which of {labels} is meant; drop it again beside a table \
+                 that names 255, or refuse it"
+            )
         } else {
             format!(
                 "{} no label of this project, which has {labels}; relabel those voxels, or add the label to \
@@ -92,7 +97,7 @@ pub fn classes(scan: &Scan, labels: &Labels) -> Result<(LabelMap, Option<Note>),
         };
         return Err(MaskProblem {
             code: "V4",
-            may_hold: binary && labels.0.len() == 1,
+            may_hold: binary,
             words,
         });
     }
@@ -278,7 +283,12 @@ mod tests {
     #[test]
     fn zero_and_255_may_be_meant_as_the_only_label() {
         let mut labels = Labels::default();
-        assert!(!problem(&[0.0, 255.0], &labels).may_hold, "which of three?");
+        let which = problem(&[0.0, 255.0], &labels);
+        assert!(
+            which.may_hold && which.words.contains("which of"),
+            "{}",
+            which.words
+        );
         labels.0.truncate(1);
         assert!(problem(&[0.0, 255.0], &labels).may_hold);
         assert_eq!(binary_classes(&scan(&[0.0, 255.0])).voxels, [0, 1]);

@@ -275,7 +275,11 @@ pub(super) fn v_values(candidate: &mut Candidate, project: &Project) -> Result<F
             candidate.mask = Some(candidate.mends.iter().fold(whole, mend));
             Ok(note.map_or(Finding::Pass, |(code, note)| Finding::Warn(code, note)))
         }
-        Err(problem) if problem.may_hold => {
+        // Of several labels a decision does not say which.
+        Err(problem)
+            if problem.may_hold
+                && (project.snapshot.settings.labels.0.len() == 1 || !candidate.is_decided()) =>
+        {
             candidate.mask = Some(LabelMap {
                 grid,
                 ..binary_classes(&scan)
