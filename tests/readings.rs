@@ -301,7 +301,7 @@ fn v5_a_table_waits_for_its_mask_however_long_and_one_that_is_none_holds_it() {
             fix: false,
         })
     };
-    assert!(accept().unwrap_err().contains("is not beside"));
+    assert!(accept().unwrap_err().contains("is not the one beside"));
     fs::rename(&away, place.join(format!("{number}-brain.tsv"))).unwrap();
     let Answer::Intake(reports) = accept().unwrap() else {
         panic!()
@@ -372,6 +372,53 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(bytes).unwrap();
     packer.finish().unwrap()
+}
+
+/// Held unread, with something beside it that is no label table: looked at, it says so.
+#[test]
+fn what_is_held_before_it_was_read_can_be_looked_at_without_harm() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    bench.hand_out("brain");
+    let dying = bench.folder.path().join("dying");
+    fs::write(&dying, "#!/bin/sh\nkill -6 $$\n").unwrap();
+    fs::set_permissions(&dying, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let bench = bench.restart_reading_with(&dying);
+    bench.drop_file("brain_corrected.txt", b"notes on this case");
+    bench.drop_file("brain_corrected.nii.gz", &packed(&boxes(0).1));
+    let reports = bench.scan();
+    let report = reports
+        .iter()
+        .find(|report| report.outcome == Outcome::Hold)
+        .unwrap();
+    let number = held(report, "C3");
+    let bench = bench.restart();
+    let wanted = Wanted {
+        held: Some(number),
+        ..Wanted::of(&id("brain"))
+    };
+    let words = bench.ask(Command::Open(wanted)).unwrap_err();
+    assert!(words.contains("label table"), "{words}");
+    let again = bench.accept(report);
+    assert_eq!(again.code, "V5", "{again:?}");
+    assert!(bench.accept(&again).correction.is_some());
+}
+
+/// The same bytes with another table are another mask, also while the first one waits.
+#[test]
+fn a_table_belongs_to_the_file_that_it_came_with() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    let sent = |table: &[u8]| {
+        bench.drop_file("brain_dseg.tsv", table);
+        bench.drop_file("brain_dseg.nii.gz", &packed(&boxes(0).1));
+        bench.only_report()
+    };
+    let wrong = sent(b"index\tname\n1\tGM\n2\tCSF\n3\tWM\n");
+    let right = sent(b"index\tname\n1\tCSF\n2\tGM\n3\tWM\n");
+    assert_ne!(held(&wrong, "N4"), held(&right, "N4"));
+    assert!(bench.accept(&right).correction.is_some());
+    assert_eq!(trains_with(&bench, "brain"), boxes(0).1.voxels);
 }
 
 /// A reader that cannot be started is nobody's file's fault.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::Actor;
-use super::inbox::{DONE, HELD, QUARANTINE, case_of_file};
+use super::inbox::{DONE, HELD, QUARANTINE, along, case_of_file};
 use crate::protocol::Answer;
 use crate::records::{Case, CaseId, Fix, Handout, HandoutEnd, Hash, HeldFile, ModelId, Row, TrainedOn, What};
 use crate::store::taken_away;
@@ -91,7 +91,9 @@ impl Actor {
         // A mask that may be this patient's goes too: there is nothing to hold it against any more.
         let mut files: Vec<PathBuf> = Vec::new();
         rows.extend(held.map(|held| {
-            files.push(self.held_path(held));
+            let path = self.held_path(held);
+            files.extend(along(&path));
+            files.push(path);
             Row::Held(HeldFile {
                 decided: Some("forgotten".into()),
                 ..held.clone()

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::content::{c_read, g_grid, h2_notes, s1_rest, s2_regular, v_values};
 use super::mixups::p2_mixed_up;
-use super::names::{is_reply, n1_passing, n2_name, n3_case, n4_forgotten, n4_handed_out};
+use super::names::{is_reply, n1_passing, n2_name, n3_case, n4_forgotten, n4_handed_out, n4_whose};
 use super::shown;
 use super::writers::Writers;
 use crate::engine::EngineError;
@@ -171,6 +171,7 @@ pub const CHECKS: &[Check] = &[
     n2_name,
     n3_case,
     n4_forgotten,
+    n4_whose,
     s1_rest,
     c_read,
     p4_again,

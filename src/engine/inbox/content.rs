@@ -189,6 +189,7 @@ pub(super) fn h2_notes(candidate: &mut Candidate, _: &Project) -> Result<Finding
 pub(super) fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let image = project.case(candidate.case())?.grid;
     let (decided, turns) = (candidate.is_decided(), candidate.mends.contains(&Fix::Turn));
+    let as_it_is = candidate.passes("G4");
     let scan = candidate
         .scan
         .as_mut()
@@ -227,7 +228,7 @@ pub(super) fn g_grid(candidate: &mut Candidate, project: &Project) -> Result<Fin
     }
     let turned = turned.filter(|placement| !placement.is_plain());
     let Some(apart) = apart else {
-        if turned.is_some() && !decided {
+        if turned.is_some() && !as_it_is {
             candidate.fix = Some(Fix::Turn);
             let words = "header lost: the file does not say where its voxels lie, and they fit the image only when turned";
             return Ok(Finding::Hold("G4", words.into()));

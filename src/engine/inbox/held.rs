@@ -23,12 +23,19 @@ impl Actor {
         fs::symlink_metadata(self.held_path(&row)).is_err().then_some(row)
     }
 
-    /// The row that waits for these very bytes under this name.
+    /// The row that waits for these very bytes, and this label table, under this name; of one that is not there, as a crash
+    /// leaves it, it is no matter whose it was.
     fn journalled_hold(&self, candidate: &Candidate) -> Option<HeldFile> {
-        let file = candidate.file?;
+        let file = candidate.file.unwrap_or(Hash::ZERO);
+        let table = table_hash(candidate.path);
         let mut waiting = self.project.snapshot.waiting();
         let same = |held: &&HeldFile| {
-            Some(&held.case) == candidate.case.as_ref() && held.file == file && held.name == candidate.name
+            let is_missing = || fs::symlink_metadata(self.held_path(held)).is_err();
+            Some(&held.case) == candidate.case.as_ref()
+                && held.file == file
+                && held.name == candidate.name
+                && held.table == table
+                && ((held.answers == candidate.answers && file != Hash::ZERO) || is_missing())
         };
         waiting.find(same).cloned()
     }
@@ -54,7 +61,7 @@ impl Actor {
                     code: code.into(),
                     words: words.into(),
                     fix: candidate.fix,
-                    table: candidate.table.as_deref().map(Blobs::hash),
+                    table: table_hash(path),
                     answers: candidate.answers,
                     passed: Vec::new(),
                     mended: Vec::new(),
@@ -113,6 +120,9 @@ impl Actor {
             Decision::Fix => row.mended.extend(row.fix.take()),
         }
         (row.code, row.words, row.fix) = (code.into(), words.into(), candidate.fix);
+        row.answers = row.answers.or(candidate
+            .answers
+            .filter(|_| candidate.case.as_ref() == Some(&held.case)));
         let read = HeldFile {
             file: candidate.file.unwrap_or(row.file),
             ..row.clone()
@@ -189,9 +199,10 @@ impl Actor {
         {
             move_private(&left, &with_ending_of(&path, &left))?;
         }
-        if held.table.is_some() && names::table_of(&path).is_none() {
+        if held.table != table_hash(&path) {
             return EngineError::refused(format!(
-                "the label table that came with {id} is not beside {}; put it there under that name, or refuse the file",
+                "the label table that came with {id} is not the one beside {}: put that there under its name, or refuse the \
+                 file",
                 path.display()
             ));
         }
@@ -237,6 +248,10 @@ impl Actor {
             .iter()
             .try_for_each(|check| match check(&mut candidate, &self.project)? {
                 Finding::Reject(_, words) | Finding::Wait(_, words) => EngineError::refused(words),
+                // Odd before it was read: there is nothing to look at.
+                Finding::Hold(_, words) if candidate.scan.is_none() && candidate.mask.is_none() => {
+                    EngineError::refused(words)
+                }
                 // What is odd is what the file is held for.
                 _ => Ok(()),
             });
@@ -316,4 +331,10 @@ fn with_ending_of(place: &Path, other: &Path) -> PathBuf {
         .into_owned();
     let stem = volume_stem(&stem).unwrap_or(&stem).to_string();
     place.with_file_name(format!("{stem}{ending}"))
+}
+
+/// BLAKE3 of the label table beside a mask, where there is one.
+fn table_hash(mask: &Path) -> Option<Hash> {
+    let table = fs::read(names::table_of(mask)?).ok()?;
+    Some(Blobs::hash(&table))
 }

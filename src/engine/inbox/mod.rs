@@ -32,6 +32,7 @@ use crate::records::{CaseId, HeldFile, What, printable};
 use crate::store::private_folder;
 pub use checks::Decision;
 use checks::{Candidate, Finding};
+pub use content::along;
 pub use names::{case_of_file, reply_name};
 pub use watch::Watch;
 use writers::Writers;
@@ -52,7 +53,7 @@ struct Looks(BTreeMap<PathBuf, (Vec<[i64; 4]>, Instant)>);
 impl Looks {
     /// Whether a file, and what belongs to it, has looked the same for `rest_s` at `now`, by this machine's clock.
     fn rests(&mut self, path: &Path, rest_s: f64, now: Instant) -> bool {
-        let all = std::iter::once(path.to_path_buf()).chain(content::along(path));
+        let all = std::iter::once(path.to_path_buf()).chain(along(path));
         let looks = all
             .filter_map(|path| fs::symlink_metadata(path).ok())
             .map(|meta| {
@@ -229,7 +230,11 @@ impl Actor {
             match check(&mut candidate, &self.project)? {
                 Finding::Pass => {}
                 Finding::Warn(code, words) => notes.push((code.to_string(), words)),
-                Finding::Hold(code, words) if candidate.passes(code) => notes.push((code.to_string(), words)),
+                Finding::Hold(code, words) if candidate.passes(code) => {
+                    notes.push((code.to_string(), words));
+                    // It was offered, and is not taken.
+                    candidate.fix = None;
+                }
                 other => {
                     stop = Some(other);
                     break;
@@ -280,7 +285,7 @@ impl Actor {
                 report.held = Some(row.id);
             }
             Some(Finding::Erase(code, words)) => {
-                for path in std::iter::once(path.to_path_buf()).chain(content::along(path)) {
+                for path in std::iter::once(path.to_path_buf()).chain(along(path)) {
                     fs::remove_file(&path).map_err(EngineError::io("erasing", &path))?;
                 }
                 self.sight.0.remove(path);
@@ -319,7 +324,7 @@ impl Actor {
 
     /// Moves a file into a folder of the inbox under a name that is free there; what belongs to it moves along.
     fn put_away(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
-        let all = std::iter::once(path.to_path_buf()).chain(content::along(path));
+        let all = std::iter::once(path.to_path_buf()).chain(along(path));
         self.put_all_away(&all.collect::<Vec<_>>(), folder)
     }
 

@@ -219,6 +219,26 @@ pub(super) fn n4_forgotten(candidate: &mut Candidate, project: &Project) -> Resu
     })
 }
 
+/// Which hand-out a mask answers; of a held file the one that it answered when it came.
+pub(super) fn n4_whose(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
+    let case = project.case(candidate.case())?;
+    let handouts = &project.snapshot.handouts;
+    let of_case = || handouts.values().rev().filter(|handout| handout.case == case.id);
+    let open = case.handout.and_then(|open| handouts.get(&open));
+    // A name of one's own is for the hand-out that is open; without one, what comes after its hand-out was taken back is
+    // measured against what was handed out all the same.
+    let named_after = of_case().find(|handout| is_reply(&candidate.name, &handout.reply_name));
+    let is_taken_back = |last: &&Handout| matches!(last.end, Some(HandoutEnd::Withdrawn(_)));
+    let then = candidate.answers.and_then(|then| handouts.get(&then));
+    let answered = then
+        .filter(|then| then.case == case.id)
+        .or(named_after)
+        .or(open)
+        .or_else(|| of_case().next().filter(is_taken_back));
+    candidate.answers = answered.map(|handout| handout.id);
+    Ok(Finding::Pass)
+}
+
 /// N4: a mask answers a hand-out.
 pub(super) fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let case = project.case(candidate.case())?;
@@ -229,20 +249,8 @@ pub(super) fn n4_handed_out(candidate: &mut Candidate, project: &Project) -> Res
         ));
     }
     let handouts = &project.snapshot.handouts;
-    let of_case = || handouts.values().rev().filter(|handout| handout.case == case.id);
     let open = case.handout.and_then(|open| handouts.get(&open));
-    // A name of one's own is for the hand-out that is open; without one, what comes after its hand-out was taken back is
-    // measured against what was handed out all the same.
-    let named_after = of_case().find(|handout| is_reply(&candidate.name, &handout.reply_name));
-    let is_taken_back = |last: &&Handout| matches!(last.end, Some(HandoutEnd::Withdrawn(_)));
-    // Of a held file that is as it was when it came.
-    let then = candidate.answers.and_then(|then| handouts.get(&then));
-    let answered = then
-        .filter(|then| then.case == case.id)
-        .or(named_after)
-        .or(open)
-        .or_else(|| of_case().next().filter(is_taken_back));
-    candidate.answers = answered.map(|handout| handout.id);
+    let answered = candidate.answers.and_then(|answered| handouts.get(&answered));
     if let Some(why) = &case.excluded {
         let words = format!(
             "{} is excluded ({why}); accept it to keep the mask for when the case is brought back",

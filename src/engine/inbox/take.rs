@@ -107,7 +107,7 @@ impl Actor {
         // Who was given the mask that trains, to look it over, revises it.
         let is_revision = first
             .as_ref()
-            .is_some_and(|first| first.mask == handout.pre_annotation);
+            .is_some_and(|first| handout.model.is_none() && first.mask == handout.pre_annotation);
         let trains = case
             .mask
             .filter(|_| first.is_some() && !is_revision)
