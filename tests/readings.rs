@@ -421,6 +421,49 @@ fn a_table_belongs_to_the_file_that_it_came_with() {
     assert_eq!(trains_with(&bench, "brain"), boxes(0).1.voxels);
 }
 
+/// What is no file is refused and never opened: a pipe beside a mask would keep the engine waiting.
+#[test]
+fn s2_a_pipe_that_is_called_like_a_label_table_is_refused_with_its_mask() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    bench.hand_out("brain");
+    let pipe = bench.inbox().join("brain_corrected.tsv");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    bench.drop_file("brain_corrected.nii.gz", &packed(&boxes(0).1));
+    let report = bench.only_report();
+    assert_eq!(
+        (report.outcome, report.code.as_str()),
+        (Outcome::Reject, "S2"),
+        "{report:?}"
+    );
+}
+
+/// A file of the same name as one whose place was lost is not put aside before it rests.
+#[test]
+fn s1_what_still_changes_is_waited_for_though_a_row_waits_for_its_name() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    let dying = bench.folder.path().join("dying");
+    fs::write(&dying, "#!/bin/sh\nkill -6 $$\n").unwrap();
+    fs::set_permissions(&dying, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let bench = bench.restart_reading_with(&dying);
+    bench.drop_file("brain_corrected.nii.gz", b"unread");
+    let number = held(&bench.only_report(), "C3");
+    fs::remove_file(bench.inbox().join(format!("held/{number}-brain.nii.gz"))).unwrap();
+    let settings = bench.project().join("overtrace.toml");
+    fs::write(settings, SMALL.replace("stable_s = 0.0", "stable_s = 600.0")).unwrap();
+    let bench = bench.restart();
+    bench.drop_file("brain_corrected.nii.gz", b"half a ma");
+    let report = bench.only_report();
+    assert_eq!(
+        (report.outcome, report.code.as_str()),
+        (Outcome::Wait, "S1"),
+        "{report:?}"
+    );
+    assert!(bench.inbox().join("brain_corrected.nii.gz").exists());
+}
+
 /// A reader that cannot be started is nobody's file's fault.
 #[test]
 fn without_a_reader_files_wait() {

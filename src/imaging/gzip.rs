@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
 use super::VolumeError;
 
 /// Deflate cannot grow anything by more than this (a match of 258 bytes from two bits).
-const MOST_GROWTH: u64 = 1032;
+pub(super) const MOST_GROWTH: u64 = 1032;
 
 /// Whether `bytes` open with gzip's magic number.
 pub(super) fn is_gzip(bytes: &[u8]) -> bool {

@@ -26,8 +26,6 @@ const COPIES: u64 = 8;
 /// Seconds for any file, and bytes a second that even a busy machine unpacks.
 const LEAST_S: f64 = 5.0;
 const BYTES_PER_S: f64 = 30e6;
-/// A byte of deflate stands for at most so many.
-const DEFLATED: u64 = 1032;
 
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,7 +68,7 @@ impl Parser {
     ///
     /// # Errors
     /// What the reader's process says; [`VolumeError::Slow`] or [`VolumeError::Deadly`] where it was ended or ended by
-    /// itself; [`VolumeError::Read`] where it cannot be started.
+    /// itself; [`VolumeError::NoReader`] where it cannot be started, or is another version.
     pub fn parse(
         &self,
         raw: RawVolume,
@@ -98,14 +96,16 @@ impl Parser {
     fn ask(&self, question: &Question, raw: &RawVolume, limit_s: f64) -> Parsed {
         let mut kept = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         // One that ended between two questions is no fault of the next file.
-        let alive = kept.take().filter(Process::is_alive);
+        let alive = kept
+            .take()
+            .and_then(|mut process| process.is_alive().then_some(process));
         let mut process = match alive {
             Some(process) => process,
             None => Process::start(&self.program).map_err(|error| VolumeError::NoReader {
                 why: format!("{}: {error}", self.program.display()),
             })?,
         };
-        let pid = process.pid();
+        let pid = Pid::from_child(&process.child);
         let (done, is_done) = channel();
         let (answer, is_slow) = thread::scope(|scope| {
             let watch = scope.spawn(move || {
@@ -149,7 +149,7 @@ impl Parser {
 /// A running reader. Dropped, it ends.
 #[derive(Debug)]
 struct Process {
-    child: Mutex<Child>,
+    child: Child,
     input: BufWriter<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -171,18 +171,12 @@ impl Process {
         Ok(Process {
             input: BufWriter::new(child.stdin.take().expect(taken)),
             output: BufReader::new(child.stdout.take().expect(taken)),
-            child: Mutex::new(child),
+            child,
         })
     }
 
-    fn pid(&mut self) -> Pid {
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
-        Pid::from_child(child)
-    }
-
-    fn is_alive(&self) -> bool {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(child.try_wait(), Ok(None))
+    fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     fn ask(&mut self, question: &Question, raw: &RawVolume) -> Result<Parsed> {
@@ -203,10 +197,9 @@ impl Process {
 
     /// How it ended, in words; and whether it did not understand the questions.
     fn ended(mut self, error: &Error) -> (String, bool) {
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // One that is still there has said something that is no answer.
-        let _ = child.kill();
-        match child.wait() {
+        let _ = self.child.kill();
+        match self.child.wait() {
             Ok(status) => (status.to_string(), status.code() == Some(OTHER_BUILD)),
             Err(_) => (error.to_string(), false),
         }
@@ -215,10 +208,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         // It may be gone already.
-        let _ = child.kill();
-        let _ = child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -282,14 +274,7 @@ fn limit(memory_bytes: u64, cpu_s: u64) -> Result<()> {
 
 /// Memory in bytes, and time in seconds, that reading a volume may take.
 fn limits(raw: &RawVolume, max_bytes: u64, patience: f64) -> (u64, f64) {
-    let unpacked = raw.parts.iter().map(|part| {
-        let growth = match part.starts_with(&[0x1f, 0x8b]) || part.starts_with(b"NRRD") {
-            true => DEFLATED,
-            false => 1,
-        };
-        max_bytes.min((part.len() as u64).saturating_mul(growth))
-    });
-    let unpacked = unpacked.fold(0u64, u64::saturating_add);
+    let unpacked = raw.most_unpacked(max_bytes);
     (
         ROOM_BYTES.saturating_add(unpacked.saturating_mul(COPIES)),
         patience * (LEAST_S + unpacked as f64 / BYTES_PER_S),

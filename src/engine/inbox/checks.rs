@@ -184,9 +184,6 @@ pub const CHECKS: &[Check] = &[
     p3_unchanged,
 ];
 
-/// Stands for the code of a hold that is journalled already.
-pub const KNOWN_HOLD: &str = "";
-
 /// What makes a mask of a file.
 pub const READING: &[Check] = &[c_read, g_grid, v_values];
 

@@ -1,14 +1,14 @@
 //! The file itself: whether it rests, what it holds, whether that lies on the image's grid and means labels.
 
 use std::fs::{self, Metadata};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::checks::{Candidate, Finding};
-use super::names::{beside, table_of};
+use super::names::{beside, read_table, table_of};
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
@@ -17,9 +17,6 @@ use crate::imaging::{
 };
 use crate::records::Fix;
 use crate::store::Blobs;
-
-/// Bytes of a label table at most.
-const LONGEST_TABLE: u64 = 1 << 20;
 
 /// S2: only a regular file with one name is opened; a link is never followed, a pipe never opened.
 pub(super) fn s2_regular(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
@@ -105,9 +102,9 @@ pub(super) fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Fin
             if scan.segments.is_empty()
                 && let Some(table) = table_of(candidate.path)
             {
-                let text = read_table(&table);
-                candidate.table = text.as_ref().map(|text| text.clone().into_bytes());
-                match text.as_deref().and_then(label_table) {
+                candidate.table = read_table(&table);
+                let text = candidate.table.as_deref().map(std::str::from_utf8);
+                match text.and_then(Result::ok).and_then(label_table) {
                     Some(segments) => scan.segments = segments,
                     None if candidate.passes("V5") => {}
                     None => {
@@ -145,14 +142,6 @@ pub(super) fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Fin
         )),
         Err(error) => Ok(Finding::Reject(error.code(), error.to_string())),
     }
-}
-
-/// A label table's text; `None` where it is too long, or the system would not let it be read as text.
-fn read_table(table: &Path) -> Option<String> {
-    let mut text = String::new();
-    let mut file = fs::File::open(table).ok()?.take(LONGEST_TABLE + 1);
-    file.read_to_string(&mut text).ok()?;
-    (text.len() as u64 <= LONGEST_TABLE).then_some(text)
 }
 
 /// What goes where a dropped file goes: the other half of a pair, and the table that names its values.

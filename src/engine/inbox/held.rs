@@ -45,23 +45,23 @@ impl Actor {
     /// accepting it reads it then.
     pub(super) fn hold(
         &mut self,
-        candidate: Candidate,
+        candidate: &Candidate,
         code: &str,
         words: &str,
     ) -> Result<HeldFile, EngineError> {
-        let path = candidate.path;
-        let held = match self.journalled_hold(&candidate) {
+        let held = match self.journalled_hold(candidate) {
             Some(held) => held,
             None => {
+                let case = candidate.case.clone();
                 let mut held = HeldFile {
                     id: HeldId(next(&self.project.snapshot.held, |id| id.0)),
-                    name: candidate.name,
+                    name: candidate.name.clone(),
                     file: candidate.file.unwrap_or(Hash::ZERO),
-                    case: candidate.case.expect("only a file whose case is known is held"),
+                    case: case.expect("only a file whose case is known is held"),
                     code: code.into(),
                     words: words.into(),
-                    fix: candidate.fix,
-                    table: table_hash(path),
+                    fix: candidate.fix.clone(),
+                    table: table_hash(candidate.path),
                     answers: candidate.answers,
                     passed: Vec::new(),
                     mended: Vec::new(),
@@ -77,31 +77,32 @@ impl Actor {
                 held
             }
         };
-        let place = self.held_path(&held);
+        self.lay_aside(candidate, &held)?;
+        Ok(held)
+    }
+
+    /// Moves a journalled file to where such files wait.
+    pub(super) fn lay_aside(&self, candidate: &Candidate, held: &HeldFile) -> Result<(), EngineError> {
+        let (path, place) = (candidate.path, self.held_path(held));
         private_folder(place.parent().expect("held files lie in a folder"))?;
         let table = names::table_of(path);
         // The volume first: without it its table waits, while it would be read by its numbers without its table.
         match (content::other_half(path), candidate.file) {
             (None, _) => move_private(path, &place)?,
             // Of a pair the one file made of both waits; the halves themselves are put away.
-            (Some(_), Some(_)) => {
+            (Some(other), Some(_)) => {
                 write_private(&place, &candidate.bytes)?;
-                for half in [Some(path.to_path_buf()), content::other_half(path)]
-                    .into_iter()
-                    .flatten()
-                {
-                    self.put_away_alone(&half, DONE)?;
-                }
+                self.put_all_away(&[path.to_path_buf(), other], DONE)?;
             }
             (Some(other), None) => {
                 move_private(&other, &with_ending_of(&place, &other))?;
                 move_private(path, &place)?;
             }
         }
-        if let Some(table) = table {
-            move_private(&table, &with_ending_of(&place, &table))?;
+        match table {
+            Some(table) => move_private(&table, &with_ending_of(&place, &table)),
+            None => Ok(()),
         }
-        Ok(held)
     }
 
     /// Has a file that a person let pass wait for the next decision: what else is odd about it was not known to him.
@@ -195,7 +196,7 @@ impl Actor {
         // A crash may have left it where it was dropped.
         let left = names::table_of(&self.project.inbox().join(&held.name));
         if let (Some(table), Some(left), None) = (held.table, left, names::table_of(&path))
-            && fs::read(&left).is_ok_and(|bytes| Blobs::hash(&bytes) == table)
+            && names::read_table(&left).is_some_and(|bytes| Blobs::hash(&bytes) == table)
         {
             move_private(&left, &with_ending_of(&path, &left))?;
         }
@@ -335,6 +336,6 @@ fn with_ending_of(place: &Path, other: &Path) -> PathBuf {
 
 /// BLAKE3 of the label table beside a mask, where there is one.
 fn table_hash(mask: &Path) -> Option<Hash> {
-    let table = fs::read(names::table_of(mask)?).ok()?;
+    let table = names::read_table(&names::table_of(mask)?)?;
     Some(Blobs::hash(&table))
 }

@@ -241,12 +241,6 @@ impl Actor {
                 }
             }
         }
-        // What was journalled as held, and is not yet where such files lie, is held first of all.
-        if held.is_none()
-            && let Some(row) = self.unfinished_hold(&candidate)
-        {
-            stop = Some(Finding::Hold(checks::KNOWN_HOLD, row.words));
-        }
         let mut report = IntakeReport {
             file: candidate.name.clone(),
             outcome: Outcome::Accept,
@@ -257,6 +251,15 @@ impl Actor {
             held: held.map(|held| held.id),
             effort: Vec::new(),
         };
+        // What was journalled as held, and is not yet where such files lie, is brought there first of all, once it rests.
+        let may_be_held = held.is_none() && !matches!(stop, Some(Finding::Ignore(_) | Finding::Wait(..)));
+        if let Some(row) = may_be_held.then(|| self.unfinished_hold(&candidate)).flatten() {
+            self.lay_aside(&candidate, &row)?;
+            self.sight.0.remove(path);
+            (report.outcome, report.code, report.words) = (Outcome::Hold, row.code, row.words);
+            report.held = Some(row.id);
+            return Ok(report);
+        }
         match stop {
             None => {
                 self.take(decided, candidate, &notes, &mut report)?;
@@ -278,7 +281,7 @@ impl Actor {
                     Some((who, held, decision)) => {
                         self.hold_again(who, held, decision, candidate, code, &words)?
                     }
-                    None => self.hold(candidate, code, &words)?,
+                    None => self.hold(&candidate, code, &words)?,
                 };
                 self.sight.0.remove(path);
                 (report.outcome, report.code, report.words) = (Outcome::Hold, row.code, row.words);
@@ -326,11 +329,6 @@ impl Actor {
     fn put_away(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
         let all = std::iter::once(path.to_path_buf()).chain(along(path));
         self.put_all_away(&all.collect::<Vec<_>>(), folder)
-    }
-
-    /// The same with nothing that belongs to it.
-    fn put_away_alone(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
-        self.put_all_away(&[path.to_path_buf()], folder)
     }
 
     fn put_all_away(&self, all: &[PathBuf], folder: &str) -> Result<PathBuf, EngineError> {

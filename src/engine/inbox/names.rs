@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::checks::{Candidate, Finding};
@@ -13,6 +14,9 @@ use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Pool};
 
 /// Endings of the files that say what a mask's values are called, in the order in which they are looked for.
 const TABLES: [&str; 3] = [".tsv", ".txt", ".label"];
+/// Bytes of a label table at most.
+const LONGEST_TABLE: u64 = 1 << 20;
+
 /// Those of the files that such a one may belong to.
 const VOLUMES: [&str; 8] = [
     ".nii.gz",
@@ -47,6 +51,18 @@ pub(super) fn beside(file: &Path, stem: &str, endings: &[&str]) -> Option<PathBu
 pub(super) fn table_of(mask: &Path) -> Option<PathBuf> {
     let name = mask.file_name()?.to_str()?;
     beside(mask, volume_stem(name)?, &TABLES)
+}
+
+/// A label table's bytes; `None` where it is no regular file, is too long, or the system would not let it be read. What is
+/// no file is never opened: a pipe would keep the engine waiting.
+pub(super) fn read_table(table: &Path) -> Option<Vec<u8>> {
+    if !fs::symlink_metadata(table).ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let mut file = fs::File::open(table).ok()?.take(LONGEST_TABLE + 1);
+    file.read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= LONGEST_TABLE).then_some(bytes)
 }
 
 /// N1: files that programs leave while they copy, and what folders are full of.

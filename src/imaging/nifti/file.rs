@@ -11,7 +11,7 @@ use super::{
     header::{self, Layout},
     unpacked,
 };
-use crate::imaging::gzip;
+use crate::imaging::{gzip, nrrd};
 
 /// The most bytes a stored volume may hold once unpacked.
 pub const MAX_VOLUME_BYTES: u64 = 4 << 30;
@@ -80,6 +80,19 @@ impl RawVolume {
         let notes = paths.iter().zip(&parts);
         let notes = notes.filter_map(|(path, bytes)| name_note(path, bytes)).collect();
         Ok(RawVolume { parts, notes })
+    }
+
+    /// Bytes that the parts may have once unpacked: what is packed may grow, to no more than `max_bytes` each.
+    pub fn most_unpacked(&self, max_bytes: u64) -> u64 {
+        let unpacked = self.parts.iter().map(|part| {
+            // The data of a NRRD may be packed behind its header.
+            let growth = match gzip::is_gzip(part) || nrrd::is_nrrd(part) {
+                true => gzip::MOST_GROWTH,
+                false => 1,
+            };
+            max_bytes.min((part.len() as u64).saturating_mul(growth))
+        });
+        unpacked.fold(0, u64::saturating_add)
     }
 
     /// The bytes to keep of the volume (the file as it is, or one `.nii` made of both halves of a pair), and what they hold.
