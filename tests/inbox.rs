@@ -583,7 +583,7 @@ fn a_file_that_was_journalled_as_held_and_not_moved_is_held_once() {
 }
 
 #[test]
-fn a_held_file_that_is_nowhere_is_not_decided_about() {
+fn a_held_file_is_not_decided_about_while_the_folder_of_all_of_them_is_elsewhere() {
     let bench = out_without_a_model(SMALL);
     bench.drop_file(
         "brain_1.nii.gz",

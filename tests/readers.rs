@@ -220,6 +220,42 @@ fn a_second_reading_that_is_taken_over_stays_one() {
     assert_eq!(third.model, first.model);
 }
 
+/// There was nothing in it, the first reader said of an empty drawing: that is his mask, and the second one's drawing, too.
+#[test]
+fn a_second_reading_of_an_approved_empty_drawing_revises_nothing() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    let first = hand_out_to(&bench, "bob", false);
+    bench.drop_file(&first.reply_name, &packed(&LabelMap::empty(boxes(0).1.grid)));
+    let mut report = bench.only_report();
+    while report.outcome == Outcome::Hold {
+        report = bench.accept(&report);
+    }
+    hand_out_to(&bench, "eve", true);
+    // Another takes it over: it stays a second reading.
+    let take_over = Command::TakeOver {
+        case: id("brain"),
+        owner: "mia".into(),
+        why: "eve is ill".into(),
+    };
+    let Answer::HandedOut(second) = bench.ask(take_over).unwrap() else {
+        panic!()
+    };
+    bench.drop_file(&second.reply_name, &packed(&boxes(0).1));
+    let report = bench.only_report();
+    assert!(
+        report.words.contains("kept beside c1 of bob, which trains"),
+        "{report:?}"
+    );
+    // Asked to look it over, she revises it.
+    let third = hand_out_to(&bench, "mia", false);
+    let mut theirs = boxes(0).1;
+    theirs.voxels[0] = 1;
+    bench.drop_file(&third.reply_name, &packed(&theirs));
+    let report = bench.only_report();
+    assert!(report.words.contains("a revision of c1 of bob"), "{report:?}");
+}
+
 #[test]
 fn a_case_that_is_called_like_another_s_answer_gets_its_own_masks() {
     let bench = Bench::new(SMALL);

@@ -360,6 +360,12 @@ fn a_pair_is_never_torn() {
         place.join(format!("{number}-brain.hdr")).exists()
             && place.join(format!("{number}-brain.img.gz")).exists()
     );
+    // As a crash between the two moves leaves them.
+    fs::rename(
+        place.join(format!("{number}-brain.hdr")),
+        bench.inbox().join("brain_corrected.hdr"),
+    )
+    .unwrap();
     let bench = bench.restart();
     let report = bench.accept(&report);
     held(&report, "N4");
@@ -402,6 +408,27 @@ fn what_is_held_before_it_was_read_can_be_looked_at_without_harm() {
     let again = bench.accept(report);
     assert_eq!(again.code, "V5", "{again:?}");
     assert!(bench.accept(&again).correction.is_some());
+}
+
+/// Somebody took the file out of the folder: it can be settled all the same.
+#[test]
+fn a_held_file_that_is_nowhere_can_be_refused() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    bench.drop_file("brain_seg.nii.gz", &packed(&boxes(0).1));
+    let number = held(&bench.only_report(), "N4");
+    fs::remove_file(bench.inbox().join(format!("held/{number}-brain.nii.gz"))).unwrap();
+    let accept = Command::AcceptHeld {
+        held: number,
+        fix: false,
+    };
+    bench.ask(accept).unwrap_err();
+    let words = bench.done(Command::RefuseHeld {
+        held: number,
+        why: "it is gone".into(),
+    });
+    assert!(words.contains("was not at"), "{words}");
+    assert_eq!(bench.snapshot().waiting().count(), 0);
 }
 
 /// The same bytes with another table are another mask, also while the first one waits.

@@ -292,8 +292,8 @@ fn inbox(session: &Session, action: Option<&InboxAction>) -> Result<Exit> {
                 held.code,
                 printable(&held.words)
             ))?;
-            if let Some(fix) = &held.fix {
-                let words = printable(&fix.words(&snapshot.settings.labels));
+            if let Some(words) = snapshot.fix_words(held) {
+                let words = printable(&words);
                 print(&format!(
                     "      `overtrace inbox fix {}` takes it in, {words}",
                     held.id

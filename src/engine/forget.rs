@@ -1,13 +1,13 @@
 //! Forgetting a case whose patient withdrew: its bytes are erased, and a tombstone keeps the chain checkable.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::EngineError;
 use super::actor::Actor;
-use super::inbox::{DONE, HELD, QUARANTINE, along, case_of_file};
+use super::inbox::{DONE, HELD, QUARANTINE, case_of_file};
 use crate::protocol::Answer;
 use crate::records::{Case, CaseId, Fix, Handout, HandoutEnd, Hash, HeldFile, ModelId, Row, TrainedOn, What};
 use crate::store::taken_away;
@@ -83,17 +83,9 @@ impl Actor {
                 ..open.clone()
             })
         }));
-        let may_be = |held: &HeldFile| {
-            let fixes = held.mended.iter().chain(&held.fix);
-            fixes.into_iter().any(|fix| *fix == Fix::Case(id.clone()))
-        };
-        let held = snapshot.waiting().filter(|held| held.case == *id || may_be(held));
         // A mask that may be this patient's goes too: there is nothing to hold it against any more.
-        let mut files: Vec<PathBuf> = Vec::new();
+        let held = snapshot.waiting().filter(|held| may_be(held, id));
         rows.extend(held.map(|held| {
-            let path = self.held_path(held);
-            files.extend(along(&path));
-            files.push(path);
             Row::Held(HeldFile {
                 decided: Some("forgotten".into()),
                 ..held.clone()
@@ -101,14 +93,6 @@ impl Actor {
         }));
         // Journalled first: what is missing afterwards, the journal says so of.
         self.commit(who, What::CaseForgotten, Some(why), rows)?;
-        for file in files {
-            match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(EngineError::io("erasing", &file)(error));
-                }
-                _ => {}
-            }
-        }
         self.erase(id)?;
         let learnt: Vec<String> = learnt.iter().map(ToString::to_string).collect();
         let learnt = match learnt.as_slice() {
@@ -137,6 +121,10 @@ impl Actor {
                     store.blobs().remove(hash)?;
                 }
             }
+        }
+        let held = self.project.snapshot.held.values();
+        for held in held.filter(|held| may_be(held, id)) {
+            self.erase_held(held)?;
         }
         self.erase_files(id)
     }
@@ -179,4 +167,10 @@ impl Actor {
         }
         Ok(())
     }
+}
+
+/// Whether a held file is of a case, or may be.
+fn may_be(held: &HeldFile, id: &CaseId) -> bool {
+    let mut fixes = held.mended.iter().chain(&held.fix);
+    held.case == *id || fixes.any(|fix| *fix == Fix::Case(id.clone()))
 }

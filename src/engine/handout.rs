@@ -85,10 +85,13 @@ impl Actor {
                 "{id} was handed out or excluded while it was being drawn"
             ));
         }
-        let (pre_annotation, model) = match &instead {
+        let (pre_annotation, model, again) = match &instead {
             // Whoever takes it over is given the same: it may be a second reading.
-            Some(open) => (open.pre_annotation, open.model),
-            None => self.pre_annotation(&case, again)?,
+            Some(open) => (open.pre_annotation, open.model, open.again),
+            None => {
+                let (pre_annotation, model) = self.pre_annotation(&case, again)?;
+                (pre_annotation, model, again)
+            }
         };
         let number = HandoutId(next(&self.project.snapshot.handouts, |id| id.0));
         let settings = &self.project.snapshot.settings;
@@ -157,6 +160,7 @@ impl Actor {
             model,
             pre_annotation,
             reply_name: reply_name.clone(),
+            again,
             end: None,
         };
         let mut rows = vec![

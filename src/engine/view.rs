@@ -88,12 +88,11 @@ impl Actor {
             }
             Some(Beside::OtherReading) => {
                 let held = wanted.held.and_then(|held| snapshot.held.get(&held));
-                let fix = held.and_then(|held| Some((held, held.fix.as_ref()?)));
-                let Some((held, fix)) = fix else {
+                let Some(held) = held.filter(|held| held.fix.is_some()) else {
                     return EngineError::refused("there is no other way to read it");
                 };
                 let map = Map::Here(self.read_held(held.id, Decision::Fix)?.voxels);
-                Some((Maker::Reading(fix.words(&snapshot.settings.labels)), map))
+                Some((Maker::Reading(snapshot.fix_words(held).unwrap_or_default()), map))
             }
         };
         if let Some(held) = wanted.held {

@@ -75,6 +75,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What fixing a held file would do, in words; `None` where there is one way to read it.
+    pub fn fix_words(&self, held: &HeldFile) -> Option<String> {
+        let grid = &self.cases.get(&held.case)?.grid;
+        Some(held.fix.as_ref()?.words(&self.settings.labels, grid))
+    }
+
     /// A snapshot without any row but the project's.
     pub fn empty(folder: PathBuf, settings: Settings) -> Snapshot {
         Snapshot {

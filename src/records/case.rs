@@ -127,6 +127,9 @@ pub struct Handout {
     pub pre_annotation: Hash,
     /// The file name to send back.
     pub reply_name: String,
+    /// Whether it was asked for as a second reading, of what the first one was given.
+    #[serde(default)]
+    pub again: bool,
     /// How it ended; `None` while it is open.
     pub end: Option<HandoutEnd>,
 }
@@ -254,17 +257,24 @@ pub enum Fix {
 }
 
 impl Fix {
-    /// What it does, in words.
-    pub fn words(&self, labels: &Labels) -> String {
+    /// What it does to a mask of a case that lies on `grid`, in words.
+    pub fn words(&self, labels: &Labels, grid: &Grid) -> String {
         match self {
             Fix::Turn => "read by its own axes".into(),
-            Fix::Mirror { axis } => format!("mirrored along axis {axis}"),
+            Fix::Mirror { axis } => format!("with {} exchanged", Fix::sides(*axis, grid)),
             Fix::Exchange { classes: [a, b] } => {
                 let name = |class: &u8| labels.name_of(usize::from(*class));
                 format!("{} and {} exchanged", name(a), name(b))
             }
             Fix::Case(case) => format!("taken for {case}"),
         }
+    }
+
+    /// What lies at the two ends of a voxel axis of `grid`.
+    pub fn sides(axis: usize, grid: &Grid) -> &'static str {
+        let world = (0..3).find(|&world| grid.affine.voxel_axis_along(world) == axis);
+        let sides = ["left and right", "front and back", "top and bottom"];
+        world.map_or("the two ends of an axis", |world| sides[world])
     }
 }
 

@@ -255,6 +255,17 @@ pub fn reach(project: &Path) -> EngineHandle {
         .handle
 }
 
+/// A line to the engine process of a project, as soon as it answers.
+pub fn reached(project: &Path) -> EngineHandle {
+    let began = std::time::Instant::now();
+    loop {
+        match engine::reach(project, "ann".into()) {
+            Ok(Some(reached)) => return reached.handle,
+            _ => assert!(began.elapsed() < Duration::from_secs(60), "it never came"),
+        }
+    }
+}
+
 /// Who is attached to the engine process of a project, this process included.
 pub fn attached(project: &Path) -> Vec<Attached> {
     match reach(project).call(Command::Engine, drop).unwrap() {
@@ -386,11 +397,17 @@ pub fn blobs(project: &Path) -> Vec<PathBuf> {
 
 /// An engine process that is this test's own to kill.
 pub fn engine_process(project: &Path) -> std::process::Child {
+    engine_process_with(project, &[])
+}
+
+/// The same, with something in its environment.
+pub fn engine_process_with(project: &Path, environment: &[(&str, &std::ffi::OsStr)]) -> std::process::Child {
     use std::process::Stdio;
     std::process::Command::new(env!("CARGO_BIN_EXE_overtrace"))
         .arg("--project")
         .arg(project)
         .args(["engine", "start", "--foreground"])
+        .envs(environment.iter().copied())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

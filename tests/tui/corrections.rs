@@ -132,7 +132,7 @@ fn a_held_file_is_shown_and_its_other_reading_beside_it() {
     assert_eq!(bench.sent_all().pop(), Some(wanted(None)));
     bench.answer_case(view_of("unsure", true));
     shows(&bench, "held: K7");
-    shows(&bench, "f fixes it: mirrored along axis 0");
+    shows(&bench, "f fixes it: with left and right");
     assert!(
         !bench.screen().contains("saved effort"),
         "there is no correction yet"

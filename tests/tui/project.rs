@@ -163,6 +163,7 @@ fn handout(case: &str, owner: &str) -> Handout {
         model: Some(ModelId(2)),
         pre_annotation: Hash::ZERO,
         reply_name: format!("{case}.nii.gz"),
+        again: false,
         end: None,
     }
 }

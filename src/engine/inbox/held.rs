@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::checks::{Candidate, Decision, Finding, READING};
+use super::names::{table_hash, table_of};
 use super::writers::Writers;
-use super::{DONE, HELD, QUARANTINE, changed_at, content, move_private, names};
+use super::{DONE, HELD, QUARANTINE, changed_at, content, move_private};
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
 use crate::engine::project::{next, write_private};
@@ -85,7 +86,7 @@ impl Actor {
     pub(super) fn lay_aside(&self, candidate: &Candidate, held: &HeldFile) -> Result<(), EngineError> {
         let (path, place) = (candidate.path, self.held_path(held));
         private_folder(place.parent().expect("held files lie in a folder"))?;
-        let table = names::table_of(path);
+        let table = table_of(path);
         // The volume first: without it its table waits, while it would be read by its numbers without its table.
         match (content::other_half(path), candidate.file) {
             (None, _) => move_private(path, &place)?,
@@ -193,13 +194,6 @@ impl Actor {
                 path.display()
             ));
         }
-        // A crash may have left it where it was dropped.
-        let left = names::table_of(&self.project.inbox().join(&held.name));
-        if let (Some(table), Some(left), None) = (held.table, left, names::table_of(&path))
-            && names::read_table(&left).is_some_and(|bytes| Blobs::hash(&bytes) == table)
-        {
-            move_private(&left, &with_ending_of(&path, &left))?;
-        }
         if held.table != table_hash(&path) {
             return EngineError::refused(format!(
                 "the label table that came with {id} is not the one beside {}: put that there under its name, or refuse the \
@@ -281,16 +275,29 @@ impl Actor {
                 .join(path.file_name().unwrap_or_default());
             fs::symlink_metadata(moved).is_ok()
         };
-        if fs::symlink_metadata(&path).is_ok() {
+        let words = if fs::symlink_metadata(&path).is_ok() {
             self.quarantine(&path, &held.code.clone(), &why)?;
-        } else if !is_in(QUARANTINE) && !is_in(DONE) {
-            // Unless a crash moved it already, the file is elsewhere, and a decision would lose sight of it.
+            format!("{id} ({}) is refused and in quarantine", held.name)
+        } else if is_in(QUARANTINE) || is_in(DONE) {
+            // A crash had moved it already.
+            format!("{id} ({}) is refused", held.name)
+        } else if !self.project.inbox().join(HELD).is_dir() {
+            // All of them are elsewhere, and a decision would lose sight of it.
             return EngineError::refused(format!(
                 "{} is not there; if inbox.folder was changed, put it back until nothing is held",
                 path.display()
             ));
+        } else {
+            format!(
+                "{id} ({}) is refused; its file was not at {} any more, so none is in quarantine",
+                held.name,
+                path.display()
+            )
+        };
+        // What a crash parted from it follows.
+        for rest in self.held_parts(&held) {
+            self.put_all_away(&[rest], QUARANTINE)?;
         }
-        let words = format!("{id} ({}) is refused and in quarantine", held.name);
         held.decided = Some("refused".into());
         self.commit(who, What::FileRefused, Some(why), vec![Row::Held(held)])?;
         Ok(Answer::Done(words))
@@ -314,7 +321,7 @@ impl Actor {
 }
 
 /// A held file's place with the ending of something that belongs to it.
-fn with_ending_of(place: &Path, other: &Path) -> PathBuf {
+pub(super) fn with_ending_of(place: &Path, other: &Path) -> PathBuf {
     let name = other
         .file_name()
         .unwrap_or_default()
@@ -332,10 +339,4 @@ fn with_ending_of(place: &Path, other: &Path) -> PathBuf {
         .into_owned();
     let stem = volume_stem(&stem).unwrap_or(&stem).to_string();
     place.with_file_name(format!("{stem}{ending}"))
-}
-
-/// BLAKE3 of the label table beside a mask, where there is one.
-fn table_hash(mask: &Path) -> Option<Hash> {
-    let table = names::read_table(&names::table_of(mask)?)?;
-    Some(Blobs::hash(&table))
 }

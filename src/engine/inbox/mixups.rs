@@ -78,9 +78,7 @@ pub(super) fn p2_mixed_up(candidate: &mut Candidate, project: &Project) -> Resul
         }
     };
     for axis in 0..3 {
-        let along = (0..3).find(|&world| mask.grid.affine.voxel_axis_along(world) == axis);
-        let ways = ["left and right", "front and back", "top and bottom"];
-        let words = along.map_or("an axis", |world| ways[world]);
+        let words = Fix::sides(axis, &mask.grid);
         let mirrored = Crossed::of(&drawn.voxels, &mask.flipped(axis).voxels, classes);
         let fix = Fix::Mirror { axis };
         consider(mirrored.agreement(), format!("with {words} exchanged"), fix);

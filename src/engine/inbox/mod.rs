@@ -10,6 +10,7 @@ mod content;
 mod held;
 mod mixups;
 mod names;
+mod settle;
 mod take;
 mod watch;
 mod writers;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::EngineError;
 use super::actor::Actor;
@@ -32,7 +33,7 @@ use crate::records::{CaseId, HeldFile, What, printable};
 use crate::store::private_folder;
 pub use checks::Decision;
 use checks::{Candidate, Finding};
-pub use content::along;
+use content::along;
 pub use names::{case_of_file, reply_name};
 pub use watch::Watch;
 use writers::Writers;
@@ -83,12 +84,22 @@ impl Sight {
 }
 
 /// Why a file was refused, as written beside it.
-#[derive(Debug, Serialize)]
-struct Reason<'a> {
-    file: &'a str,
-    code: &'a str,
-    reason: &'a str,
+#[derive(Debug, Serialize, Deserialize)]
+struct Reason {
+    file: String,
+    code: String,
+    reason: String,
+    /// What came with it: its label table, the other half of a pair.
+    #[serde(default)]
+    along: Vec<String>,
     at: Timestamp,
+}
+
+/// Where it is written why the file at `place` was refused.
+fn reason_of(place: &Path) -> PathBuf {
+    let mut beside = place.to_path_buf().into_os_string();
+    beside.push(".reason.json");
+    beside.into()
 }
 
 /// A file's name as it may be shown.
@@ -115,6 +126,12 @@ fn move_private(from: &Path, to: &Path) -> Result<(), EngineError> {
         tracing::warn!(%error, path = %to.display(), "the mode of a dropped file stays as it is");
     }
     Ok(())
+}
+
+/// Moves files, in order.
+fn move_all(all: &[PathBuf], places: &[PathBuf]) -> Result<(), EngineError> {
+    let mut moves = all.iter().zip(places);
+    moves.try_for_each(|(path, place)| move_private(path, place))
 }
 
 impl Actor {
@@ -218,8 +235,9 @@ impl Actor {
             candidate.rested = Some(self.sight.1.rests(path, rest_s, Instant::now()));
         }
         for fix in &candidate.mends {
-            let words = fix.words(&self.project.snapshot.settings.labels);
-            let code = held.map_or("P2", |held| held.code.as_str());
+            let (held, snapshot) = (held.expect("only a decision mends"), &self.project.snapshot);
+            let words = fix.words(&snapshot.settings.labels, &self.project.case(&held.case)?.grid);
+            let code = held.code.as_str();
             notes.push((
                 code.into(),
                 format!("{words}, as {} decided", who.unwrap_or_default()),
@@ -311,18 +329,20 @@ impl Actor {
     }
 
     fn quarantine(&self, path: &Path, code: &str, words: &str) -> Result<(), EngineError> {
-        let place = self.put_away(path, QUARANTINE)?;
-        let file = shown(path);
+        let along = along(path);
         let reason = Reason {
-            file: &file,
-            code,
-            reason: words,
+            file: shown(path),
+            code: code.into(),
+            reason: words.into(),
+            along: along.iter().map(|path| shown(path)).collect(),
             at: Timestamp::now(),
         };
-        let json = serde_json::to_vec_pretty(&reason).expect("four plain fields");
-        let mut beside = place.into_os_string();
-        beside.push(".reason.json");
-        write_private(Path::new(&beside), &json)
+        let json = serde_json::to_vec_pretty(&reason).expect("plain fields");
+        let all: Vec<PathBuf> = std::iter::once(path.to_path_buf()).chain(along).collect();
+        let places = self.free_places(&all, QUARANTINE)?;
+        // Before the file itself: none lies there without it.
+        write_private(&reason_of(&places[0]), &json)?;
+        move_all(&all, &places)
     }
 
     /// Moves a file into a folder of the inbox under a name that is free there; what belongs to it moves along.
@@ -332,6 +352,13 @@ impl Actor {
     }
 
     fn put_all_away(&self, all: &[PathBuf], folder: &str) -> Result<PathBuf, EngineError> {
+        let places = self.free_places(all, folder)?;
+        move_all(all, &places)?;
+        Ok(places[0].clone())
+    }
+
+    /// Where files that belong together can lie in a folder of the inbox.
+    fn free_places(&self, all: &[PathBuf], folder: &str) -> Result<Vec<PathBuf>, EngineError> {
         let folder = self.project.inbox().join(folder);
         private_folder(&folder)?;
         let names: Vec<_> = all
@@ -349,10 +376,7 @@ impl Actor {
             })
             .find(|places| places.iter().all(|place| fs::symlink_metadata(place).is_err()))
             .expect("some number is free");
-        for (path, place) in all.iter().zip(&places) {
-            move_private(path, place)?;
-        }
-        Ok(places[0].clone())
+        Ok(places)
     }
 }
 

@@ -10,7 +10,8 @@ use super::shown;
 use crate::engine::EngineError;
 use crate::engine::project::Project;
 use crate::imaging::volume_stem;
-use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Pool};
+use crate::records::{Case, CaseId, Handout, HandoutEnd, HandoutId, Hash, Pool};
+use crate::store::Blobs;
 
 /// Endings of the files that say what a mask's values are called, in the order in which they are looked for.
 const TABLES: [&str; 3] = [".tsv", ".txt", ".label"];
@@ -18,7 +19,7 @@ const TABLES: [&str; 3] = [".tsv", ".txt", ".label"];
 const LONGEST_TABLE: u64 = 1 << 20;
 
 /// Those of the files that such a one may belong to.
-const VOLUMES: [&str; 8] = [
+pub(super) const VOLUMES: [&str; 8] = [
     ".nii.gz",
     ".nii",
     ".seg.nrrd",
@@ -30,7 +31,7 @@ const VOLUMES: [&str; 8] = [
 ];
 
 /// A file's name without the ending of a label table, if it has one.
-fn table_stem(name: &str) -> Option<&str> {
+pub(super) fn table_stem(name: &str) -> Option<&str> {
     TABLES.iter().find_map(|ending| {
         let at = name.len().checked_sub(ending.len())?;
         let (stem, end) = (name.get(..at)?, name.get(at..)?);
@@ -63,6 +64,12 @@ pub(super) fn read_table(table: &Path) -> Option<Vec<u8>> {
     let mut file = fs::File::open(table).ok()?.take(LONGEST_TABLE + 1);
     file.read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= LONGEST_TABLE).then_some(bytes)
+}
+
+/// BLAKE3 of the label table beside a mask, where there is one.
+pub(super) fn table_hash(mask: &Path) -> Option<Hash> {
+    let table = read_table(&table_of(mask)?)?;
+    Some(Blobs::hash(&table))
 }
 
 /// N1: files that programs leave while they copy, and what folders are full of.

@@ -104,10 +104,10 @@ impl Actor {
             blob,
             origin: MaskOrigin::Correction(number),
         };
-        // Who was given the mask that trains, to look it over, revises it.
-        let is_revision = first
-            .as_ref()
-            .is_some_and(|first| handout.model.is_none() && first.mask == handout.pre_annotation);
+        // Who was given the mask that trains, to look it over, revises it; an empty drawing may be the same mask.
+        let is_revision = first.as_ref().is_some_and(|first| {
+            handout.model.is_none() && !handout.again && first.mask == handout.pre_annotation
+        });
         let trains = case
             .mask
             .filter(|_| first.is_some() && !is_revision)
@@ -133,8 +133,12 @@ impl Actor {
                 Decision::Accept if held.mended.is_empty() => "accepted",
                 Decision::Accept | Decision::Fix => "fixed",
             };
+            let mut mended = held.mended.clone();
+            mended.extend(held.fix.clone().filter(|_| decision == Decision::Fix));
             Row::Held(HeldFile {
                 decided: Some(words.into()),
+                mended,
+                fix: None,
                 ..held.clone()
             })
         }));
@@ -240,6 +244,7 @@ impl Actor {
             model: None,
             pre_annotation: mask,
             reply_name: String::new(),
+            again: false,
             end: None,
         }
     }

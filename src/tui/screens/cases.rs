@@ -41,7 +41,7 @@ pub fn decide(action: Action, file: &HeldFile, snapshot: &Snapshot) -> Result<St
         format!("{} {}", file.id, clean(&file.name)),
         vec![format!("{}: {}", clean(&file.code), clean(&file.words))],
     );
-    Ok(Step::Ask(match (action, &file.fix) {
+    Ok(Step::Ask(match (action, snapshot.fix_words(file)) {
         (Action::AcceptHeld, _) => Prompt::confirm(
             format!("accept {name} for {}?", file.case),
             lines,
@@ -50,11 +50,8 @@ pub fn decide(action: Action, file: &HeldFile, snapshot: &Snapshot) -> Result<St
                 fix: false,
             }),
         ),
-        (Action::FixHeld, Some(fix)) => Prompt::confirm(
-            format!(
-                "take {name} in, {}?",
-                clean(&fix.words(&snapshot.settings.labels))
-            ),
+        (Action::FixHeld, Some(words)) => Prompt::confirm(
+            format!("take {name} in, {}?", clean(&words)),
             lines,
             Then::Send(Command::AcceptHeld {
                 held: file.id,

@@ -137,8 +137,8 @@ fn draw_details(
                 ),
                 theme.warn(),
             ));
-            if let Some(other) = &file.fix {
-                let words = clean(&other.words(&snapshot.settings.labels));
+            if let Some(words) = snapshot.fix_words(file) {
+                let words = clean(&words);
                 lines.push(Line::styled(format!("{fix} fixes it: {words}"), theme.warn()));
             }
         }

@@ -288,8 +288,8 @@ fn held_lines(app: &App, snapshot: &Snapshot) -> Vec<Line<'static>> {
         key(Action::AcceptHeld),
         key(Action::RefuseHeld)
     )));
-    if let Some(fix) = &file.fix {
-        let words = clean(&fix.words(&snapshot.settings.labels));
+    if let Some(words) = snapshot.fix_words(file) {
+        let words = clean(&words);
         lines.push(warn(format!("{} fixes it: {words}", key(Action::FixHeld))));
         lines.push(warn(format!("{} shows that", key(Action::NextBeside))));
     }
