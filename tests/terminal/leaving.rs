@@ -110,6 +110,8 @@ fn a_round_goes_on_when_the_app_is_hung_up_on_ended_killed_or_left() {
     console.send("grs");
     console.shows("y");
     console.send("y");
+    // The question speaks of training, too.
+    support::epochs(&support::reach(&place.project), 1);
     console.shows("training");
     for n in 0..dose(4, 20) {
         let app = console.pid().as_raw_nonzero().get() as u32;
