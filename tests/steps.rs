@@ -16,6 +16,8 @@ use support::{Bench, Place, SMALL, boxes, id, start, until};
 
 /// CSF and WM are exchanged, and the table says so.
 const TABLE: &[u8] = b"index\tname\n1\tWM\n2\tGM\n3\tCSF\n";
+/// The table of a mask whose values are the project's own.
+const SAME: &[u8] = b"index\tname\n1\tCSF\n2\tGM\n3\tWM\n";
 
 /// Who sends and decides: one case of the project, and a line to the engine, which may be killed at any moment.
 struct Hand {
@@ -36,8 +38,10 @@ struct Way {
     /// Endings of what lies there in the end.
     done: &'static [&'static str],
     quarantine: &'static [&'static str],
-    /// Whether it becomes a correction, and one with the table.
-    correction: Option<bool>,
+    /// The table of the correction that it becomes, where it becomes one and has one.
+    correction: Option<Option<&'static [u8]>>,
+    /// A call that is among its steps.
+    call: &'static str,
 }
 
 impl Hand {
@@ -46,19 +50,29 @@ impl Hand {
         self.handle.call(command, drop).is_ok()
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// `None` where the engine was killed meanwhile.
+    fn snapshot(&self) -> Option<Snapshot> {
         match self.handle.call(Command::Attach { cases: None }, drop) {
-            Ok(Ok(Answer::Snapshot(snapshot))) => *snapshot,
-            other => panic!("{other:?}"),
+            Ok(Ok(Answer::Snapshot(snapshot))) => Some(*snapshot),
+            _ => None,
         }
     }
 
-    fn mask(&self) -> Vec<u8> {
-        let (_, mut truth) = boxes(0);
-        // The first rows of a slice are background.
+    /// The case whose drawing lies where this one's should.
+    fn other(&self) -> CaseId {
+        id(&format!("other-{}", self.case))
+    }
+
+    /// A mask of its own: the first rows of a slice are background.
+    fn mask_of(&self, seed: u64) -> Vec<u8> {
+        let (_, mut truth) = boxes(seed);
         truth.voxels[self.n % 60] = 1;
         truth.voxels[480 + self.n / 60] = 1;
         encode_labels(&truth, u16::from)
+    }
+
+    fn mask(&self) -> Vec<u8> {
+        self.mask_of(0)
     }
 
     fn drop_file(&self, ending: &str, bytes: &[u8]) {
@@ -71,6 +85,18 @@ impl Hand {
         self.drop_file(".tsv", TABLE);
         self.drop_file(".nii.gz", &self.mask());
         self.ask(Command::ScanInbox)
+    }
+
+    /// Another case's mask.
+    fn send_other(&self) -> bool {
+        self.drop_file(".tsv", SAME);
+        self.drop_file(".nii.gz", &self.mask_of(3));
+        self.ask(Command::ScanInbox)
+    }
+
+    fn send_pair_with_table(&self) -> bool {
+        self.drop_file(".tsv", TABLE);
+        self.send_pair()
     }
 
     fn send_pair(&self) -> bool {
@@ -90,8 +116,12 @@ impl Hand {
     }
 
     fn hand_out(&self) {
+        self.hand_out_of(self.case.clone());
+    }
+
+    fn hand_out_of(&self, case: CaseId) {
         let command = Command::HandOut {
-            case: self.case.clone(),
+            case,
             owner: "bob".into(),
             again: false,
         };
@@ -99,20 +129,31 @@ impl Hand {
     }
 
     fn waiting(&self) -> Option<HeldId> {
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot().expect("the engine runs");
         let of_case = snapshot.waiting().find(|held| held.case == self.case);
         of_case.map(|held| held.id)
     }
 
+    /// Decides about what waits, if anything does; whether the engine lived.
+    fn decide(&self, decision: impl FnOnce(HeldId) -> Command) -> bool {
+        let Some(snapshot) = self.snapshot() else {
+            return false;
+        };
+        let held = snapshot.waiting().find(|held| held.case == self.case);
+        held.is_none_or(|held| self.ask(decision(held.id)))
+    }
+
     fn accept(&self) -> bool {
-        let waiting = self.waiting();
-        waiting.is_none_or(|held| self.ask(Command::AcceptHeld { held, fix: false }))
+        self.decide(|held| Command::AcceptHeld { held, fix: false })
+    }
+
+    fn fix(&self) -> bool {
+        self.decide(|held| Command::AcceptHeld { held, fix: true })
     }
 
     fn refuse(&self) -> bool {
         let why = String::from("not this one");
-        let waiting = self.waiting();
-        waiting.is_none_or(|held| self.ask(Command::RefuseHeld { held, why }))
+        self.decide(|held| Command::RefuseHeld { held, why })
     }
 
     fn forget(&self) -> bool {
@@ -123,8 +164,14 @@ impl Hand {
     }
 
     fn corrections(&self) -> Vec<Correction> {
-        let corrections = self.snapshot().corrections.into_values();
-        corrections.filter(|done| done.case == self.case).collect()
+        let corrections = self
+            .snapshot()
+            .expect("the engine runs")
+            .corrections
+            .into_values();
+        corrections
+            .filter(|done| done.case.as_str().contains(self.case.as_str()))
+            .collect()
     }
 }
 
@@ -136,7 +183,8 @@ const WAYS: &[Way] = &[
         after: |_| {},
         done: &[".nii.gz", ".tsv"],
         quarantine: &[],
-        correction: Some(true),
+        correction: Some(Some(TABLE)),
+        call: "rename",
     },
     Way {
         name: "pair",
@@ -145,7 +193,8 @@ const WAYS: &[Way] = &[
         after: |_| {},
         done: &[".hdr", ".img"],
         quarantine: &[],
-        correction: Some(false),
+        correction: Some(None),
+        call: "rename",
     },
     Way {
         name: "held",
@@ -154,7 +203,8 @@ const WAYS: &[Way] = &[
         after: |hand| assert!(hand.accept()),
         done: &[".nii.gz", ".tsv"],
         quarantine: &[],
-        correction: Some(true),
+        correction: Some(Some(TABLE)),
+        call: "rename",
     },
     Way {
         name: "let-pass",
@@ -163,7 +213,8 @@ const WAYS: &[Way] = &[
         after: |hand| assert!(hand.accept()),
         done: &[".nii.gz", ".tsv"],
         quarantine: &[],
-        correction: Some(true),
+        correction: Some(Some(TABLE)),
+        call: "rename",
     },
     Way {
         name: "turned-away",
@@ -173,6 +224,7 @@ const WAYS: &[Way] = &[
         done: &[],
         quarantine: &[".nii.gz", ".nii.gz.reason.json", ".tsv"],
         correction: None,
+        call: "rename",
     },
     Way {
         name: "refused",
@@ -182,6 +234,7 @@ const WAYS: &[Way] = &[
         done: &[],
         quarantine: &[".nii.gz", ".nii.gz.reason.json", ".tsv"],
         correction: None,
+        call: "rename",
     },
     Way {
         name: "forgotten",
@@ -194,10 +247,54 @@ const WAYS: &[Way] = &[
             assert!(hand.ask(Command::ScanInbox) && hand.waiting().is_some());
         },
         then: Hand::forget,
-        after: |hand| assert!(hand.forget()),
+        // Killed before the journal said so, it is not forgotten.
+        after: |hand| {
+            let snapshot = hand.snapshot().unwrap();
+            if snapshot.cases[&hand.case].forgotten.is_none() {
+                assert!(hand.forget());
+            }
+        },
         done: &[],
         quarantine: &[],
-        correction: Some(true),
+        correction: Some(Some(TABLE)),
+        call: "unlink",
+    },
+    Way {
+        name: "pair-held",
+        before: |_| {},
+        then: Hand::send_pair_with_table,
+        after: |hand| assert!(hand.accept()),
+        done: &[".hdr", ".img", ".nii", ".tsv"],
+        quarantine: &[],
+        correction: Some(Some(TABLE)),
+        call: "rename",
+    },
+    Way {
+        name: "fixed",
+        before: |hand| {
+            hand.hand_out();
+            hand.hand_out_of(hand.other());
+            assert!(hand.send_other() && hand.waiting().is_some());
+        },
+        then: Hand::fix,
+        after: |hand| assert!(hand.fix()),
+        done: &[".nii.gz", ".tsv"],
+        quarantine: &[],
+        correction: Some(Some(SAME)),
+        call: "rename",
+    },
+    Way {
+        name: "known",
+        before: |hand| {
+            hand.hand_out();
+            assert!(hand.send() && hand.corrections().len() == 1);
+        },
+        then: Hand::send,
+        after: |_| {},
+        done: &[".nii.gz", ".nii.gz", ".tsv", ".tsv"],
+        quarantine: &[],
+        correction: Some(Some(TABLE)),
+        call: "rename",
     },
 ];
 
@@ -227,6 +324,7 @@ fn library(folder: &Path) -> Option<PathBuf> {
     match compiled {
         Ok(status) => assert!(status.success(), "{status}"),
         Err(error) => {
+            assert!(std::env::var_os("OVERTRACE_FULL").is_none(), "cc: {error}");
             eprintln!("NOT TESTED, kills before each step: cc: {error}");
             return None;
         }
@@ -271,10 +369,7 @@ fn killed_before(place: &Place, library: &Path, way: &Way, n: usize, at: usize) 
     assert_eq!(hand.waiting(), None, "{what}");
     match (way.correction, &hand.corrections()[..]) {
         (None, []) => {}
-        (Some(with_table), [only]) => {
-            let table = with_table.then(|| Blobs::hash(TABLE));
-            assert_eq!(only.table, table, "{what}");
-        }
+        (Some(table), [only]) => assert_eq!(only.table, table.map(Blobs::hash), "{what}"),
         _ => panic!("{what}"),
     }
     drop(hand);
@@ -300,7 +395,13 @@ fn a_kill_before_any_single_step_leaves_nothing_lost_doubled_or_lying_about() {
         for at in 1..=most {
             // Images that differ, of one anatomy.
             let seed = 4 * (which * most + at) as u64;
-            bench.import(&format!("{}-{at:03}", way.name), seed, Pool::Unlabelled);
+            let name = format!("{}-{at:03}", way.name);
+            if way.name == "fixed" {
+                bench.import(&name, seed, Pool::Labelled);
+                bench.import(&format!("other-{name}"), seed + 3, Pool::Labelled);
+            } else {
+                bench.import(&name, seed, Pool::Unlabelled);
+            }
         }
     }
     let place = Place::of(bench);
@@ -320,6 +421,35 @@ fn a_kill_before_any_single_step_leaves_nothing_lost_doubled_or_lying_about() {
         }
         eprintln!("{}: {kills} kills", way.name);
         assert!(kills > 0 && lived == 3, "{}: {kills} kills", way.name);
+        let steps = fs::read_to_string(place.path().join("steps-from")).unwrap();
+        assert!(
+            steps.lines().any(|step| step == way.call),
+            "{}: {steps}",
+            way.name
+        );
     }
     assert_eq!(verify(&place.project, &|_, _| {}).unwrap().problems, []);
+}
+
+/// What an engine left is told from what people left: a table, or half of a pair, that waits for its mask goes on waiting.
+#[test]
+fn what_waits_for_its_mask_stays_though_masks_of_its_name_came_before() {
+    let bench = Bench::new(SMALL);
+    bench.import("brain", 0, Pool::Unlabelled);
+    bench.hand_out("brain");
+    let (_, truth) = boxes(0);
+    bench.drop_file("brain_seg.TSV", SAME);
+    bench.drop_file("brain_seg.nii.gz", &encode_labels(&truth, u16::from));
+    bench.scan();
+    bench.drop_file("brain_seg.nii.gz", b"no mask");
+    bench.scan();
+    assert_eq!(bench.snapshot().corrections.len(), 1);
+    for name in ["brain_seg.tsv", "brain_seg.label", "brain_seg.img"] {
+        bench.drop_file(name, SAME);
+    }
+    let bench = bench.restart();
+    bench.scan();
+    for name in ["brain_seg.tsv", "brain_seg.label", "brain_seg.img"] {
+        assert!(bench.inbox().join(name).exists(), "{name}");
+    }
 }

@@ -155,8 +155,9 @@ impl Actor {
     /// Runs until it is told to stop; until the last surface lets go where it does not stay.
     pub fn run(&mut self, messages: &Receiver<Message>) {
         let mut look_at = self.watch.is_some().then(Instant::now);
-        if let Err(error) = self.settle() {
-            tracing::warn!(%error, "what a crash left stays until the next start");
+        for wrong in self.settle() {
+            tracing::warn!(wrong, "what an engine before this one left stays as it is");
+            self.tell_trouble(Some(wrong));
         }
         if self.options.watch {
             self.go_on();

@@ -20,7 +20,7 @@ impl Actor {
         let case = self.project.case(id)?.clone();
         if case.forgotten.is_some() {
             // What was cut short is brought to its end.
-            self.erase(id)?;
+            self.erasing(id, |actor| actor.erase(id))?;
             return Ok(Answer::Nothing(format!("{id} is forgotten already")));
         }
         let snapshot = &self.project.snapshot;
@@ -92,8 +92,10 @@ impl Actor {
             })
         }));
         // Journalled first: what is missing afterwards, the journal says so of.
-        self.commit(who, What::CaseForgotten, Some(why), rows)?;
-        self.erase(id)?;
+        self.erasing(id, |actor| {
+            actor.commit(who, What::CaseForgotten, Some(why), rows)?;
+            actor.erase(id)
+        })?;
         let learnt: Vec<String> = learnt.iter().map(ToString::to_string).collect();
         let learnt = match learnt.as_slice() {
             [] => "no model has learnt from it".to_string(),
@@ -108,7 +110,7 @@ impl Actor {
     }
 
     /// Removes the bytes of a case that the journal says is forgotten.
-    fn erase(&self, id: &CaseId) -> Result<(), EngineError> {
+    pub(super) fn erase(&self, id: &CaseId) -> Result<(), EngineError> {
         let store = &self.project.store;
         let entries = store.entries(0)?;
         // What another case has put back since stays.
@@ -123,9 +125,7 @@ impl Actor {
             }
         }
         let held = self.project.snapshot.held.values();
-        for held in held.filter(|held| may_be(held, id)) {
-            self.erase_held(held)?;
-        }
+        self.erase_held(&held.filter(|held| may_be(held, id)).collect::<Vec<_>>())?;
         self.erase_files(id)
     }
 

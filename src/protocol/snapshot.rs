@@ -77,7 +77,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// What fixing a held file would do, in words; `None` where there is one way to read it.
     pub fn fix_words(&self, held: &HeldFile) -> Option<String> {
-        let grid = &self.cases.get(&held.case)?.grid;
+        let grid = &self.cases.get(held.for_case())?.grid;
         Some(held.fix.as_ref()?.words(&self.settings.labels, grid))
     }
 

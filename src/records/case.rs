@@ -278,6 +278,17 @@ impl Fix {
     }
 }
 
+impl HeldFile {
+    /// The case whose mask it is, after what people had set right.
+    pub fn for_case(&self) -> &CaseId {
+        let other = self.mended.iter().rev().find_map(|fix| match fix {
+            Fix::Case(other) => Some(other),
+            _ => None,
+        });
+        other.unwrap_or(&self.case)
+    }
+}
+
 /// A dropped file that waits for a key press.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldFile {

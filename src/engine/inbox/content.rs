@@ -162,13 +162,6 @@ pub fn other_half(path: &Path) -> Option<PathBuf> {
     beside(path, stem, others)
 }
 
-/// Whether a name is that of one half of a pair.
-pub(super) fn is_half(name: &str) -> bool {
-    let name = name.to_lowercase();
-    let endings = [".hdr", ".hdr.gz", ".img", ".img.gz"];
-    endings.iter().any(|ending| name.ends_with(ending))
-}
-
 /// H2: a form of the header that could not be believed, where another could.
 pub(super) fn h2_notes(candidate: &mut Candidate, _: &Project) -> Result<Finding, EngineError> {
     let scan = candidate

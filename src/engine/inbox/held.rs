@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::checks::{Candidate, Decision, Finding, READING};
 use super::names::{table_hash, table_of};
 use super::writers::Writers;
-use super::{DONE, HELD, QUARANTINE, changed_at, content, move_private};
+use super::{DONE, HELD, QUARANTINE, changed_at, content};
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
 use crate::engine::project::{next, write_private};
@@ -86,24 +86,20 @@ impl Actor {
     pub(super) fn lay_aside(&self, candidate: &Candidate, held: &HeldFile) -> Result<(), EngineError> {
         let (path, place) = (candidate.path, self.held_path(held));
         private_folder(place.parent().expect("held files lie in a folder"))?;
-        let table = table_of(path);
-        // The volume first: without it its table waits, while it would be read by its numbers without its table.
-        match (content::other_half(path), candidate.file) {
-            (None, _) => move_private(path, &place)?,
+        let mut moves = match (content::other_half(path), candidate.file) {
+            (None, _) => vec![(path.to_path_buf(), place.clone())],
             // Of a pair the one file made of both waits; the halves themselves are put away.
             (Some(other), Some(_)) => {
                 write_private(&place, &candidate.bytes)?;
-                self.put_all_away(&[path.to_path_buf(), other], DONE)?;
+                self.free_places(&[path.to_path_buf(), other], DONE)?
             }
             (Some(other), None) => {
-                move_private(&other, &with_ending_of(&place, &other))?;
-                move_private(path, &place)?;
+                let with_it = with_ending_of(&place, &other);
+                vec![(path.to_path_buf(), place.clone()), (other, with_it)]
             }
-        }
-        match table {
-            Some(table) => move_private(&table, &with_ending_of(&place, &table)),
-            None => Ok(()),
-        }
+        };
+        moves.extend(table_of(path).map(|table| (table.clone(), with_ending_of(&place, &table))));
+        self.move_all(&moves)
     }
 
     /// Has a file that a person let pass wait for the next decision: what else is odd about it was not known to him.
@@ -187,7 +183,10 @@ impl Actor {
             ));
         }
         let path = self.held_path(&held);
-        let bytes = fs::read(&path).map_err(EngineError::io("reading", &path))?;
+        let bytes = fs::read(&path).map_err(EngineError::io("reading", &path));
+        let bytes = bytes.map_err(|error| {
+            EngineError::Refused(format!("{error}; where it is gone for good, refuse {id}"))
+        })?;
         if held.file != Hash::ZERO && Blobs::hash(&bytes) != held.file {
             return EngineError::refused(format!(
                 "{} is not the file that was held any more; refuse it and drop the right one into the inbox",
@@ -289,15 +288,11 @@ impl Actor {
             ));
         } else {
             format!(
-                "{id} ({}) is refused; its file was not at {} any more, so none is in quarantine",
+                "{id} ({}) is refused; its file was not at {} any more",
                 held.name,
                 path.display()
             )
         };
-        // What a crash parted from it follows.
-        for rest in self.held_parts(&held) {
-            self.put_all_away(&[rest], QUARANTINE)?;
-        }
         held.decided = Some("refused".into());
         self.commit(who, What::FileRefused, Some(why), vec![Row::Held(held)])?;
         Ok(Answer::Done(words))
@@ -311,17 +306,17 @@ impl Actor {
             ..held.clone()
         });
         if from != to {
-            for also in content::along(&from) {
-                move_private(&also, &with_ending_of(&to, &also))?;
-            }
-            move_private(&from, &to)?;
+            let along = content::along(&from).into_iter();
+            let along = along.map(|also| (also.clone(), with_ending_of(&to, &also)));
+            let moves: Vec<_> = std::iter::once((from, to.clone())).chain(along).collect();
+            self.move_all(&moves)?;
         }
         Ok(to)
     }
 }
 
 /// A held file's place with the ending of something that belongs to it.
-pub(super) fn with_ending_of(place: &Path, other: &Path) -> PathBuf {
+fn with_ending_of(place: &Path, other: &Path) -> PathBuf {
     let name = other
         .file_name()
         .unwrap_or_default()

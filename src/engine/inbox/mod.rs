@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::EngineError;
 use super::actor::Actor;
@@ -84,22 +84,12 @@ impl Sight {
 }
 
 /// Why a file was refused, as written beside it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Reason {
-    file: String,
-    code: String,
-    reason: String,
-    /// What came with it: its label table, the other half of a pair.
-    #[serde(default)]
-    along: Vec<String>,
+#[derive(Debug, Serialize)]
+struct Reason<'a> {
+    file: &'a str,
+    code: &'a str,
+    reason: &'a str,
     at: Timestamp,
-}
-
-/// Where it is written why the file at `place` was refused.
-fn reason_of(place: &Path) -> PathBuf {
-    let mut beside = place.to_path_buf().into_os_string();
-    beside.push(".reason.json");
-    beside.into()
 }
 
 /// A file's name as it may be shown.
@@ -126,12 +116,6 @@ fn move_private(from: &Path, to: &Path) -> Result<(), EngineError> {
         tracing::warn!(%error, path = %to.display(), "the mode of a dropped file stays as it is");
     }
     Ok(())
-}
-
-/// Moves files, in order.
-fn move_all(all: &[PathBuf], places: &[PathBuf]) -> Result<(), EngineError> {
-    let mut moves = all.iter().zip(places);
-    moves.try_for_each(|(path, place)| move_private(path, place))
 }
 
 impl Actor {
@@ -236,7 +220,10 @@ impl Actor {
         }
         for fix in &candidate.mends {
             let (held, snapshot) = (held.expect("only a decision mends"), &self.project.snapshot);
-            let words = fix.words(&snapshot.settings.labels, &self.project.case(&held.case)?.grid);
+            let words = fix.words(
+                &snapshot.settings.labels,
+                &self.project.case(held.for_case())?.grid,
+            );
             let code = held.code.as_str();
             notes.push((
                 code.into(),
@@ -329,20 +316,21 @@ impl Actor {
     }
 
     fn quarantine(&self, path: &Path, code: &str, words: &str) -> Result<(), EngineError> {
-        let along = along(path);
+        let file = shown(path);
         let reason = Reason {
-            file: shown(path),
-            code: code.into(),
-            reason: words.into(),
-            along: along.iter().map(|path| shown(path)).collect(),
+            file: &file,
+            code,
+            reason: words,
             at: Timestamp::now(),
         };
-        let json = serde_json::to_vec_pretty(&reason).expect("plain fields");
-        let all: Vec<PathBuf> = std::iter::once(path.to_path_buf()).chain(along).collect();
-        let places = self.free_places(&all, QUARANTINE)?;
+        let json = serde_json::to_vec_pretty(&reason).expect("four plain fields");
+        let all: Vec<PathBuf> = std::iter::once(path.to_path_buf()).chain(along(path)).collect();
+        let moves = self.free_places(&all, QUARANTINE)?;
         // Before the file itself: none lies there without it.
-        write_private(&reason_of(&places[0]), &json)?;
-        move_all(&all, &places)
+        let mut beside = moves[0].1.clone().into_os_string();
+        beside.push(".reason.json");
+        write_private(Path::new(&beside), &json)?;
+        self.move_all(&moves)
     }
 
     /// Moves a file into a folder of the inbox under a name that is free there; what belongs to it moves along.
@@ -352,13 +340,13 @@ impl Actor {
     }
 
     fn put_all_away(&self, all: &[PathBuf], folder: &str) -> Result<PathBuf, EngineError> {
-        let places = self.free_places(all, folder)?;
-        move_all(all, &places)?;
-        Ok(places[0].clone())
+        let moves = self.free_places(all, folder)?;
+        self.move_all(&moves)?;
+        Ok(moves[0].1.clone())
     }
 
-    /// Where files that belong together can lie in a folder of the inbox.
-    fn free_places(&self, all: &[PathBuf], folder: &str) -> Result<Vec<PathBuf>, EngineError> {
+    /// Files that belong together, and where in a folder of the inbox each can lie.
+    fn free_places(&self, all: &[PathBuf], folder: &str) -> Result<Vec<(PathBuf, PathBuf)>, EngineError> {
         let folder = self.project.inbox().join(folder);
         private_folder(&folder)?;
         let names: Vec<_> = all
@@ -376,7 +364,7 @@ impl Actor {
             })
             .find(|places| places.iter().all(|place| fs::symlink_metadata(place).is_err()))
             .expect("some number is free");
-        Ok(places)
+        Ok(all.iter().cloned().zip(places).collect())
     }
 }
 

@@ -19,7 +19,7 @@ const TABLES: [&str; 3] = [".tsv", ".txt", ".label"];
 const LONGEST_TABLE: u64 = 1 << 20;
 
 /// Those of the files that such a one may belong to.
-pub(super) const VOLUMES: [&str; 8] = [
+const VOLUMES: [&str; 8] = [
     ".nii.gz",
     ".nii",
     ".seg.nrrd",
@@ -31,7 +31,7 @@ pub(super) const VOLUMES: [&str; 8] = [
 ];
 
 /// A file's name without the ending of a label table, if it has one.
-pub(super) fn table_stem(name: &str) -> Option<&str> {
+fn table_stem(name: &str) -> Option<&str> {
     TABLES.iter().find_map(|ending| {
         let at = name.len().checked_sub(ending.len())?;
         let (stem, end) = (name.get(..at)?, name.get(at..)?);

@@ -1,162 +1,203 @@
-//! What an engine before this one left on its way, because it was killed, is brought to where the journal says it is.
+//! What an engine before this one left on its way, because it was killed, is brought to its end.
 //!
-//! An entry comes first and the moves follow: so a file may lie where it was dropped though it is decided about, or apart
-//! from its label table. None of this reads a volume; what cannot be told from the journal and the names stays.
+//! One move is whole or not at all. Several that belong together (a mask, its label table, the other half of its pair), and
+//! the erasing of a case, are written down before they begin, so that the next engine can finish them. What was decided about
+//! is journalled first and moved then: what the journal says is decided does not stay in `held/`.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::held::with_ending_of;
-use super::names::{self, VOLUMES, beside, table_hash, table_stem};
-use super::{DONE, HELD, QUARANTINE, Reason, content, move_private, reason_of};
+use serde::{Deserialize, Serialize};
+
+use super::{DONE, HELD, QUARANTINE, move_private};
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
-use crate::imaging::volume_stem;
-use crate::records::{CaseId, Fix, Hash, HeldFile};
-use crate::store::Blobs;
+use crate::engine::project::write_private;
+use crate::records::{CaseId, HeldFile};
 
-/// What lies in a folder; nothing where there is none.
-fn listed(folder: &Path) -> Vec<PathBuf> {
-    let items = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = items.map(|item| item.path()).collect();
-    paths.sort();
-    paths
+/// What is under way.
+#[derive(Debug, Serialize, Deserialize)]
+enum Unfinished {
+    /// Files that move together.
+    Moves(Vec<Move>),
+    /// What is left of a case that is forgotten goes.
+    Erase(CaseId),
+}
+
+/// A file that moves.
+#[derive(Debug, Serialize, Deserialize)]
+struct Move {
+    from: PathBuf,
+    to: PathBuf,
+    /// It, and not another one that came under its name since.
+    file: [i64; 4],
+}
+
+/// What tells a file from another one, while nobody touches it.
+fn marks(meta: &Metadata) -> [i64; 4] {
+    [
+        meta.ino() as i64,
+        meta.size() as i64,
+        meta.ctime(),
+        meta.ctime_nsec(),
+    ]
 }
 
 fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// What lies in a folder; nothing where there is none.
+fn listed(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
+    let items = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        items => items.map_err(EngineError::io("looking into", folder))?,
+    };
+    let paths = items.map(|item| item.map(|item| item.path()));
+    let paths = paths.collect::<Result<Vec<_>, _>>();
+    let mut paths = paths.map_err(EngineError::io("looking into", folder))?;
+    paths.sort();
+    Ok(paths)
+}
+
 impl Actor {
-    /// Brings to its end what was cut short.
-    pub(in crate::engine) fn settle(&self) -> Result<(), EngineError> {
-        let rows: Vec<HeldFile> = self.project.snapshot.held.values().cloned().collect();
-        for row in rows {
-            match row.decided {
-                None => self.settle_waiting(&row)?,
-                Some(_) => self.settle_decided(&row)?,
-            }
-        }
-        for path in listed(&self.project.inbox()) {
-            self.settle_alone(&path)?;
-        }
-        Ok(())
+    fn unfinished(&self) -> PathBuf {
+        self.project.folder("unfinished.json")
     }
 
-    /// The rest of what waits for a person is brought to it.
-    fn settle_waiting(&self, row: &HeldFile) -> Result<(), EngineError> {
-        let (place, left) = (self.held_path(row), self.project.inbox().join(&row.name));
-        let has_half = row.file == Hash::ZERO && content::other_half(&place).is_some();
-        if !is_there(&place) && has_half && is_there(&left) {
-            move_private(&left, &place)?;
+    fn write_down(&self, what: &Unfinished) -> Result<(), EngineError> {
+        let json = serde_json::to_vec(what).map_err(|error| {
+            EngineError::Refused(format!("a file's name cannot be written down: {error}"))
+        })?;
+        write_private(&self.unfinished(), &json)
+    }
+
+    fn strike_out(&self) -> Result<(), EngineError> {
+        let path = self.unfinished();
+        fs::remove_file(&path).map_err(EngineError::io("removing", &path))
+    }
+
+    /// Moves files that belong together: all of them, by the next engine where this one does not come to it.
+    pub(super) fn move_all(&self, all: &[(PathBuf, PathBuf)]) -> Result<(), EngineError> {
+        if let [(from, to)] = all {
+            return move_private(from, to);
         }
-        if is_there(&place)
-            && names::table_of(&place).is_none()
-            && row.table.is_some()
-            && row.table == table_hash(&left)
-            && let Some(table) = names::table_of(&left)
-        {
-            move_private(&table, &with_ending_of(&place, &table))?;
+        let moves = all.iter().map(|(from, to)| {
+            let meta = fs::symlink_metadata(from).map_err(EngineError::io("looking at", from))?;
+            Ok(Move {
+                from: from.clone(),
+                to: to.clone(),
+                file: marks(&meta),
+            })
+        });
+        self.write_down(&Unfinished::Moves(moves.collect::<Result<_, EngineError>>()?))?;
+        for (from, to) in all {
+            move_private(from, to)?;
         }
-        Ok(())
+        self.strike_out()
+    }
+
+    /// Does what has to be done in the end though this engine may be killed: the journal says already that it is.
+    pub(in crate::engine) fn erasing(
+        &mut self,
+        case: &CaseId,
+        erase: impl FnOnce(&mut Actor) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        self.write_down(&Unfinished::Erase(case.clone()))?;
+        erase(self)?;
+        self.strike_out()
+    }
+
+    /// Brings to its end what was cut short; what went wrong with it, in words.
+    pub(in crate::engine) fn settle(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if let Err(error) = self.finish() {
+            wrong.push(error.to_string());
+        }
+        let parts = match self.held_parts() {
+            Ok(parts) => parts,
+            Err(error) => return vec![error.to_string()],
+        };
+        for (id, parts) in parts {
+            let held = self.project.snapshot.held.values();
+            let row = held
+                .filter(|row| row.decided.is_some())
+                .find(|row| row.id.to_string() == id);
+            if let Some(Err(error)) = row.map(|row| self.settle_decided(row, &parts)) {
+                wrong.push(error.to_string());
+            }
+        }
+        wrong
+    }
+
+    fn finish(&self) -> Result<(), EngineError> {
+        let path = self.unfinished();
+        let json = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            json => json.map_err(EngineError::io("reading", &path))?,
+        };
+        match serde_json::from_slice(&json) {
+            Ok(Unfinished::Moves(moves)) => {
+                for Move { from, to, file } in moves {
+                    let is_it = fs::symlink_metadata(&from).is_ok_and(|meta| marks(&meta) == file);
+                    if is_it && !is_there(&to) {
+                        move_private(&from, &to)?;
+                    }
+                }
+            }
+            Ok(Unfinished::Erase(case)) => {
+                let known = self.project.snapshot.cases.get(&case);
+                if known.is_some_and(|case| case.forgotten.is_some()) {
+                    self.erase(&case)?;
+                }
+            }
+            // It was being written when the engine was killed: nothing had begun.
+            Err(error) => tracing::warn!(%error, path = %path.display(), "not finished"),
+        }
+        self.strike_out()
+    }
+
+    /// What lies in `held/`, by the number of the row that it is of.
+    fn held_parts(&self) -> Result<BTreeMap<String, Vec<PathBuf>>, EngineError> {
+        let mut parts: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for path in listed(&self.project.inbox().join(HELD))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if let Some((id, _)) = name.split_once('-').filter(|_| !path.is_dir()) {
+                parts.entry(id.to_string()).or_default().push(path.clone());
+            }
+        }
+        Ok(parts)
     }
 
     /// What was decided about waits no more.
-    fn settle_decided(&self, row: &HeldFile) -> Result<(), EngineError> {
+    fn settle_decided(&self, row: &HeldFile, parts: &[PathBuf]) -> Result<(), EngineError> {
         let folder = match row.decided.as_deref() {
             Some("accepted" | "fixed") => DONE,
-            Some("forgotten") => return self.erase_held(row),
+            Some("forgotten") => return erase_all(parts),
             _ => QUARANTINE,
         };
-        let case = case_in_the_end(row);
-        let place = self.held_path(row);
-        if is_there(&place) {
-            let place = self.rename_held(row, case)?;
+        if is_there(&self.held_path(row)) {
+            let place = self.rename_held(row, row.for_case())?;
             self.put_away(&place, folder)?;
         }
-        for rest in self.held_parts(row) {
-            self.put_all_away(&[rest], folder)?;
+        for rest in parts.iter().filter(|part| is_there(part)) {
+            self.put_all_away(std::slice::from_ref(rest), folder)?;
         }
         Ok(())
     }
 
-    /// All that lies in `held/` under a row's number.
-    pub(super) fn held_parts(&self, row: &HeldFile) -> Vec<PathBuf> {
-        let mut parts = listed(&self.project.inbox().join(HELD));
-        let number = format!("{}-", row.id);
-        parts.retain(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(&number)
-        });
-        parts
-    }
-
-    /// Erases a held file of a patient who withdrew.
-    pub(in crate::engine) fn erase_held(&self, row: &HeldFile) -> Result<(), EngineError> {
-        for path in self.held_parts(row) {
-            fs::remove_file(&path).map_err(EngineError::io("erasing", &path))?;
-        }
-        Ok(())
-    }
-
-    /// A label table, or half of a pair, whose mask was moved on without it follows it.
-    fn settle_alone(&self, path: &Path) -> Result<(), EngineError> {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Ok(());
-        };
-        let is_half = content::is_half(name);
-        let stem = match volume_stem(name).filter(|_| is_half).or_else(|| table_stem(name)) {
-            Some(stem) if beside(path, stem, &VOLUMES).is_none() => stem,
-            _ => return Ok(()),
-        };
-        for folder in [DONE, QUARANTINE] {
-            let folder = self.project.inbox().join(folder);
-            // As files of one name are numbered there.
-            for n in 1.. {
-                let stem = match n {
-                    1 => stem.to_string(),
-                    n => format!("{n}-{stem}"),
-                };
-                let Some(mask) = beside(&folder.join(&stem), &stem, &VOLUMES) else {
-                    break;
-                };
-                let place = with_ending_of(&mask, path);
-                if !is_there(&place) && self.was_moved_without(&mask, path, is_half) {
-                    return move_private(path, &place);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a mask that was moved on came with `part`, which was not.
-    fn was_moved_without(&self, mask: &Path, part: &Path, is_half: bool) -> bool {
-        if mask.parent().is_some_and(|folder| folder.ends_with(QUARANTINE)) {
-            let reason = fs::read(reason_of(mask)).ok();
-            let reason = reason.and_then(|json| serde_json::from_slice::<Reason>(&json).ok());
-            return reason.is_some_and(|reason| reason.along.contains(&super::shown(part)));
-        }
-        // No half is taken in without the other.
-        if is_half {
-            return content::other_half(mask).is_none();
-        }
-        let table = names::read_table(part).map(|bytes| Blobs::hash(&bytes));
-        let corrections = self.project.snapshot.corrections.values();
-        let mut with_it = corrections.filter(|done| done.table.is_some() && done.table == table);
-        // The file made of a pair is neither of its halves.
-        let is_pair = mask
-            .file_name()
-            .is_some_and(|name| content::is_half(&name.to_string_lossy()));
-        let file = fs::read(mask).ok().map(|bytes| Blobs::hash(&bytes));
-        with_it.any(|done| is_pair || Some(done.file) == file)
+    /// Erases the held files of a patient who withdrew.
+    pub(in crate::engine) fn erase_held(&self, rows: &[&HeldFile]) -> Result<(), EngineError> {
+        let parts = self.held_parts()?;
+        let of_rows = rows.iter().filter_map(|row| parts.get(&row.id.to_string()));
+        of_rows.map(Vec::as_slice).try_for_each(erase_all)
     }
 }
 
-/// The case whose mask a held file is, after what people had set right.
-fn case_in_the_end(row: &HeldFile) -> &CaseId {
-    let other = row.mended.iter().rev().find_map(|fix| match fix {
-        Fix::Case(other) => Some(other),
-        _ => None,
-    });
-    other.unwrap_or(&row.case)
+fn erase_all(paths: &[PathBuf]) -> Result<(), EngineError> {
+    let mut paths = paths.iter();
+    paths.try_for_each(|path| fs::remove_file(path).map_err(EngineError::io("erasing", path)))
 }
