@@ -178,7 +178,7 @@ fn a_file_that_is_moved_or_copied_in_is_taken_in_once() {
 #[test]
 fn a_file_is_waited_for_while_it_grows_is_opened_again_or_is_open() {
     let waits = |bench: &Bench, what: &str| {
-        let reports = bench.scan();
+        let reports = bench.look();
         assert!(
             reports
                 .iter()
