@@ -9,7 +9,7 @@ use std::path::Path;
 
 use overtrace::imaging::{Grid, Plane, Volume, encode_volume};
 use overtrace::records::{Pool, PredictCase, PredictTask, Task, TaskResult};
-use overtrace::settings::{Compute, Intensity, Precision};
+use overtrace::settings::{Compute, Drawing, Intensity, Precision};
 use overtrace::worker::{Programs, run};
 use support::{Bench, SMALL};
 
@@ -62,6 +62,7 @@ fn drawing_many_volumes_takes_the_memory_of_one() {
             intensity: Intensity::Zscore,
             precision: Precision::F32,
             batch: 8,
+            drawing: Drawing::default(),
             threads: 2,
             folder: folder.path().to_path_buf(),
         };

@@ -13,7 +13,7 @@ use overtrace::protocol::{Command, Event};
 use overtrace::records::{
     Architecture, BenchTask, Pool, PredictCase, PredictTask, Progress, Task, TaskResult, TrainCase, TrainTask,
 };
-use overtrace::settings::{Compute, Intensity, Precision, Training};
+use overtrace::settings::{Compute, Drawing, Intensity, Precision, Training};
 use overtrace::worker::{Programs, run};
 use support::{Bench, SMALL, boxes};
 
@@ -61,6 +61,7 @@ fn predict_nothing() -> PredictTask {
         intensity: Intensity::Zscore,
         precision: Precision::F32,
         batch: 1,
+        drawing: Drawing::default(),
         threads: 1,
         folder: PathBuf::new(),
     }

@@ -68,6 +68,7 @@ impl Actor {
             cases,
             intensity: snapshot.settings.image.intensity,
             batch: snapshot.settings.training.batch,
+            drawing: snapshot.settings.training.drawing(),
             threads: snapshot.settings.training.threads,
             folder,
         })

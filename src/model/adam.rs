@@ -38,7 +38,8 @@ pub struct Adam {
     pub learners: Vec<Learner>,
     /// Steps taken.
     pub steps: u64,
-    rate: f64,
+    /// Size of the next step.
+    pub rate: f64,
 }
 
 impl Adam {

@@ -119,8 +119,12 @@ impl Case {
 
     /// Fills a tile's input (row by row, channels fastest); whether any of it is signal.
     pub fn cut(&self, slice: usize, tile: usize, input: &mut [f32]) -> bool {
+        self.cut_window(slice, &self.tiling().window(tile), input)
+    }
+
+    /// The same of any window of a tile's size, which may end at the slice's edge before.
+    pub fn cut_window(&self, slice: usize, window: &Window, input: &mut [f32]) -> bool {
         let (count, channels) = (self.channels.len(), &self.channels);
-        let window = self.tiling().window(tile);
         let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
         input.fill(0.0);
         let mut signal = false;

@@ -4,6 +4,9 @@
 //!
 //! * Dice (the paper's Eq. 1): m - sum over classes of (2 sum pt + 1e-5) / (sum p + sum t + 1e-5)
 //! * MSE (the paper's alternative), as Keras has it: mean over all pixels and classes of (p - t)^2
+//! * Dice and cross-entropy: the first, and m times the mean over all pixels of -ln p of the pixel's class: both of them
+//!   times m, as nnU-Net adds them (Isensee et al., Nature Methods 2021). Its gradient does not fade where p is near 0, so that
+//!   a class that was lost is found again
 //!
 //! p and a few sums over the batch are computed once, where the logits are; loss and gradient both come from them.
 
@@ -20,6 +23,8 @@ use crate::settings::Loss;
 
 /// Keeps the Dice of a class that is in neither map at 1 instead of 0 / 0.
 const SMOOTHING: f64 = 1e-5;
+/// The least p whose logarithm is taken.
+const LEAST: f64 = 1e-37;
 /// Pixels of a partial sum: fixed, so that sums do not depend on the number of threads.
 const PIXELS: usize = 1024;
 
@@ -30,7 +35,7 @@ pub struct Answer {
     p: Tensor,
     /// (batch, height, width), u8
     classes: Tensor,
-    /// f64: of every class sum pt, then of every class sum p + t, then sum (p - t)^2 over all.
+    /// f64: of every class sum pt, then of every class sum p + t, then over all sum (p - t)^2 and -ln p of the pixel's class.
     sums: Tensor,
     /// They, on their way from a GPU.
     #[cfg(feature = "cuda")]
@@ -66,15 +71,16 @@ impl Answer {
     pub fn loss(&self) -> Result<f64> {
         let sums = self.sums()?;
         let m = self.p.dim(3)?;
+        let shared = || {
+            let dice = sums[..m].iter().zip(&sums[m..2 * m]);
+            dice.map(|(i, t)| (2.0 * i + SMOOTHING) / (t + SMOOTHING))
+                .sum::<f64>()
+        };
+        let pixels = self.classes.elem_count() as f64;
         Ok(match self.kind {
-            Loss::Dice => {
-                let dice = sums[..m].iter().zip(&sums[m..2 * m]);
-                m as f64
-                    - dice
-                        .map(|(i, t)| (2.0 * i + SMOOTHING) / (t + SMOOTHING))
-                        .sum::<f64>()
-            }
+            Loss::Dice => m as f64 - shared(),
             Loss::Mse => sums[2 * m] / self.p.elem_count() as f64,
+            Loss::DiceCe => m as f64 * (1.0 + sums[2 * m + 1] / pixels) - shared(),
         })
     }
 
@@ -179,7 +185,7 @@ impl CustomOp2 for Sums {
             );
         }
         let sums = by_dtype!(p, T => sums_of(values::<T>(p, p_layout)?, classes, m));
-        Ok((CpuStorage::F64(sums), (2 * m + 1).into()))
+        Ok((CpuStorage::F64(sums), (2 * m + 2).into()))
     }
 
     #[cfg(feature = "cuda")]
@@ -193,7 +199,7 @@ impl CustomOp2 for Sums {
         // That every class is one of the network's was seen when the mask was read.
         let m = class_count(p_layout, classes_layout)?;
         let sums = cuda::loss_sums(m, (p, p_layout), (classes, classes_layout))?;
-        Ok((sums, (2 * m + 1).into()))
+        Ok((sums, (2 * m + 2).into()))
     }
 }
 
@@ -202,7 +208,7 @@ fn sums_of<T: Real>(p: &[T], classes: &[u8], m: usize) -> Vec<f64> {
         .par_chunks(PIXELS * m)
         .zip(classes.par_chunks(PIXELS))
         .map(|(p, classes)| {
-            let mut sums = vec![0.0; 2 * m + 1];
+            let mut sums = vec![0.0; 2 * m + 2];
             for (p, &class) in p.chunks_exact(m).zip(classes) {
                 for (c, p) in p.iter().map(|p| p.wide()).enumerate() {
                     let t = f64::from(u8::from(c == class as usize));
@@ -210,11 +216,12 @@ fn sums_of<T: Real>(p: &[T], classes: &[u8], m: usize) -> Vec<f64> {
                     sums[m + c] += p + t;
                     sums[2 * m] += (p - t) * (p - t);
                 }
+                sums[2 * m + 1] -= p[class as usize].wide().max(LEAST).ln();
             }
             sums
         })
         .collect();
-    let mut all = vec![0.0; 2 * m + 1];
+    let mut all = vec![0.0; 2 * m + 2];
     for part in parts {
         all.iter_mut().zip(part).for_each(|(all, part)| *all += part);
     }
@@ -277,11 +284,12 @@ impl CustomOp3 for Gradient {
     }
 }
 
-/// By p the loss's slope is `a[c] t + b[c] + s p`; softmax turns slopes g into p (g - sum of p g).
+/// By p the loss's slope is `a[c] t + b[c] + s p`; softmax turns slopes g into p (g - sum of p g). That of the cross-entropy
+/// is `w (p - t)` by the logits.
 fn fill_gradient<T: Real>(kind: Loss, p: &[T], classes: &[u8], sums: &[f64], out: &mut [T]) {
     let m = p.len() / classes.len();
     let (a, b, s): (Vec<T>, Vec<T>, T) = match kind {
-        Loss::Dice => {
+        Loss::Dice | Loss::DiceCe => {
             let total = |c: usize| sums[m + c] + SMOOTHING;
             let a = (0..m).map(|c| T::of(-2.0 / total(c))).collect();
             let slope = |c: usize| (2.0 * sums[c] + SMOOTHING) / (total(c) * total(c));
@@ -292,6 +300,10 @@ fn fill_gradient<T: Real>(kind: Loss, p: &[T], classes: &[u8], sums: &[f64], out
             (vec![T::of(-s); m], vec![T::ZERO; m], T::of(s))
         }
     };
+    let w = T::of(match kind {
+        Loss::DiceCe => m as f64 / classes.len() as f64,
+        Loss::Dice | Loss::Mse => 0.0,
+    });
     let parts = p.par_chunks(PIXELS * m).zip(classes.par_chunks(PIXELS));
     out.par_chunks_mut(PIXELS * m)
         .zip(parts)
@@ -303,8 +315,9 @@ fn fill_gradient<T: Real>(kind: Loss, p: &[T], classes: &[u8], sums: &[f64], out
                     mean += p[c] * out[c];
                 }
                 for (slope, p) in out.iter_mut().zip(p) {
-                    *slope = *p * (*slope - mean);
+                    *slope = *p * (*slope - mean + w);
                 }
+                out[class as usize] = out[class as usize] - w;
             }
         });
 }
@@ -318,13 +331,13 @@ mod tests {
     use crate::model::layers::tests::random;
 
     #[test]
-    fn both_losses_have_the_gradient_of_their_slope() {
+    fn every_loss_has_the_gradient_of_its_slope() {
         const STEP: f64 = 1e-5;
         let logits = random(&[2, 6, 10, 3], &mut Rng::new(1));
         let classes: Vec<u8> = (0..120).map(|i| (i * 7 % 3) as u8).collect();
         let classes = Tensor::from_vec(classes, (2, 6, 10), &Device::Cpu).unwrap();
         let values: Vec<f64> = logits.flatten_all().unwrap().to_vec1().unwrap();
-        for kind in [Loss::Dice, Loss::Mse] {
+        for kind in [Loss::Dice, Loss::Mse, Loss::DiceCe] {
             let gradient = Answer::new(kind, &logits, &classes).unwrap().gradient().unwrap();
             let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
             let largest = gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
@@ -343,7 +356,7 @@ mod tests {
     }
 
     /// Two pixels, two classes, no opinion (p = 1/2 each), one pixel of each class: each class shares 1/2 of 1 + 1,
-    /// so both Dice are 1/2 and the loss is 2 - 1; every square is 1/4.
+    /// so both Dice are 1/2 and the loss is 2 - 1; every square is 1/4; every pixel's -ln p is ln 2.
     #[test]
     fn a_network_without_an_opinion_loses_half() {
         let logits = Tensor::zeros((1, 1, 2, 2), DType::F64, &Device::Cpu).unwrap();
@@ -351,6 +364,8 @@ mod tests {
         let value = |kind| Answer::new(kind, &logits, &classes).unwrap().loss().unwrap();
         assert!((value(Loss::Dice) - 1.0).abs() < 1e-5);
         assert!((value(Loss::Mse) - 0.25).abs() < 1e-12);
+        let with_entropy = 1.0 + 2.0 * std::f64::consts::LN_2;
+        assert!((value(Loss::DiceCe) - with_entropy).abs() < 1e-5);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod adam;
 mod bench;
+mod blend;
 mod checkpoint;
 #[cfg(any(test, feature = "cuda"))]
 mod cuda;

@@ -14,6 +14,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
+use super::blend::draw_blended;
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
 use super::judge::{Judged, Judging};
@@ -24,6 +25,7 @@ use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
 use crate::records::{CaseId, PredictCase, PredictTask, Predicted, Progress, SliceSums, TaskResult};
+use crate::settings::Drawing;
 
 /// Draws every case of `task` into its folder; stops between cases when `report` says so.
 ///
@@ -75,7 +77,14 @@ pub fn predict(
             let drawn = case.and_then(|(case, reading_s)| {
                 let start = Instant::now();
                 let drawn = with_batch(&mut batch, report, |batch, report| {
-                    pool.install(|| draw(&net, &case, batch, &mut || report(Progress::Drawing)))
+                    let tick = &mut || report(Progress::Drawing);
+                    pool.install(|| match task.drawing {
+                        Drawing {
+                            overlap: false,
+                            mirroring: false,
+                        } => draw(&net, &case, batch, tick),
+                        drawing => draw_blended(&net, &case, batch, drawing, tick),
+                    })
                 })?;
                 Ok(drawn.map(|drawn| (case, drawn, reading_s + start.elapsed().as_secs_f64())))
             });
@@ -120,23 +129,7 @@ pub(super) fn draw(
     tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
 ) -> Result<Option<Drawn>, ModelError> {
     let shape = net.shape();
-    if case.channels.len() != shape.channels {
-        let problem = format!(
-            "it has {} images, but the network takes {}",
-            case.channels.len(),
-            shape.channels
-        );
-        return Err(ModelError::Case {
-            case: case.id.clone(),
-            problem,
-        });
-    }
-    let grid = *case.grid();
-    let mut drawn = Drawn {
-        labels: LabelMap::empty(grid),
-        margins: vec![0; grid.len()],
-        slices: vec![SliceSums::default(); case.slices()],
-    };
+    let mut drawn = Drawn::of(case, net)?;
     let size = TILE_PIXELS * shape.channels;
     let mut waiting = Waiting {
         inputs: Vec::with_capacity(batch * size),
@@ -193,16 +186,16 @@ impl Waiting {
 
 /// Where a tile lies in its case.
 #[derive(Debug, Clone, Copy)]
-struct Spot {
+pub(super) struct Spot {
     slice: usize,
     /// First row and first column.
-    first: [usize; 2],
+    pub first: [usize; 2],
     /// Rows and columns that lie in the slice.
-    size: [usize; 2],
+    pub size: [usize; 2],
 }
 
 impl Spot {
-    fn of(case: &Case, slice: usize, tile: usize) -> Spot {
+    pub(super) fn of(case: &Case, slice: usize, tile: usize) -> Spot {
         let window = case.tiling().window(tile);
         Spot {
             slice,
@@ -213,6 +206,27 @@ impl Spot {
 }
 
 impl Drawn {
+    /// Nothing yet, of a case that the network can draw.
+    pub(super) fn of(case: &Case, net: &UNet) -> Result<Drawn, ModelError> {
+        let channels = net.shape().channels;
+        if case.channels.len() != channels {
+            let problem = format!(
+                "it has {} images, but the network takes {channels}",
+                case.channels.len()
+            );
+            return Err(ModelError::Case {
+                case: case.id.clone(),
+                problem,
+            });
+        }
+        let grid = *case.grid();
+        Ok(Drawn {
+            labels: LabelMap::empty(grid),
+            margins: vec![0; grid.len()],
+            slices: vec![SliceSums::default(); case.slices()],
+        })
+    }
+
     fn place_all(&mut self, case: &Case, begun: Option<Begun>) -> candle_core::Result<()> {
         let Some((judging, spots)) = begun else {
             return Ok(());
@@ -225,7 +239,7 @@ impl Drawn {
     }
 
     /// Puts what was judged of a tile where it lies.
-    fn place(&mut self, case: &Case, at: Spot, judged: &Judged, tile: usize) {
+    pub(super) fn place(&mut self, case: &Case, at: Spot, judged: &Judged, tile: usize) {
         let (first, [along, down]) = case.plane.strides(case.grid().shape, at.slice);
         for y in 0..at.size[0] {
             for x in 0..at.size[1] {
@@ -417,6 +431,7 @@ mod tests {
             intensity: Intensity::None,
             precision: Precision::F32,
             batch: 4,
+            drawing: Drawing::default(),
             threads: 1,
             folder: folder.to_path_buf(),
         }

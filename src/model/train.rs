@@ -6,6 +6,7 @@
 //! of threads.
 
 mod resume;
+mod samples;
 mod tiles;
 
 use std::collections::VecDeque;
@@ -24,7 +25,9 @@ use super::{ModelError, Processor, Report};
 use crate::imaging::Rng;
 use crate::metrics::dice;
 use crate::records::{EpochReport, Progress, TaskResult, TrainTask, Trained, mean_of_known};
+use crate::settings::Part;
 use resume::{Keeper, State};
+use samples::Sampler;
 use tiles::{Tiles, deal, split};
 
 /// Trains as `task` says and writes the best weights; stops early when `report` says so, and writes none then. What is kept
@@ -111,6 +114,7 @@ pub(super) fn train_on(
     };
     let before_s = state.seconds;
     let rarity = learn.rarity();
+    let sampler = Sampler::new(training, cases, &learn);
     // What is known already is told again: whoever asks has forgotten it.
     for row in &state.curve {
         if report(Progress::Epoch(row.clone())).is_break() {
@@ -130,12 +134,21 @@ pub(super) fn train_on(
     while let Some(left) = left(&state, student.adam.steps as usize) {
         let epoch = state.curve.len() + 1;
         let began = Instant::now();
+        let samples = state.shuffle.fork("samples");
         let mut batches = deal(&rarity, state.batch, &mut state.shuffle);
+        let all_steps = match training.steps {
+            0 => training.max_epochs * batches.len(),
+            steps => steps,
+        };
         batches.truncate(left);
         let mut run = Epoch::new(epoch, batches);
+        let draw = |tiles: &[usize]| match &sampler {
+            Some(sampler) => sampler.batch(tiles, &samples, processor.device()),
+            None => learn.batch(tiles, processor.device()),
+        };
         let loss = with_batch(&mut state.batch, report, |batch, report| {
             run.shrink(batch);
-            pool.install(|| student.epoch(&mut run, &learn, report))
+            pool.install(|| student.epoch(&mut run, all_steps, &draw, report))
         })?;
         let Some(loss) = loss else {
             return Ok(TaskResult::Cancelled);
@@ -227,6 +240,9 @@ impl Epoch {
     }
 }
 
+/// Inputs and classes of some tiles.
+type Draw<'a> = dyn Fn(&[usize]) -> candle_core::Result<(Tensor, Tensor)> + Sync + 'a;
+
 /// A network that learns.
 struct Student<'a> {
     task: &'a TrainTask,
@@ -291,11 +307,17 @@ impl<'a> Student<'a> {
     fn epoch(
         &mut self,
         epoch: &mut Epoch,
-        tiles: &Tiles,
+        all_steps: usize,
+        draw: &Draw<'_>,
         report: &mut Report<'_>,
     ) -> Result<Option<f64>, ModelError> {
+        let training = &self.task.training;
         while let Some(batch) = epoch.left.front() {
-            let answer = self.step(tiles, batch)?;
+            if training.has(Part::Poly) {
+                let done = (self.adam.steps as f64 / all_steps as f64).min(1.0);
+                self.adam.rate = training.learning_rate * (1.0 - done).powf(0.9);
+            }
+            let answer = self.step(draw(batch)?)?;
             epoch.left.pop_front();
             epoch.steps += 1;
             let before = epoch.under_way.replace(answer);
@@ -315,10 +337,9 @@ impl<'a> Student<'a> {
         Ok(Some(epoch.sum / epoch.steps as f64))
     }
 
-    fn step(&mut self, tiles: &Tiles, batch: &[usize]) -> candle_core::Result<Answer> {
-        let (images, classes) = tiles.batch(batch, self.device)?;
+    fn step(&mut self, (images, classes): (Tensor, Tensor)) -> candle_core::Result<Answer> {
         let (logits, trace) = self.net.forward_traced(&images)?;
-        let answer = Answer::new(self.task.training.loss, &logits, &classes)?;
+        let answer = Answer::new(self.task.training.objective(), &logits, &classes)?;
         self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)?;
         Ok(answer)
     }
@@ -359,4 +380,4 @@ impl<'a> Student<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

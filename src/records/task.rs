@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, BenchRow, BenchTask, CaseId, Hash, Machine, SliceSums};
 use crate::imaging::Plane;
-use crate::settings::{Intensity, Precision, Training};
+use crate::settings::{Drawing, Intensity, Precision, Training};
 
 /// One piece of work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub struct PredictTask {
     pub precision: Precision,
     /// Tiles a batch.
     pub batch: usize,
+    /// How tiles become a drawing.
+    pub drawing: Drawing,
     /// Threads; 0 takes every core.
     pub threads: usize,
     /// Folder for the files of the results.

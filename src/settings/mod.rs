@@ -6,6 +6,7 @@
 
 mod compute;
 mod labels;
+mod recipe;
 mod template;
 
 use std::path::{Component, Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compute::{Compute, Device, Devices, Precision};
 pub use labels::{Label, Labels};
+pub use recipe::{Drawing, Part, Recipe};
 pub use template::TEMPLATE;
 
 /// The file's name inside a project folder.
@@ -93,6 +95,10 @@ pub struct Model {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Training {
+    /// How it is taught, and how it draws then.
+    pub recipe: Recipe,
+    /// Parts of the recipe "strong" that are left out, to see what each is worth.
+    pub without: Vec<Part>,
     /// What is minimised.
     pub loss: Loss,
     /// Adam's step size.
@@ -120,6 +126,9 @@ pub enum Loss {
     Dice,
     /// Mean squared difference to the one-hot mask (the paper's alternative).
     Mse,
+    /// Dice, and cross-entropy beside it.
+    #[serde(rename = "dice-ce")]
+    DiceCe,
 }
 
 /// `[query]`
@@ -248,6 +257,8 @@ impl Default for Model {
 impl Default for Training {
     fn default() -> Self {
         Training {
+            recipe: Recipe::Paper,
+            without: Vec::new(),
             loss: Loss::Dice,
             learning_rate: 5e-4,
             batch: 8,

@@ -21,7 +21,9 @@ channels = 1              # images a case holds on one grid (T1 alone: 1; T1 and
 base_channels = 16        # width of the U-shape network; the paper's 64 has 31,030,788 parameters
 
 [training]
-loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse"
+recipe = "paper"          # or "strong": with all of cross-entropy, foreground, augmentation, poly, overlap, mirroring,
+without = []              # but those of them that are named here
+loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse", "dice-ce" (with cross-entropy beside it)
 learning_rate = 0.0005    # of Adam; at 0.001 small structures are often never found
 batch = 8                 # 64x64 tiles a step
 max_epochs = 500

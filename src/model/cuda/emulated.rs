@@ -376,10 +376,10 @@ fn the_loss_and_its_gradient_are_the_cpu_s() {
         ops::softmax(&gpu, (pixels, m), at(&logits), out).unwrap();
     });
     same("softmax", &p, &values(&probabilities(&tensor).unwrap()), 1e-6);
-    let mut sums = vec![f64::NAN; 2 * m + 1];
+    let mut sums = vec![f64::NAN; 2 * m + 2];
     let to = sums.as_mut_ptr() as u64;
     ops::loss_sums(&gpu, (pixels, m), (at(&p), at(&classes)), to).unwrap();
-    for kind in [Loss::Dice, Loss::Mse] {
+    for kind in [Loss::Dice, Loss::Mse, Loss::DiceCe] {
         let answer = Answer::new(kind, &tensor, &truth).unwrap();
         let expected = answer.sums().unwrap();
         for (got, expected) in sums.iter().zip(expected) {

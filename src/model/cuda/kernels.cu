@@ -201,7 +201,7 @@ KERNEL(softmax) {
     for (Size c = 0; c < m; c++) p[c] = p[c] / sum;
 }
 
-// The sums of the loss over parts of the pixels: p, classes, parts [part][three][class], pixels, classes, pixels a part. A thread
+// The sums of the loss over parts of the pixels: p, classes, parts [part][four][class], pixels, classes, pixels a part. A thread
 // a part and class.
 KERNEL(loss_parts) {
     THREAD(i);
@@ -210,33 +210,37 @@ KERNEL(loss_parts) {
     OUTPUT(double, parts, 3);
     const Size pixels = a.w[4], m = a.w[5], size = a.w[6];
     const Size c = i % m, part = i / m;
-    double shared = 0.0, total = 0.0, squares = 0.0;
+    double shared = 0.0, total = 0.0, squares = 0.0, entropy = 0.0;
     for (Size pixel = part * size; pixel < pixels && pixel < (part + 1) * size; pixel++) {
         const double value = p[pixel * m + c], t = classes[pixel] == c ? 1.0 : 0.0;
         shared += value * t;
         total += value + t;
         squares += (value - t) * (value - t);
+        if (classes[pixel] == c) entropy -= log(value > 1e-37 ? value : 1e-37);
     }
-    parts[part * 3 * m + c] = shared;
-    parts[part * 3 * m + m + c] = total;
-    parts[part * 3 * m + 2 * m + c] = squares;
+    parts[part * 4 * m + c] = shared;
+    parts[part * 4 * m + m + c] = total;
+    parts[part * 4 * m + 2 * m + c] = squares;
+    parts[part * 4 * m + 3 * m + c] = entropy;
 }
 
-// Their sum: parts, sums, parts, classes. A thread a sum; the last adds the squares of all classes.
+// Their sum: parts, sums, parts, classes. A thread a sum; the last two add the squares, and -ln p, of all classes.
 KERNEL(loss_sums) {
     THREAD(i);
     INPUT(double, parts, 1);
     OUTPUT(double, sums, 2);
     const Size count = a.w[3], m = a.w[4];
-    const Size last = i == 2 * m ? 3 * m : i + 1;
+    const Size first = i == 2 * m + 1 ? 3 * m : i;
+    const Size last = i < 2 * m ? first + 1 : first + m;
     double sum = 0.0;
     for (Size part = 0; part < count; part++) {
-        for (Size at = i; at < last; at++) sum += parts[part * 3 * m + at];
+        for (Size at = first; at < last; at++) sum += parts[part * 4 * m + at];
     }
     sums[i] = sum;
 }
 
-// The loss's gradient by the logits: p, classes, sums, out, classes, whether it is that of Dice, pixels. A thread a pixel.
+// The loss's gradient by the logits: p, classes, sums, out, classes, whether it is that of Dice, pixels, whether
+// that of the cross-entropy is added. A thread a pixel.
 KERNEL(loss_gradient) {
     THREAD(i);
     const Size m = a.w[5];
@@ -260,7 +264,9 @@ KERNEL(loss_gradient) {
         out[c] = slope;
         mean += p[c] * slope;
     }
-    for (Size c = 0; c < m; c++) out[c] = p[c] * (out[c] - mean);
+    const float w = a.w[8] ? (float)((double)m / (double)a.w[7]) : 0.0f;
+    for (Size c = 0; c < m; c++) out[c] = p[c] * (out[c] - mean + w);
+    out[classes[i]] -= w;
 }
 
 // Adam's running means: moments (both, one after the other), gradient, what is kept of each.

@@ -184,7 +184,7 @@ pub fn softmax(m: usize, logits: At<'_>) -> Result<CudaStorage> {
 pub fn loss_sums(m: usize, p: At<'_>, classes: At<'_>) -> Result<CudaStorage> {
     let (gpu, pixels) = (device(p), classes.1.shape().elem_count());
     let given = (of(p)?, of(classes)?);
-    filled::<f64>(gpu, 2 * m + 1, |sums| {
+    filled::<f64>(gpu, 2 * m + 2, |sums| {
         ops::loss_sums(gpu, (pixels, m), given, sums)
     })
 }

@@ -399,7 +399,7 @@ pub fn softmax<G: Gpu>(gpu: &G, (pixels, m): (usize, usize), logits: u64, p: u64
     gpu.launch("softmax", &[pixels as u64, logits, p, m as u64])
 }
 
-/// The sums of the loss: `2 m + 1` in f64.
+/// The sums of the loss: `2 m + 2` in f64.
 pub fn loss_sums<G: Gpu>(
     gpu: &G,
     (pixels, m): (usize, usize),
@@ -407,11 +407,11 @@ pub fn loss_sums<G: Gpu>(
     sums: u64,
 ) -> Result<()> {
     let count = pixels.div_ceil(PART);
-    let parts = gpu.memory(count * 3 * m * 8)?;
+    let parts = gpu.memory(count * 4 * m * 8)?;
     let [pixels, m, count] = [pixels, m, count].map(|n| n as u64);
     let at = gpu.address(&parts);
     gpu.launch("loss_parts", &[count * m, p, classes, at, pixels, m, PART as u64])?;
-    gpu.launch("loss_sums", &[2 * m + 1, at, sums, count, m])
+    gpu.launch("loss_sums", &[2 * m + 2, at, sums, count, m])
 }
 
 /// The loss's gradient by the logits.
@@ -423,10 +423,11 @@ pub fn loss_gradient<G: Gpu>(
     out: u64,
 ) -> Result<()> {
     let [pixels, m] = [pixels, m].map(|n| n as u64);
-    let is_dice = u64::from(kind == Loss::Dice);
+    let is_dice = u64::from(kind != Loss::Mse);
+    let has_entropy = u64::from(kind == Loss::DiceCe);
     gpu.launch(
         "loss_gradient",
-        &[pixels, p, classes, sums, out, m, is_dice, pixels],
+        &[pixels, p, classes, sums, out, m, is_dice, pixels, has_entropy],
     )
 }
 

@@ -126,7 +126,7 @@ fn loss_judgement_and_adam_are_the_cpu_s() {
     let logits = random(&[3, 16, 24, 4], &mut rng);
     let classes: Vec<u8> = (0..3 * 16 * 24).map(|_| rng.below(4) as u8).collect();
     let classes = Tensor::from_vec(classes, (3, 16, 24), &Device::Cpu).unwrap();
-    for kind in [Loss::Dice, Loss::Mse] {
+    for kind in [Loss::Dice, Loss::Mse, Loss::DiceCe] {
         hold(&gpu, std::slice::from_ref(&logits), |t| {
             let answer = Answer::new(kind, &t[0], &classes.to_device(t[0].device())?)?;
             Ok(vec![

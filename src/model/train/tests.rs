@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use super::*;
 use crate::imaging::{Grid, LabelMap, Plane, Volume};
 use crate::records::{Architecture, CaseId};
-use crate::settings::{Intensity, Loss, Precision, Training};
+use crate::settings::{Intensity, Loss, Part, Precision, Recipe, Training};
 
 /// Slices with a disc (class 1) and an equally bright square (class 2) on background: a third of the pixels, as in a
 /// skull-stripped brain. With a tenth, Dice and MSE alike end at all background, here as in PyTorch.
@@ -60,6 +60,8 @@ fn task(weights: &Path, max_epochs: usize) -> TrainTask {
         start: None,
         cases: Vec::new(),
         training: Training {
+            recipe: Recipe::Paper,
+            without: Vec::new(),
             loss: Loss::Dice,
             learning_rate: 1e-3,
             batch: 4,
@@ -108,6 +110,31 @@ fn discs_are_told_from_squares_and_a_warm_start_goes_on_from_there() {
     );
 }
 
+#[test]
+fn the_strong_recipe_learns_too_and_its_rate_falls_to_nothing() {
+    let (_folder, file) = folder();
+    let cases = [discs_and_squares("a", 20, 1), discs_and_squares("b", 20, 2)];
+    let mut task = task(&file("strong"), 20);
+    task.training.recipe = Recipe::Strong;
+    // As they lie they are learnt as fast as by the paper's.
+    task.training.without = vec![Part::Augmentation];
+    let trained = run(&task, &cases);
+    let best = &trained.curve[trained.best_epoch - 1];
+    assert!(best.dice.iter().all(|d| d.unwrap() > 0.9), "{best:?}");
+    // The last steps hardly move anything.
+    let [before, last] = &trained.curve[18..] else {
+        panic!()
+    };
+    let moved = |a: Option<f64>, b: Option<f64>| (a.unwrap() - b.unwrap()).abs();
+    let moved: Vec<f64> = before
+        .dice
+        .iter()
+        .zip(&last.dice)
+        .map(|(a, b)| moved(*a, *b))
+        .collect();
+    assert!(moved.iter().all(|moved| *moved < 0.01), "{moved:?}");
+}
+
 /// A rate of 0: what is saved is what was loaded.
 #[test]
 fn a_warm_start_begins_from_the_given_weights() {
@@ -129,10 +156,16 @@ fn a_warm_start_begins_from_the_given_weights() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
+    same_bytes(Recipe::Paper);
+    same_bytes(Recipe::Strong);
+}
+
+fn same_bytes(recipe: Recipe) {
     let (_folder, file) = folder();
     let cases = [discs_and_squares("a", 7, 1)];
     let bytes = |name: &str, seed, threads| {
         let mut task = task(&file(name), 2);
+        task.training.recipe = recipe;
         (task.training.seed, task.training.threads) = (seed, threads);
         run(&task, &cases);
         std::fs::read(file(name)).unwrap()
@@ -175,10 +208,20 @@ fn cut_short(task: &TrainTask, cases: &[Case], known: usize, epochs: usize) -> V
 
 #[test]
 fn a_training_that_is_cut_short_reaches_the_weights_that_it_would_have_reached_at_once() {
+    cut_and_at_once(Recipe::Paper);
+    cut_and_at_once(Recipe::Strong);
+}
+
+fn cut_and_at_once(recipe: Recipe) {
     let (_folder, file) = folder();
     let cases = [discs_and_squares("a", 12, 1)];
-    let at_once = run(&task(&file("at once"), 6), &cases);
-    let mut task = task(&file("in parts"), 6);
+    let task = |name: &str| {
+        let mut task = task(&file(name), 6);
+        task.training.recipe = recipe;
+        task
+    };
+    let at_once = run(&task("at once"), &cases);
+    let mut task = task("in parts");
     task.resume = Some(file("resume"));
     for known in 0..4 {
         cut_short(&task, &cases, known, 1);

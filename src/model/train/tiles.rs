@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use crate::imaging::Rng;
-use crate::model::data::{Case, TILE, TILE_PIXELS};
+use crate::model::data::{Case, TILE, TILE_PIXELS, Window};
 use crate::model::place::placed;
 
 /// From this many cases on, whole cases are held out for validation instead of slices of each.
@@ -17,8 +17,26 @@ pub struct Tiles {
     channels: usize,
     inputs: Vec<f32>,
     classes: Vec<u8>,
-    /// Width and height of each.
-    inside: Vec<(usize, usize)>,
+    places: Vec<Place>,
+}
+
+/// Where a tile comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the case, of all that there are.
+    pub case: usize,
+    pub slice: usize,
+    /// Its number in the slice.
+    pub tile: usize,
+    window: Window,
+}
+
+impl Place {
+    /// Row and column of its middle in the slice, though that may lie beyond the edge.
+    pub fn middle(&self) -> [f64; 2] {
+        let half = (TILE as f64 - 1.0) / 2.0;
+        [self.window.top as f64 + half, self.window.left as f64 + half]
+    }
 }
 
 impl Tiles {
@@ -27,17 +45,17 @@ impl Tiles {
             channels,
             inputs: Vec::new(),
             classes: Vec::new(),
-            inside: Vec::new(),
+            places: Vec::new(),
         }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.inside.len()
+        self.places.len()
     }
 
     /// Adds the tiles with signal of one slice.
-    fn add(&mut self, case: &Case, slice: usize) {
+    fn add(&mut self, (number, case): (usize, &Case), slice: usize) {
         let mut input = vec![0.0; TILE_PIXELS * self.channels];
         let mut classes = vec![0; TILE_PIXELS];
         for tile in 0..case.tiling().tiles() {
@@ -46,29 +64,56 @@ impl Tiles {
                 let window = case.tiling().window(tile);
                 self.inputs.extend_from_slice(&input);
                 self.classes.extend_from_slice(&classes);
-                self.inside
-                    .push((window.right - window.left, window.bottom - window.top));
+                self.places.push(Place {
+                    case: number,
+                    slice,
+                    tile,
+                    window,
+                });
             }
         }
     }
 
     /// The pixels of a tile that lie in its slice: where in the tile, and the class there.
     pub fn known(&self, tile: usize) -> impl Iterator<Item = (usize, u8)> {
-        let (width, height) = self.inside[tile];
+        let window = self.places[tile].window;
+        let (width, height) = (window.right - window.left, window.bottom - window.top);
         let classes = &self.classes[tile * TILE_PIXELS..][..TILE_PIXELS];
         (0..height)
             .flat_map(move |y| (0..width).map(move |x| y * TILE + x))
             .map(|at| (at, classes[at]))
     }
 
-    /// Of each tile, the number of tiles that hold the rarest class in it.
-    pub fn rarity(&self) -> Vec<usize> {
+    /// Where each comes from.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Which classes each holds.
+    fn held(&self) -> Vec<[bool; 256]> {
         let held = |tile: &[u8]| {
             let mut held = [false; 256];
             tile.iter().for_each(|&class| held[class as usize] = true);
             held
         };
-        let held: Vec<[bool; 256]> = self.classes.chunks_exact(TILE_PIXELS).map(held).collect();
+        self.classes.chunks_exact(TILE_PIXELS).map(held).collect()
+    }
+
+    /// Of every class above background that there is, the tiles that hold it.
+    pub fn holders(&self) -> Vec<(u8, Vec<usize>)> {
+        let held = self.held();
+        let holders = (1..=255u8).map(|class| {
+            let holds = |tile: &usize| held[*tile][class as usize];
+            (class, (0..held.len()).filter(holds).collect())
+        });
+        holders
+            .filter(|(_, tiles): &(u8, Vec<usize>)| !tiles.is_empty())
+            .collect()
+    }
+
+    /// Of each tile, the number of tiles that hold the rarest class in it.
+    pub fn rarity(&self) -> Vec<usize> {
+        let held = self.held();
         let mut tiles = [0; 256];
         for held in &held {
             tiles
@@ -127,14 +172,14 @@ pub fn deal(rarity: &[usize], batch: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
 /// The tiles to learn from and those to check with.
 pub fn split(cases: &[Case], channels: usize, rng: &mut Rng) -> (Tiles, Tiles) {
     let (mut learn, mut check) = (Tiles::new(channels), Tiles::new(channels));
-    for (case, held_out) in cases.iter().zip(held_out(cases, rng)) {
+    for ((number, case), held_out) in cases.iter().enumerate().zip(held_out(cases, rng)) {
         for slice in 0..case.slices() {
             let tiles = if held_out.contains(&slice) {
                 &mut check
             } else {
                 &mut learn
             };
-            tiles.add(case, slice);
+            tiles.add((number, case), slice);
         }
     }
     (learn, check)
@@ -238,7 +283,7 @@ mod tests {
             .filter(|class| **class == 2)
             .for_each(|class| *class = 0);
         let mut tiles = Tiles::new(1);
-        (0..10).for_each(|slice| tiles.add(&case, slice));
+        (0..10).for_each(|slice| tiles.add((0, &case), slice));
         assert_eq!(tiles.rarity(), [2, 2, 10, 10, 10, 10, 10, 10, 10, 10]);
     }
 }

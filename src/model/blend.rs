@@ -1,0 +1,305 @@
+//! Drawing by tiles that overlap, or as they are and mirrored: a pixel's probabilities are the mean of all that were said of it.
+//!
+//! After nnU-Net (Isensee et al., Nature Methods 2021): windows half a tile apart, weighed by a Gaussian of an eighth of
+//! a tile, so that what a tile's edge lacks in surroundings counts little; mirrored along the rows, the columns, and both.
+//! The mean is judged as the probabilities of one tile would be.
+
+use std::ops::ControlFlow;
+
+use candle_core::{Device, Tensor};
+
+use super::ModelError;
+use super::data::{Case, TILE, TILE_PIXELS, Window};
+use super::judge::judge;
+use super::loss::probabilities;
+use super::place::placed;
+use super::predict::{Drawn, Spot};
+use super::unet::UNet;
+use crate::settings::Drawing;
+
+/// The least probability whose logarithm is taken.
+const LEAST: f32 = 1e-30;
+
+/// Draws one case, `batch` windows at a time; `None` when `tick`, asked after each batch, says so.
+///
+/// # Errors
+/// Those of [`super::predict::draw`].
+pub(super) fn draw_blended(
+    net: &UNet,
+    case: &Case,
+    batch: usize,
+    drawing: Drawing,
+    tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
+) -> Result<Option<Drawn>, ModelError> {
+    let mut drawn = Drawn::of(case, net)?;
+    let blender = Blender::new(net, drawing)?;
+    for slice in 0..case.slices() {
+        let Some(sums) = blender.slice(case, slice, batch, tick)? else {
+            return Ok(None);
+        };
+        for tile in 0..case.tiling().tiles() {
+            let at = Spot::of(case, slice, tile);
+            let logits = blender.logits(&sums, case.tiling().width, at.first, at.size);
+            let shape = (1, TILE, TILE, net.shape().classes);
+            let logits = Tensor::from_vec(logits, shape, &Device::Cpu)?;
+            drawn.place(case, at, &judge(&logits, &[at.size])?, 0);
+        }
+    }
+    Ok(Some(drawn))
+}
+
+/// Of every pixel of a slice the sum of the classes' probabilities, and of the weights.
+type Sums = (Vec<f32>, Vec<f32>);
+
+struct Blender<'a> {
+    net: &'a UNet,
+    /// Pixels between windows.
+    step: usize,
+    /// Whether the rows, and the columns, run backwards.
+    mirrors: &'static [[bool; 2]],
+    weights: Vec<f32>,
+    /// What the network says of a tile without signal.
+    blank: Vec<f32>,
+}
+
+impl<'a> Blender<'a> {
+    fn new(net: &'a UNet, drawing: Drawing) -> Result<Blender<'a>, ModelError> {
+        let blank = said(net, vec![0.0; TILE_PIXELS * net.shape().channels], 1)?;
+        let bell = |at: usize| {
+            let off = (at as f32 - (TILE as f32 - 1.0) / 2.0) / (TILE as f32 / 8.0);
+            (-0.5 * off * off).exp()
+        };
+        let weight = |at: usize| match drawing.overlap {
+            true => bell(at / TILE) * bell(at % TILE),
+            false => 1.0,
+        };
+        Ok(Blender {
+            net,
+            step: if drawing.overlap { TILE / 2 } else { TILE },
+            mirrors: match drawing.mirroring {
+                true => &[[false, false], [false, true], [true, false], [true, true]],
+                false => &[[false, false]],
+            },
+            weights: (0..TILE_PIXELS).map(weight).collect(),
+            blank,
+        })
+    }
+
+    /// What is said of a slice's windows with signal.
+    fn slice(
+        &self,
+        case: &Case,
+        slice: usize,
+        batch: usize,
+        tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
+    ) -> Result<Option<Sums>, ModelError> {
+        let (tiling, m) = (case.tiling(), self.net.shape().classes);
+        let pixels = tiling.width * tiling.height;
+        let mut sums = (vec![0.0; pixels * m], vec![0.0; pixels]);
+        let mut input = vec![0.0; TILE_PIXELS * case.channels.len()];
+        let mut waiting: Vec<(Window, [bool; 2])> = Vec::new();
+        let mut inputs = Vec::new();
+        for top in firsts(tiling.height, self.step) {
+            for left in firsts(tiling.width, self.step) {
+                let window = Window {
+                    left,
+                    top,
+                    right: tiling.width.min(left + TILE),
+                    bottom: tiling.height.min(top + TILE),
+                };
+                if !case.cut_window(slice, &window, &mut input) {
+                    continue;
+                }
+                for mirror in self.mirrors {
+                    inputs.extend(mirrored(&input, *mirror));
+                    waiting.push((window, *mirror));
+                    if waiting.len() == batch {
+                        self.add(&mut sums, tiling.width, std::mem::take(&mut inputs), &waiting)?;
+                        waiting.clear();
+                        if tick().is_break() {
+                            return Ok(None);
+                        }
+                    }
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            self.add(&mut sums, tiling.width, inputs, &waiting)?;
+        }
+        Ok(Some(sums))
+    }
+
+    fn add(
+        &self,
+        (sums, weights): &mut Sums,
+        width: usize,
+        inputs: Vec<f32>,
+        windows: &[(Window, [bool; 2])],
+    ) -> Result<(), ModelError> {
+        let m = self.net.shape().classes;
+        let p = said(self.net, inputs, windows.len())?;
+        for (p, (window, mirror)) in p.chunks_exact(TILE_PIXELS * m).zip(windows) {
+            // Back to where it was.
+            let p = mirrored(p, *mirror);
+            for y in 0..window.bottom - window.top {
+                for x in 0..window.right - window.left {
+                    let (at, pixel) = (y * TILE + x, (window.top + y) * width + window.left + x);
+                    let weight = self.weights[at];
+                    weights[pixel] += weight;
+                    let p = &p[at * m..][..m];
+                    let sums = &mut sums[pixel * m..][..m];
+                    sums.iter_mut().zip(p).for_each(|(sum, p)| *sum += weight * p);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Logits of a tile whose softmax is the mean of what was said of its pixels; that of a blank tile where nothing was.
+    fn logits(&self, (sums, weights): &Sums, width: usize, first: [usize; 2], size: [usize; 2]) -> Vec<f32> {
+        let m = self.net.shape().classes;
+        let mut logits: Vec<f32> = self.blank.iter().map(|p| p.max(LEAST).ln()).collect();
+        for y in 0..size[0] {
+            for x in 0..size[1] {
+                let pixel = (first[0] + y) * width + first[1] + x;
+                if weights[pixel] > 0.0 {
+                    let out = &mut logits[(y * TILE + x) * m..][..m];
+                    let sums = &sums[pixel * m..][..m];
+                    out.iter_mut()
+                        .zip(sums)
+                        .for_each(|(out, sum)| *out = (sum / weights[pixel]).max(LEAST).ln());
+                }
+            }
+        }
+        logits
+    }
+}
+
+/// Probabilities of some tiles' pixels.
+fn said(net: &UNet, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<f32>> {
+    let shape = (tiles, TILE, TILE, net.shape().channels);
+    let logits = net.forward(&placed(inputs, shape, net.device())?)?;
+    probabilities(&logits)?.flatten_all()?.to_vec1()
+}
+
+/// A tile, its rows and its columns backwards where they are to be.
+fn mirrored(tile: &[f32], [down, across]: [bool; 2]) -> Vec<f32> {
+    let values = tile.len() / TILE_PIXELS;
+    let turned = |is: bool, at: usize| if is { TILE - 1 - at } else { at };
+    (0..TILE_PIXELS)
+        .flat_map(|at| {
+            let from = turned(down, at / TILE) * TILE + turned(across, at % TILE);
+            tile[from * values..][..values].iter().copied()
+        })
+        .collect()
+}
+
+/// Where windows begin so that they cover `size` pixels, `step` apart or less, and none goes beyond the end without need.
+fn firsts(size: usize, step: usize) -> Vec<usize> {
+    let beyond = size.saturating_sub(TILE);
+    let count = beyond.div_ceil(step);
+    (0..=count).map(|n| n * beyond / count.max(1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::Rng;
+    use crate::model::predict::draw;
+    use crate::model::train::tests::discs_and_squares;
+    use crate::model::unet::parameters;
+    use crate::records::Architecture;
+
+    fn net() -> UNet {
+        let shape = Architecture {
+            channels: 1,
+            classes: 3,
+            base_channels: 2,
+        };
+        let rng = Rng::new(4);
+        let weights = parameters(&shape).into_iter().map(|parameter| {
+            // One that is sure: a new network's logits differ by less than what rounding takes.
+            let sure = if parameter.name == "head.weight" { 1e4 } else { 1.0 };
+            let drawn = parameter
+                .drawn(&rng)
+                .into_iter()
+                .map(|value| sure * value)
+                .collect();
+            let values = Tensor::from_vec::<_, f32>(drawn, parameter.shape(), &Device::Cpu);
+            (parameter.name, values.unwrap())
+        });
+        UNet::new(shape, weights.collect()).unwrap()
+    }
+
+    fn blended(case: &Case, drawing: Drawing, batch: usize) -> Drawn {
+        let drawn = draw_blended(&net(), case, batch, drawing, &mut || ControlFlow::Continue(()));
+        drawn.unwrap().unwrap()
+    }
+
+    const PLAIN: Drawing = Drawing {
+        overlap: false,
+        mirroring: false,
+    };
+    const BOTH: Drawing = Drawing {
+        overlap: true,
+        mirroring: true,
+    };
+
+    #[test]
+    fn windows_cover_a_slice_and_stay_in_it() {
+        assert_eq!(firsts(40, 32), [0]);
+        assert_eq!(firsts(64, 32), [0]);
+        assert_eq!(firsts(70, 32), [0, 6]);
+        assert_eq!(firsts(128, 32), [0, 32, 64]);
+        assert_eq!(firsts(256, 64), [0, 64, 128, 192]);
+    }
+
+    /// One window of a slice, once: the mean is what was said.
+    #[test]
+    fn of_one_opinion_the_mean_is_that_opinion() {
+        let case = discs_and_squares("a", 3, 2);
+        let once = draw(&net(), &case, 4, &mut || ControlFlow::Continue(()));
+        let once = once.unwrap().unwrap();
+        let drawn = blended(&case, PLAIN, 4);
+        // Rounding decides where two classes are as good as one another.
+        let same = drawn
+            .labels
+            .voxels
+            .iter()
+            .zip(&once.labels.voxels)
+            .filter(|(a, b)| a == b);
+        assert!(same.count() * 1000 >= once.labels.voxels.len() * 999);
+        let off = |(a, b): (&u8, &u8)| a.abs_diff(*b);
+        assert!(drawn.margins.iter().zip(&once.margins).map(off).max() <= Some(1));
+        for (blended, once) in drawn.slices.iter().zip(&once.slices) {
+            assert_eq!(blended.pixels, once.pixels);
+            assert!((blended.margin - once.margin).abs() < 1e-3 * once.margin);
+        }
+    }
+
+    /// A network that is mirrored drawing and all says of a mirrored image what it says of the image, mirrored.
+    #[test]
+    fn a_mirrored_case_is_drawn_mirrored_whatever_the_batch() {
+        let case = discs_and_squares("a", 2, 3);
+        let mut other = case.clone();
+        for channel in &mut other.channels {
+            let rows = channel.voxels.chunks_exact_mut(64);
+            rows.for_each(<[f32]>::reverse);
+        }
+        let (drawn, mirrored) = (blended(&case, BOTH, 3), blended(&other, BOTH, 8));
+        let mut back = mirrored.labels.clone();
+        back.voxels.chunks_exact_mut(64).for_each(<[u8]>::reverse);
+        let same = drawn
+            .labels
+            .voxels
+            .iter()
+            .zip(&back.voxels)
+            .filter(|(a, b)| a == b);
+        assert!(same.count() * 1000 >= back.voxels.len() * 999);
+        // Without mirroring it does not.
+        let plain = (blended(&case, PLAIN, 3), blended(&other, PLAIN, 3));
+        let mut back = plain.1.labels;
+        back.voxels.chunks_exact_mut(64).for_each(<[u8]>::reverse);
+        assert!(plain.0.labels != back, "it is symmetric without");
+    }
+}

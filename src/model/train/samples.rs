@@ -1,0 +1,325 @@
+//! What the recipe "strong" learns from: tiles around any pixel, turned, stretched, mirrored, brighter or darker, noisy or
+//! blurred, and more of them where classes are rare.
+//!
+//! How often and how much is nnU-Net's (Isensee et al., Nature Methods 2021, supplement). Background stays exact zero. A
+//! tile's sample depends on the epoch and the tile alone, not on the batch that it is dealt into.
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::tiles::{Place, Tiles};
+use crate::imaging::Rng;
+use crate::model::data::{Case, TILE, TILE_PIXELS};
+use crate::model::place::placed;
+use crate::settings::{Part, Training};
+
+/// Middle of a tile, in pixels.
+const MIDDLE: f64 = (TILE as f64 - 1.0) / 2.0;
+/// Share of the tiles that lie around a pixel of a class drawn at random.
+const FOREGROUND: f64 = 1.0 / 3.0;
+
+/// Draws samples of the cases' tiles.
+pub struct Sampler<'a> {
+    cases: &'a [Case],
+    places: &'a [Place],
+    /// Of every class above background that there is, the tiles that hold it.
+    holders: Vec<(u8, Vec<usize>)>,
+    foreground: bool,
+    augmentation: bool,
+}
+
+impl<'a> Sampler<'a> {
+    /// Of the tiles to learn from; `None` where a recipe takes them as they lie.
+    pub fn new(training: &Training, cases: &'a [Case], tiles: &'a Tiles) -> Option<Sampler<'a>> {
+        let foreground = training.has(Part::Foreground);
+        let augmentation = training.has(Part::Augmentation);
+        (foreground || augmentation).then(|| Sampler {
+            cases,
+            places: tiles.places(),
+            holders: tiles.holders(),
+            foreground,
+            augmentation,
+        })
+    }
+
+    /// Samples of some tiles: inputs (tiles, TILE, TILE, channels) and classes (tiles, TILE, TILE).
+    ///
+    /// * `epoch`: what is drawn in it depends on this
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn batch(
+        &self,
+        batch: &[usize],
+        epoch: &Rng,
+        device: &Device,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let channels = self.cases[0].channels.len();
+        let mut inputs = vec![0.0; batch.len() * TILE_PIXELS * channels];
+        let mut classes = vec![0; batch.len() * TILE_PIXELS];
+        inputs
+            .par_chunks_mut(TILE_PIXELS * channels)
+            .zip(classes.par_chunks_mut(TILE_PIXELS))
+            .zip(batch)
+            .for_each(|((input, classes), &tile)| {
+                self.sample(tile, &mut epoch.fork(&tile.to_string()), input, classes);
+            });
+        Ok((
+            placed(inputs, (batch.len(), TILE, TILE, channels), device)?,
+            placed(classes, (batch.len(), TILE, TILE), device)?,
+        ))
+    }
+
+    fn sample(&self, tile: usize, rng: &mut Rng, input: &mut [f32], classes: &mut [u8]) {
+        let mut place = self.places[tile];
+        let mut middle = place.middle();
+        if self.foreground && !self.holders.is_empty() && rng.uniform() < FOREGROUND {
+            let (class, holders) = &self.holders[rng.below(self.holders.len())];
+            place = self.places[holders[rng.below(holders.len())]];
+            self.cases[place.case].cut_mask(place.slice, place.tile, classes);
+            let of_class = |at: &usize| classes[*at] == *class;
+            let pixels: Vec<usize> = (0..TILE_PIXELS).filter(of_class).collect();
+            let pixel = pixels[rng.below(pixels.len())];
+            let first = place.middle().map(|middle| middle - MIDDLE);
+            middle = [first[0] + (pixel / TILE) as f64, first[1] + (pixel % TILE) as f64];
+        } else if self.augmentation {
+            middle = middle.map(|middle| middle + rng.below(TILE) as f64 - (TILE / 2) as f64);
+        }
+        let case = &self.cases[place.case];
+        let tiling = case.tiling();
+        for (middle, size) in middle.iter_mut().zip([tiling.height, tiling.width]) {
+            // Not further beyond the slice's edge than has to be, and at whole pixels, so that a tile may be the image's own.
+            let first = (*middle - MIDDLE).round();
+            *middle = first.clamp(0.0, size.saturating_sub(TILE) as f64) + MIDDLE;
+        }
+        let turn = if self.augmentation {
+            Turn::draw(rng)
+        } else {
+            Turn::NONE
+        };
+        turn.cut(case, place.slice, middle, input, classes);
+        if self.augmentation {
+            let channels = case.channels.len();
+            for channel in 0..channels {
+                recolour(input, channels, channel, rng);
+            }
+        }
+    }
+}
+
+/// How a tile lies in its slice: from a pixel's offset to the middle (rows, columns) to that in the slice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Turn([[f64; 2]; 2]);
+
+impl Turn {
+    const NONE: Turn = Turn([[1.0, 0.0], [0.0, 1.0]]);
+
+    fn draw(rng: &mut Rng) -> Turn {
+        let angle = match rng.uniform() < 0.2 {
+            true => rng.range(-30.0, 30.0).to_radians(),
+            false => 0.0,
+        };
+        let scale = match rng.uniform() < 0.2 {
+            true => rng.range(0.7, 1.4),
+            false => 1.0,
+        };
+        let mut mirror = || if rng.uniform() < 0.5 { -1.0 } else { 1.0 };
+        let (down, across) = (mirror(), mirror());
+        let (sin, cos) = angle.sin_cos();
+        Turn([
+            [scale * cos * down, -scale * sin * across],
+            [scale * sin * down, scale * cos * across],
+        ])
+    }
+
+    /// Images by linear interpolation, zero beyond the slice; classes those of the nearest pixel.
+    fn cut(&self, case: &Case, slice: usize, middle: [f64; 2], input: &mut [f32], classes: &mut [u8]) {
+        let tiling = case.tiling();
+        let (height, width) = (tiling.height as isize, tiling.width as isize);
+        let (first, [along, down]) = case.plane.strides(case.grid().shape, slice);
+        let voxel = |y: isize, x: isize| {
+            let is_inside = (0..height).contains(&y) && (0..width).contains(&x);
+            is_inside.then(|| first + x as usize * along + y as usize * down)
+        };
+        let count = case.channels.len();
+        for at in 0..TILE_PIXELS {
+            let offset = [(at / TILE) as f64 - MIDDLE, (at % TILE) as f64 - MIDDLE];
+            let to = |axis: usize| middle[axis] + self.0[axis][0] * offset[0] + self.0[axis][1] * offset[1];
+            let (y, x) = (to(0), to(1));
+            let nearest = voxel(y.round() as isize, x.round() as isize);
+            let mask = case.mask.as_ref();
+            classes[at] = nearest.zip(mask).map_or(0, |(voxel, mask)| mask.voxels[voxel]);
+            let (top, left) = (y.floor(), x.floor());
+            let (below, right) = ((y - top) as f32, (x - left) as f32);
+            let corners = [
+                (0, 0, (1.0 - below) * (1.0 - right)),
+                (0, 1, (1.0 - below) * right),
+                (1, 0, below * (1.0 - right)),
+                (1, 1, below * right),
+            ];
+            let corners =
+                corners.map(|(dy, dx, share)| (voxel(top as isize + dy, left as isize + dx), share));
+            for (c, channel) in case.channels.iter().enumerate() {
+                let of = |(voxel, share): &(Option<usize>, f32)| match voxel {
+                    Some(voxel) if *share != 0.0 => share * channel.voxels[*voxel],
+                    _ => 0.0,
+                };
+                input[at * count + c] = corners.iter().map(of).sum();
+            }
+        }
+    }
+}
+
+/// Another brightness, contrast and gamma, noise and blur, where there is signal.
+fn recolour(input: &mut [f32], channels: usize, channel: usize, rng: &mut Rng) {
+    let mut values: Vec<f32> = input.iter().skip(channel).step_by(channels).copied().collect();
+    let signal: Vec<usize> = (0..values.len()).filter(|&at| values[at] != 0.0).collect();
+    if signal.is_empty() {
+        return;
+    }
+    let chance = |share: f64, low: f64, high: f64, rng: &mut Rng| {
+        let drawn = rng.range(low, high);
+        (rng.uniform() < share).then_some(drawn as f32)
+    };
+    if let Some(spread) = chance(0.1, 0.0, 0.1, rng) {
+        for &at in &signal {
+            values[at] += spread * rng.normal() as f32;
+        }
+    }
+    if let Some(share) = chance(0.2, 0.05, 0.25, rng) {
+        values = blurred(&values, share);
+    }
+    if let Some(factor) = chance(0.15, 0.75, 1.25, rng) {
+        signal.iter().for_each(|&at| values[at] *= factor);
+    }
+    if let Some(factor) = chance(0.15, 0.75, 1.25, rng) {
+        let mean = signal.iter().map(|&at| values[at]).sum::<f32>() / signal.len() as f32;
+        signal
+            .iter()
+            .for_each(|&at| values[at] = mean + factor * (values[at] - mean));
+    }
+    if let Some(gamma) = chance(0.3, 0.7, 1.5, rng) {
+        let (low, high) = signal.iter().fold((f32::MAX, f32::MIN), |(low, high), &at| {
+            (low.min(values[at]), high.max(values[at]))
+        });
+        if high > low {
+            for &at in &signal {
+                values[at] = low + (high - low) * ((values[at] - low) / (high - low)).powf(gamma);
+            }
+        }
+    }
+    for &at in &signal {
+        input[at * channels + channel] = values[at];
+    }
+}
+
+/// Three pixels along each axis, those beside the middle one with `share` each.
+fn blurred(values: &[f32], share: f32) -> Vec<f32> {
+    let along = |values: &[f32], step: usize| -> Vec<f32> {
+        let at = |n: usize| (n / step) % TILE;
+        (0..values.len())
+            .map(|n| {
+                let before = values[if at(n) > 0 { n - step } else { n }];
+                let after = values[if at(n) + 1 < TILE { n + step } else { n }];
+                share * (before + after) + (1.0 - 2.0 * share) * values[n]
+            })
+            .collect()
+    };
+    along(&along(values, 1), TILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::train::tests::discs_and_squares;
+    use crate::model::train::tiles::split;
+    use crate::settings::Recipe;
+
+    fn strong(without: &[Part]) -> Training {
+        Training {
+            recipe: Recipe::Strong,
+            without: without.to_vec(),
+            ..Training::default()
+        }
+    }
+
+    fn values(sampler: &Sampler, tile: usize, seed: u64) -> (Vec<f32>, Vec<u8>) {
+        let (inputs, classes) = sampler.batch(&[tile], &Rng::new(seed), &Device::Cpu).unwrap();
+        (
+            inputs.flatten_all().unwrap().to_vec1().unwrap(),
+            classes.flatten_all().unwrap().to_vec1().unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_paper_s_recipe_has_no_samples_and_neither_part_alone_changes_a_tile_as_it_lies() {
+        let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
+        let (learn, _) = split(&cases, 1, &mut Rng::new(1));
+        assert!(Sampler::new(&Training::default(), &cases, &learn).is_none());
+        assert!(Sampler::new(&strong(&[Part::Foreground, Part::Augmentation]), &cases, &learn).is_none());
+        // Two thirds of the tiles are the lattice's own.
+        let sampler = Sampler::new(&strong(&[Part::Augmentation]), &cases, &learn).unwrap();
+        let same = (0..90).filter(|&seed| {
+            let (inputs, classes) = learn.batch(&[3], &Device::Cpu).unwrap();
+            let (inputs, classes): (Vec<f32>, Vec<u8>) = (
+                inputs.flatten_all().unwrap().to_vec1().unwrap(),
+                classes.flatten_all().unwrap().to_vec1().unwrap(),
+            );
+            values(&sampler, 3, seed) == (inputs, classes)
+        });
+        let same = same.count();
+        assert!((45..80).contains(&same), "{same} of 90");
+    }
+
+    /// Discs are brighter than squares: what is turned, stretched and mirrored still has its own classes.
+    #[test]
+    fn a_sample_s_classes_lie_where_its_image_says() {
+        let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
+        let (learn, _) = split(&cases, 1, &mut Rng::new(1));
+        let sampler = Sampler::new(&strong(&[]), &cases, &learn).unwrap();
+        let (mut right, mut all, mut kinds) = (0, 0, std::collections::BTreeSet::new());
+        for seed in 0..40 {
+            let (inputs, classes) = values(&sampler, seed as usize % learn.len(), seed);
+            kinds.insert(classes.clone());
+            for (value, class) in inputs.iter().zip(&classes) {
+                all += 1;
+                right += usize::from((*value != 0.0) == (*class != 0));
+            }
+        }
+        assert!(kinds.len() > 30, "{} kinds of 40", kinds.len());
+        assert!(right * 100 > all * 98, "{right} of {all}");
+    }
+
+    #[test]
+    fn a_turn_by_nothing_is_the_slice_itself_and_a_mirror_is_its_own_inverse() {
+        let case = discs_and_squares("a", 3, 5);
+        let cut = |turn: Turn| {
+            let (mut input, mut classes) = (vec![0.0; TILE_PIXELS], vec![0; TILE_PIXELS]);
+            turn.cut(&case, 1, [MIDDLE; 2], &mut input, &mut classes);
+            (input, classes)
+        };
+        let (mut input, mut classes) = (vec![0.0; TILE_PIXELS], vec![0; TILE_PIXELS]);
+        case.cut(1, 0, &mut input);
+        case.cut_mask(1, 0, &mut classes);
+        assert_eq!(cut(Turn::NONE), (input.clone(), classes.clone()));
+        let (mirrored, mirrored_classes) = cut(Turn([[1.0, 0.0], [0.0, -1.0]]));
+        for at in 0..TILE_PIXELS {
+            let other = at / TILE * TILE + TILE - 1 - at % TILE;
+            assert_eq!(
+                (mirrored[at], mirrored_classes[at]),
+                (input[other], classes[other])
+            );
+        }
+    }
+
+    #[test]
+    fn blur_keeps_the_mean_and_lowers_the_spread() {
+        let mut rng = Rng::new(2);
+        let values: Vec<f32> = (0..TILE_PIXELS).map(|_| rng.normal() as f32).collect();
+        let after = blurred(&values, 0.25);
+        let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+        let squares = |values: &[f32]| values.iter().map(|v| v * v).sum::<f32>();
+        assert!((mean(&values) - mean(&after)).abs() < 1e-3);
+        assert!(squares(&after) < 0.3 * squares(&values));
+    }
+}
