@@ -184,6 +184,16 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     assert_eq!(full["summary"]["full_dice"].as_array().unwrap().len(), 3);
     assert!(full["summary"]["seconds_a_case"].as_f64().unwrap() > 0.0);
     assert!(folder.path().join("full/learning.svg").is_file());
+    let is_png = |path: &Path| fs::read(path).unwrap().starts_with(b"\x89PNG");
+    assert!(is_png(&folder.path().join("full/learning.png")));
+    // Every measured case is in a picture, and all of them in the page.
+    let pictures: Vec<_> = fs::read_dir(folder.path().join("full/pictures"))
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .collect();
+    assert!(!pictures.is_empty() && pictures.iter().all(|picture| is_png(picture)));
+    let page = fs::read_to_string(folder.path().join("full/report.html")).unwrap();
+    assert_eq!(page.matches("data:image/png").count(), pictures.len());
     // The first fold's network draws for an annotator who has nothing.
     let run = folder.path().join("full/runs/fold1-seed1");
     let export = overtrace(&run, &["model", "export", "../../../other.safetensors"]);

@@ -12,15 +12,18 @@ use super::args::ExperimentArgs;
 use super::verbs::{give, intake};
 use super::{Doors, Exit, Session, Wanted, import, print, print_json, tables};
 use crate::imaging::{DATASET_SEED, encode_labels, encode_volume, phantom};
-use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot};
+use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot, Wanted as Looked};
 use crate::records::{CaseId, MaskOrigin, Pool, RoundState, mean_of_known};
-use crate::settings::{FILE, Settings};
+use crate::settings::{FILE, Label, Settings};
 use crate::study::{
-    Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, charts, csv, html, summarise, svg,
+    Experiment, Kind, Outcome, Picture, Point, Run, RunOutcome, StoredCase, charts, csv, html, panels, png,
+    summarise, svg,
 };
 
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
+/// Where pictures of measured cases lie.
+const PICTURES: &str = "pictures";
 /// Who corrects.
 const ANNOTATOR: &str = "stored labels";
 
@@ -279,9 +282,54 @@ fn drive(
             };
             expect_done(session.ask(start)?)?;
         } else {
+            if experiment.kind == Kind::Full {
+                pictures(&session, &folder.join(PICTURES), &name, run, &snapshot)?;
+            }
             return result(&session, experiment, run, &snapshot);
         }
     }
+}
+
+/// A picture of every measured case.
+fn pictures(session: &Session, folder: &Path, name: &str, run: &Run, snapshot: &Snapshot) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
+    let labels = &snapshot.settings.labels.0;
+    let colours: Vec<[u8; 3]> = labels.iter().filter_map(Label::rgb).collect();
+    for id in &run.test {
+        let Answer::Case(view) = session.ask(Command::Open(Looked::of(id)))? else {
+            bail!("{id} could not be looked at");
+        };
+        let (Some(drawn), Some(mask), Some(margins)) = (view.predicted, view.corrected, view.margins) else {
+            continue;
+        };
+        let [black, white] = view.image.window;
+        let shade = |value: &u16| {
+            let share =
+                (view.image.low + f64::from(*value) * view.image.step - black) / (white - black).max(1e-9);
+            (255.0 * share.clamp(0.0, 1.0)) as u8
+        };
+        let image: Vec<u8> = view.image.values.iter().map(shade).collect();
+        let png = panels(&Picture {
+            grid: &view.grid,
+            plane: view.plane,
+            image: &image,
+            labels: &mask,
+            drawn: &drawn.voxels,
+            margins: &margins.voxels,
+            colours: &colours,
+        });
+        put(&folder.join(format!("{name}-{id}.png")), &png)?;
+    }
+    Ok(())
+}
+
+/// Writes a file whole or not at all.
+fn put(file: &Path, bytes: &[u8]) -> Result<()> {
+    let mut part = file.as_os_str().to_owned();
+    part.push(".part");
+    fs::write(&part, bytes)
+        .and_then(|()| fs::rename(&part, file))
+        .with_context(|| format!("writing {}", file.display()))
 }
 
 /// A project with the run's cases and its first model.
@@ -483,22 +531,32 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::set_permissions(to, fs::metadata(from)?.permissions())
 }
 
+/// The pictures so far, by their names.
+fn drawn(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut pictures = Vec::new();
+    for item in fs::read_dir(folder).into_iter().flatten() {
+        let path = item?.path();
+        if path.extension().is_some_and(|ending| ending == "png") {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            pictures.push((name.into_owned(), fs::read(&path)?));
+        }
+    }
+    pictures.sort();
+    Ok(pictures)
+}
+
 /// Writes what there is so far, for people and programs.
 fn write(folder: &Path, outcome: &Outcome) -> Result<()> {
     let summary = summarise(outcome);
-    let put = |name: &str, text: String| {
-        let (file, part) = (folder.join(name), folder.join(format!("{name}.part")));
-        fs::write(&part, text)
-            .and_then(|()| fs::rename(&part, &file))
-            .with_context(|| format!("writing {}", file.display()))
-    };
     let all = serde_json::json!({ "outcome": outcome, "summary": summary });
-    put("results.json", serde_json::to_string_pretty(&all)?)?;
-    put("results.csv", csv(outcome))?;
+    put(&folder.join("results.json"), &serde_json::to_vec_pretty(&all)?)?;
+    put(&folder.join("results.csv"), csv(outcome).as_bytes())?;
     for (name, chart) in charts(outcome, &summary) {
-        if let Some(text) = svg(&chart) {
-            put(&format!("{name}.svg"), text)?;
+        if let (Some(text), Some(pixels)) = (svg(&chart), png(&chart)) {
+            put(&folder.join(format!("{name}.svg")), text.as_bytes())?;
+            put(&folder.join(format!("{name}.png")), &pixels)?;
         }
     }
-    put("report.html", html(outcome, &summary))
+    let page = html(outcome, &summary, &drawn(&folder.join(PICTURES))?);
+    put(&folder.join("report.html"), page.as_bytes())
 }

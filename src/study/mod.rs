@@ -8,12 +8,14 @@
 mod chart;
 mod outcome;
 mod paper;
+mod picture;
 mod plan;
 mod report;
 mod summary;
 
-pub use chart::{Chart, Line, svg};
+pub use chart::{Chart, Line, png, svg};
 pub use outcome::{Outcome, Point, RunOutcome};
+pub use picture::{Picture, panels};
 pub use plan::{Experiment, Kind, PlanError, Run, StoredCase};
 pub use report::{charts, csv, html};
 pub use summary::{Curve, EffortTable, Interval, Paired, Spot, Summary, summarise};

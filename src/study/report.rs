@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::paper::{IBSR18_EFFORT, IBSR18_FULL, POOL_NEEDED};
 use super::{Chart, Kind, Line, Outcome, Summary, svg};
 use crate::records::mean_of_known;
-use crate::settings::Strategy;
 
 /// Every round of every run, a line each, with a header; Dice and saved effort in 0 to 1, empty where unknown.
 pub fn csv(outcome: &Outcome) -> String {
@@ -59,7 +61,7 @@ fn quoted(cell: &str) -> String {
 }
 
 /// The charts of an outcome, each with the name of its file.
-pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(&'static str, Chart)> {
+pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
     let mut charts = Vec::new();
     if !summary.curves.is_empty() {
         let lines = summary.curves.iter().map(|curve| Line {
@@ -71,7 +73,7 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(&'static str, Chart)
                 .collect(),
         });
         charts.push((
-            "pool",
+            "pool".to_string(),
             Chart {
                 title: "Held-out Dice by the share of the cases that is labelled (as the paper's Fig. 8)"
                     .into(),
@@ -99,7 +101,7 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(&'static str, Chart)
                 .collect(),
         });
         charts.push((
-            "learning",
+            "learning".to_string(),
             Chart {
                 title: format!("Validation Dice by epoch, {} (as the paper's Fig. 9)", run.name),
                 x: "epoch".into(),
@@ -116,13 +118,8 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(&'static str, Chart)
                 .filter_map(|(n, saved)| Some((f64::from(n), 100.0 * (*saved)?, 0.0)))
                 .collect(),
         });
-        let name = match effort.strategy {
-            Strategy::AverageBvsb => "effort-average-bvsb",
-            Strategy::Entropy => "effort-entropy",
-            Strategy::Random => "effort-random",
-        };
         charts.push((
-            name,
+            format!("effort-{}", effort.strategy.name()),
             Chart {
                 title: format!(
                     "Saved effort by iteration, asked for by {}",
@@ -138,7 +135,9 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(&'static str, Chart)
 }
 
 /// One page: the answers, the charts, the paper's figures beside ours, and what it all was made from.
-pub fn html(outcome: &Outcome, summary: &Summary) -> String {
+///
+/// * `pictures`: names of cases, and their pictures as PNG files
+pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]) -> String {
     let mut page = String::from(HEAD);
     let experiment = &outcome.experiment;
     let names: Vec<&str> = experiment.settings.labels.names().collect();
@@ -259,6 +258,21 @@ pub fn html(outcome: &Outcome, summary: &Summary) -> String {
             put(&mut page, &format!("<figure>{svg}</figure>"));
         }
     }
+    if !pictures.is_empty() {
+        put(
+            &mut page,
+            "<h2>Image, labels, what was drawn, how sure (white) that is (as the paper's Fig. 10)</h2>",
+        );
+    }
+    for (name, png) in pictures {
+        let (name, data) = (escaped(name), STANDARD.encode(png));
+        put(
+            &mut page,
+            &format!(
+                "<figure><img alt=\"{name}\" src=\"data:image/png;base64,{data}\"><figcaption>{name}</figcaption></figure>"
+            ),
+        );
+    }
     put(&mut page, "<h2>Runs</h2>");
     let rows: Vec<Vec<String>> = outcome
         .runs
@@ -318,7 +332,7 @@ pub fn html(outcome: &Outcome, summary: &Summary) -> String {
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>overtrace: an experiment</title>\n\
 <style>body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}\n\
 table{border-collapse:collapse;margin:1em 0}td,th{border-bottom:1px solid #ccc;padding:.25em .8em;text-align:right}\n\
-td:first-child,th:first-child{text-align:left}figure{margin:1.5em 0}svg{max-width:100%;height:auto}\n\
+td:first-child,th:first-child{text-align:left}figure{margin:1.5em 0}svg,img{max-width:100%;height:auto}\n\
 pre{background:#f5f5f5;padding:1em;overflow-x:auto}</style></head><body>\n";
 
 fn put(page: &mut String, words: &str) {
