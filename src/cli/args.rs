@@ -327,6 +327,10 @@ pub struct ExperimentArgs {
     /// Make so many phantoms instead
     #[arg(long, conflicts_with = "data")]
     pub phantoms: Option<u32>,
+
+    /// What the phantoms are of
+    #[arg(long = "of", value_enum, default_value = "brain", requires = "phantoms")]
+    pub of: PhantomsName,
     /// Runs of each strategy, each with other first cases and weights
     #[arg(long, default_value_t = 1)]
     pub seeds: u32,
@@ -450,6 +454,17 @@ impl From<PoolName> for Pool {
             PoolName::HeldOut => Pool::HeldOut,
         }
     }
+}
+
+/// Phantoms by what they are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PhantomsName {
+    /// Brains as T1 MR shows them, one in five of them unusual
+    Brain,
+    /// Brains, none of them unusual
+    UsualBrain,
+    /// Abdomens as CT shows them, with six organs
+    Abdomen,
 }
 
 /// A strategy by its name.

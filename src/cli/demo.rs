@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use super::args::PhantomsName;
 use super::verbs::{give, intake, queue};
-use super::{Args, Doors, Exit, Session, Wanted, print, tables};
-use crate::imaging::{DATASET_SEED, encode_labels, encode_volume, phantom};
-use crate::protocol::{Answer, Command, ImportItem, Outcome};
+use super::{Args, Doors, Exit, Session, Wanted, phantoms, print, tables};
+use crate::imaging::{DATASET_SEED, encode_labels, phantom};
+use crate::protocol::{Answer, Command, Outcome};
 use crate::records::{CaseId, Pool};
 
 /// In a folder that the demo made, and may therefore make anew.
@@ -173,30 +174,19 @@ fn name(index: u32) -> CaseId {
 fn import(session: &Session, folder: &Path) -> Result<()> {
     let mut items = Vec::new();
     for index in 0..LABELLED + UNLABELLED + HELD_OUT {
-        let id = name(index);
         let made = phantom(DATASET_SEED, index);
-        let image = folder.join(format!("{id}.nii.gz"));
-        fs::write(&image, encode_volume(&made.image))?;
+        let mut item = phantoms::write(folder, name(index), PhantomsName::Brain, &made)?;
         let pool = match index {
             0..LABELLED => Pool::Labelled,
             index if index < LABELLED + UNLABELLED => Pool::Unlabelled,
             _ => Pool::HeldOut,
         };
-        let mask = match pool {
-            // The truth of these stays hidden until the stand-in annotator is asked.
-            Pool::Unlabelled => None,
-            _ => {
-                let mask = folder.join(format!("{id}_seg.nii.gz"));
-                fs::write(&mask, encode_labels(&made.truth, u16::from))?;
-                Some(mask)
-            }
-        };
-        items.push(ImportItem {
-            id,
-            images: vec![image],
-            mask,
-            pool: Some(pool),
-        });
+        item.pool = Some(pool);
+        // The truth of these stays hidden until the stand-in annotator is asked.
+        if let Some(mask) = item.mask.take_if(|_| pool == Pool::Unlabelled) {
+            fs::remove_file(mask)?;
+        }
+        items.push(item);
     }
     match session.ask(Command::Import { items, pool: None })? {
         Answer::Imported { refused, .. } if refused.is_empty() => Ok(()),

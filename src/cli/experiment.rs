@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::args::ExperimentArgs;
+use super::args::{ExperimentArgs, PhantomsName};
 use super::verbs::{give, intake};
-use super::{Doors, Exit, Session, Wanted, import, print, print_json, tables};
-use crate::imaging::{DATASET_SEED, encode_labels, encode_volume, phantom};
+use super::{Doors, Exit, Session, Wanted, import, phantoms, print, print_json, tables};
 use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot, Wanted as Looked};
 use crate::records::{CaseId, MaskOrigin, Pool, RoundState, mean_of_known};
 use crate::settings::{FILE, Label, Settings};
@@ -82,7 +81,7 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
             let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
             Settings::parse(&text, path)?
         }
-        None => Settings::default(),
+        None => phantoms::settings(wish.of),
     };
     fs::create_dir_all(&wish.folder).with_context(|| format!("making folder {}", wish.folder.display()))?;
     let kind = Kind::from(wish.kind);
@@ -123,7 +122,7 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
 /// The labelled cases of the data, or phantoms that are made for it.
 fn cases(wish: &ExperimentArgs) -> Result<Vec<StoredCase>> {
     let items = match wish.phantoms {
-        Some(count) => phantoms(&wish.folder.join("phantoms"), count)?,
+        Some(count) => made(&wish.folder.join("phantoms"), count, wish.of)?,
         None if wish.data.is_empty() => {
             bail!("no data: name folders of cases by --data, or have --phantoms 18 made")
         }
@@ -144,27 +143,16 @@ fn cases(wish: &ExperimentArgs) -> Result<Vec<StoredCase>> {
     Ok(stored.collect())
 }
 
-fn phantoms(folder: &Path, count: u32) -> Result<Vec<ImportItem>> {
+fn made(folder: &Path, count: u32, of: PhantomsName) -> Result<Vec<ImportItem>> {
     fs::create_dir_all(folder)?;
     let folder = folder.canonicalize()?;
-    let mut items = Vec::new();
-    for index in 0..count {
-        let id = CaseId::new(&format!("phantom-{index:02}")).expect("letters, a dash and digits");
-        let (image, mask) = (
-            folder.join(format!("{id}.nii.gz")),
-            folder.join(format!("{id}_seg.nii.gz")),
-        );
-        let made = phantom(DATASET_SEED, index);
-        fs::write(&image, encode_volume(&made.image))?;
-        fs::write(&mask, encode_labels(&made.truth, u16::from))?;
-        items.push(ImportItem {
-            id,
-            images: vec![image],
-            mask: Some(mask),
-            pool: None,
-        });
-    }
-    Ok(items)
+    let numbered = (0..count).zip(phantoms::set(of));
+    numbered
+        .map(|(index, made)| {
+            let id = CaseId::new(&format!("phantom-{index:02}")).expect("letters, a dash and digits");
+            phantoms::write(&folder, id, of, &made)
+        })
+        .collect()
 }
 
 /// BLAKE3 of every case's files.

@@ -11,6 +11,7 @@ mod engine;
 mod experiment;
 mod import;
 mod keeping;
+mod phantoms;
 mod progress;
 mod tables;
 mod verbs;

@@ -22,7 +22,7 @@ pub use self::nifti::{
 pub use geometry::{Affine, Grid, Placement};
 pub use gzip::gunzip;
 pub use label_table::label_table;
-pub use phantom::{DATASET_SEED, Phantom, phantom};
+pub use phantom::{DATASET_SEED, ORGANS, Phantom, abdomen, phantom};
 pub use plane::{Plane, Slice};
 pub use rng::Rng;
 pub use volume::{LabelMap, Volume};

@@ -224,9 +224,16 @@ fn read_mask(case: &CaseId, path: &Path) -> Result<LabelMap, ModelError> {
 /// * z-score: (4 + z) / 4 with z in deviations from the mean of the non-zero voxels, held to -3 ..= 5, so that tissue
 ///   lies in 0.25 ..= 2.25 and never meets the background
 /// * percentile: divided by the 99th percentile (nearest rank) of the non-zero voxels' sizes
+/// * CT: Hounsfield units by straight lines through (-1000, 0), (-200, 0.5), (300, 2), (2000, 2.5), held to both ends: air
+///   becomes background, and organs, which differ by some ten units, are told apart
 pub fn normalise(voxels: &mut [f32], intensity: Intensity) {
+    let nothing = if intensity == Intensity::Ct { AIR } else { 0.0 };
     for voxel in voxels.iter_mut().filter(|voxel| !voxel.is_finite()) {
-        *voxel = 0.0;
+        *voxel = nothing;
+    }
+    if intensity == Intensity::Ct {
+        voxels.iter_mut().for_each(|voxel| *voxel = of_hounsfield(*voxel));
+        return;
     }
     let known = || voxels.iter().filter(|&&v| v != 0.0);
     let n = known().count();
@@ -234,7 +241,7 @@ pub fn normalise(voxels: &mut [f32], intensity: Intensity) {
         return;
     }
     match intensity {
-        Intensity::None => {}
+        Intensity::None | Intensity::Ct => {}
         Intensity::Zscore => {
             let mean = known().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
             let variance = known().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n as f64;
@@ -255,9 +262,41 @@ pub fn normalise(voxels: &mut [f32], intensity: Intensity) {
     }
 }
 
+/// Air, in Hounsfield units.
+const AIR: f32 = -1000.0;
+
+fn of_hounsfield(units: f32) -> f32 {
+    match units.clamp(AIR, 2000.0) {
+        units if units < -200.0 => (units - AIR) / 1600.0,
+        units if units < 300.0 => 0.5 + (units + 200.0) / 500.0 * 1.5,
+        units => 2.0 + (units - 300.0) / 3400.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn air_is_background_and_water_is_not() {
+        let mut voxels = vec![
+            -1024.0,
+            -1000.0,
+            -600.0,
+            -200.0,
+            0.0,
+            50.0,
+            300.0,
+            2000.0,
+            9000.0,
+            f32::NAN,
+        ];
+        normalise(&mut voxels, Intensity::Ct);
+        let expected = [0.0, 0.0, 0.25, 0.5, 1.1, 1.25, 2.0, 2.5, 2.5, 0.0];
+        for (value, expected) in voxels.iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-6, "{voxels:?}");
+        }
+    }
 
     #[test]
     fn background_stays_at_exact_zero_and_tissue_above_it() {

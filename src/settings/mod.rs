@@ -79,6 +79,8 @@ pub enum Intensity {
     Zscore,
     /// Divided by the 99th percentile of the non-zero voxels.
     Percentile,
+    /// Hounsfield units: air is the background, and soft tissue takes most of the range.
+    Ct,
     /// As stored.
     None,
 }

@@ -14,7 +14,7 @@ labels = [
 
 [image]
 plane = "auto"            # slices across the thickest axis; or "sagittal", "coronal", "axial"
-intensity = "zscore"      # over the non-zero voxels of each image; or "percentile", "none"
+intensity = "zscore"      # over the non-zero voxels of each image; or "percentile", "ct", "none"
 channels = 1              # images a case holds on one grid (T1 alone: 1; T1 and FLAIR: 2)
 
 [model]

@@ -28,6 +28,7 @@
 //! tuned for. Only operations that IEEE 754 rounds exactly are used, no logarithm and no sine, so a case is the
 //! same to the last bit on every machine.
 
+mod abdomen;
 mod anatomy;
 mod field;
 
@@ -41,6 +42,8 @@ use self::{
     field::{Field, mix},
 };
 use super::{Grid, LabelMap, Rng, Volume};
+
+pub use abdomen::{ORGANS, abdomen};
 
 /// The seed of the phantom data set that is shipped.
 pub const DATASET_SEED: u64 = 18;
