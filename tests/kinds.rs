@@ -8,8 +8,8 @@ use std::process::Command as Program;
 
 use overtrace::imaging::{Grid, LabelMap, Volume, encode_labels, encode_shorts, encode_volume};
 use overtrace::protocol::{Answer, Command, ImportItem, Outcome, Wanted};
-use overtrace::records::{Pool, RoundState};
-use support::{Bench, boxes, id};
+use overtrace::records::{CaseId, Pool, RoundState};
+use support::{Bench, SMALL, boxes, id};
 
 /// A case as files: its channels' bytes, and its mask with the classes that the file stands for.
 struct Made {
@@ -224,4 +224,40 @@ fn an_experiment_on_phantoms_of_abdomens_runs_to_its_end() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(json["summary"]["full_dice"].as_array().unwrap().len(), 6);
+}
+
+/// Two at once, chosen to differ, out of a random order that knows what was drawn; anybody can derive the order again.
+#[test]
+fn a_foreground_aware_order_is_seeded_and_two_of_it_are_chosen_to_differ() {
+    let bench = Bench::new(&format!(
+        "{SMALL}[query]\nstrategy = \"foreground-random\"\nbudget = 2\ndiversity = true\n"
+    ));
+    bench.import("labelled", 1, Pool::Labelled);
+    for n in 0..7 {
+        bench.import(&format!("case{n}"), 2 + n, Pool::Unlabelled);
+    }
+    bench.start_round();
+    let words = bench.start_round();
+    assert!(words.contains("a foreground-aware random order of m1"), "{words}");
+    let snapshot = bench.snapshot();
+    let ranking = &snapshot.rankings[&snapshot.project.ranking.unwrap()];
+    assert!(ranking.seed.is_some() && ranking.model.is_some());
+    let queue = snapshot.queue();
+    assert!(queue.iter().all(|row| row.score.is_none()));
+    let place = |case: &CaseId| queue.iter().find(|row| row.case == *case).unwrap().rank;
+    let asked = &snapshot.open_round().unwrap().queried;
+    assert_eq!(asked.len(), 2);
+    assert_eq!(place(&asked[0]), Some(1));
+    assert!(place(&asked[1]) <= Some(6), "out of three times as many");
+    let project = bench.project();
+    let Bench { folder, handle } = bench;
+    drop(handle);
+    support::until("the lock is free", || {
+        !overtrace::store::is_held(&project).unwrap()
+    });
+    assert_eq!(
+        overtrace::engine::verify(&project, &|_, _| {}).unwrap().problems,
+        []
+    );
+    drop(folder);
 }

@@ -473,6 +473,7 @@ pub enum PhantomsName {
 pub enum StrategyName {
     AverageBvsb,
     Entropy,
+    ForegroundRandom,
     Random,
 }
 
@@ -481,6 +482,7 @@ impl From<StrategyName> for Strategy {
         match name {
             StrategyName::AverageBvsb => Strategy::AverageBvsb,
             StrategyName::Entropy => Strategy::Entropy,
+            StrategyName::ForegroundRandom => Strategy::ForegroundRandom,
             StrategyName::Random => Strategy::Random,
         }
     }

@@ -85,7 +85,7 @@ pub fn score_words(snapshot: &Snapshot) -> String {
     let order = match ranking.strategy {
         Strategy::AverageBvsb => " (lowest is asked first)",
         Strategy::Entropy => " in nats (highest is asked first)",
-        Strategy::Random => "",
+        Strategy::ForegroundRandom | Strategy::Random => "",
     };
     let stale = match snapshot.project.model {
         Some(current) if snapshot.ranking_is_stale() => {

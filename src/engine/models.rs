@@ -165,7 +165,7 @@ impl Actor {
             id,
             strategy,
             pixels,
-            seed: (strategy == Strategy::Random).then_some(seed),
+            seed: (!strategy.has_scores()).then_some(seed),
             model,
             order: self.project.store.blobs().put_json(&order)?,
             cases: order.len(),
@@ -288,7 +288,7 @@ impl Actor {
     pub(super) fn orders(&self) -> Result<Answer, EngineError> {
         let mut newest = BTreeMap::new();
         for ranking in self.project.snapshot.rankings.values() {
-            if let Some(model) = ranking.model.filter(|_| ranking.strategy != Strategy::Random) {
+            if let Some(model) = ranking.model.filter(|_| ranking.strategy.has_scores()) {
                 newest.insert(model, ranking.order);
             }
         }

@@ -9,8 +9,10 @@ use super::actor::{Actor, Goal, Job, Reply};
 use super::project::next;
 use crate::effort::pooled;
 use crate::protocol::{Answer, NextStep};
+use crate::query::{CANDIDATES, spread};
 use crate::records::{
-    Case, Correction, ModelId, Round, RoundId, RoundState, Row, Task, TaskResult, What, mean_of_known,
+    Case, Correction, ModelId, Prediction, Round, RoundId, RoundState, Row, Task, TaskResult, What,
+    mean_of_known,
 };
 use crate::settings::{Settings, Strategy};
 
@@ -220,12 +222,18 @@ impl Actor {
         let ranking = self.rank_pool(who, strategy, pixels)?;
         let mut round = self.open_round()?;
         let snapshot = &self.project.snapshot;
-        round.queried = snapshot
-            .order
-            .iter()
-            .take(budget)
-            .map(|scored| scored.case.clone())
-            .collect();
+        let first = snapshot.order.iter().map(|scored| scored.case.clone());
+        round.queried = match snapshot.settings.query.diversity && budget > 1 && ranking.model.is_some() {
+            false => first.take(budget).collect(),
+            true => {
+                let candidates = first.take(CANDIDATES * budget);
+                let like = candidates.filter_map(|id| {
+                    let drawn = snapshot.predictions.get(&id)?;
+                    Some((id, likeness(drawn)))
+                });
+                spread(&like.collect::<Vec<_>>(), budget)
+            }
+        };
         round.ranking = Some(ranking.id);
         round.predicting_s += seconds;
         advance(&mut round, RoundState::Correcting)?;
@@ -437,4 +445,11 @@ pub fn advance(round: &mut Round, next: RoundState) -> Result<(), EngineError> {
     }
     round.state = next;
     Ok(())
+}
+
+/// What a case is like, by what was drawn: how much of each class, and how sure all of it.
+fn likeness(drawn: &Prediction) -> Vec<f64> {
+    let pixels = drawn.sums.pixels.max(1) as f64;
+    let shares = drawn.class_voxels.iter().map(|voxels| *voxels as f64 / pixels);
+    shares.chain([drawn.sums.margin / pixels]).collect()
 }

@@ -250,8 +250,8 @@ impl Past {
         };
         let cases: Vec<CaseId> = order.iter().map(|scored| scored.case.clone()).collect();
         let again = match (row.seed, row.model) {
-            (Some(seed), _) => query::random_order(&cases, seed),
-            (None, Some(model)) => {
+            (Some(seed), None) => query::random_order(&cases, seed),
+            (seed, Some(model)) => {
                 let mut pool = Vec::with_capacity(cases.len());
                 for case in cases {
                     match self.predictions.get(&(model, case.clone())) {
@@ -262,7 +262,7 @@ impl Past {
                     }
                 }
                 pool.sort_by(|a, b| a.0.cmp(&b.0));
-                match query::rank(row.strategy, row.pixels, &pool, 0) {
+                match query::rank(row.strategy, row.pixels, &pool, seed.unwrap_or(0)) {
                     Ok(again) => again,
                     Err(error) => return Checked::Breaks(format!("{}: {error}", row.id)),
                 }

@@ -3,9 +3,12 @@
 //! A score says how unsure the model is of one whole case. All here is arithmetic on sums: no GPU, no files, no
 //! clock. Imports `imaging` (for its seeded generator), `records` and `settings`.
 
+mod spread;
+
 use crate::imaging::Rng;
 use crate::records::{CaseId, Scored, SliceSums};
 use crate::settings::{Pixels, Strategy};
+pub use spread::{CANDIDATES, spread};
 
 /// Why a pool could not be ranked.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -67,6 +70,7 @@ pub fn rank(
             let cases: Vec<CaseId> = pool.iter().map(|(case, _)| case.clone()).collect();
             return Ok(random_order(&cases, seed));
         }
+        Strategy::ForegroundRandom => return Ok(foreground_order(pool, seed)),
         Strategy::AverageBvsb => average_bvsb,
         Strategy::Entropy => mean_entropy,
     };
@@ -97,9 +101,44 @@ pub fn random_order(cases: &[CaseId], seed: u64) -> Vec<Scored> {
         .collect()
 }
 
+/// A seeded random order in which a case comes early the more likely, the more foreground the model finds in it: what a
+/// strategy has to be held against where foreground alone may be why it works (Luth et al., nnActive, 2025).
+///
+/// Source: Efraimidis & Spirakis, "Weighted random sampling with a reservoir", 2006.
+fn foreground_order(pool: &[(CaseId, SliceSums)], seed: u64) -> Vec<Scored> {
+    let mut pool: Vec<&(CaseId, SliceSums)> = pool.iter().collect();
+    pool.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut rng = Rng::new(seed).fork("foreground order");
+    let keyed = pool.into_iter().map(|(case, sums)| {
+        let share = sums.foreground_pixels as f64 / sums.pixels.max(1) as f64;
+        ((1.0 - rng.uniform()).ln() / share.max(1e-9), case)
+    });
+    let mut keyed: Vec<(f64, &CaseId)> = keyed.collect();
+    keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let order = keyed.into_iter().map(|(_, case)| Scored {
+        case: case.clone(),
+        score: None,
+    });
+    order.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Four times the foreground: first in four of five orders.
+    #[test]
+    fn foreground_makes_a_case_come_early() {
+        let pool = pool(&[
+            ("much", sums(100, 50.0, 40, 1.0)),
+            ("little", sums(100, 50.0, 10, 1.0)),
+        ]);
+        let order = |seed| rank(Strategy::ForegroundRandom, Pixels::All, &pool, seed).unwrap();
+        let first = (0..1000).filter(|&seed| names(&order(seed))[0] == "much").count();
+        assert!((760..840).contains(&first), "{first} of 1000");
+        assert_eq!(order(7), order(7));
+        assert!(order(7).iter().all(|scored| scored.score.is_none()));
+    }
 
     fn sums(pixels: u64, margin: f64, foreground_pixels: u64, foreground_margin: f64) -> SliceSums {
         SliceSums {

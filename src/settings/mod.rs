@@ -143,6 +143,8 @@ pub struct Query {
     pub pixels: Pixels,
     /// Cases asked for in a round.
     pub budget: usize,
+    /// Whether those of a round are chosen to differ, out of three times as many.
+    pub diversity: bool,
     /// Seed of random rankings.
     pub seed: u64,
     /// Mean held-out Dice of the classes at which the loop ends by itself; 0 leaves that to the expert.
@@ -162,6 +164,8 @@ pub enum Strategy {
     AverageBvsb,
     /// Mean predictive entropy, highest first.
     Entropy,
+    /// A seeded random order in which cases with more predicted foreground come earlier.
+    ForegroundRandom,
     /// A seeded random order: the control.
     Random,
 }
@@ -172,6 +176,7 @@ impl Strategy {
         match self {
             Strategy::AverageBvsb => "Average BvSB",
             Strategy::Entropy => "mean entropy",
+            Strategy::ForegroundRandom => "a foreground-aware random order",
             Strategy::Random => "a random order",
         }
     }
@@ -181,7 +186,16 @@ impl Strategy {
         match self {
             Strategy::AverageBvsb => "average-bvsb",
             Strategy::Entropy => "entropy",
+            Strategy::ForegroundRandom => "foreground-random",
             Strategy::Random => "random",
+        }
+    }
+
+    /// Whether it gives every case a score.
+    pub fn has_scores(self) -> bool {
+        match self {
+            Strategy::AverageBvsb | Strategy::Entropy => true,
+            Strategy::ForegroundRandom | Strategy::Random => false,
         }
     }
 }
@@ -279,6 +293,7 @@ impl Default for Query {
             strategy: Strategy::AverageBvsb,
             pixels: Pixels::All,
             budget: 1,
+            diversity: false,
             seed: 1,
             target_dice: 0.0,
             train_when_complete: true,

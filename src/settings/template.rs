@@ -39,9 +39,10 @@ drawing_precision = "tf32" # of drawing on a GPU; or "f32", "bf16"
 cuda_worker = ""          # whole path of the program that computes on GPUs; "" is overtrace-cuda beside overtrace
 
 [query]
-strategy = "average-bvsb" # lowest mean margin first (Eq. 2); or "entropy", "random"
+strategy = "average-bvsb" # lowest mean margin first (Eq. 2); or "entropy", "foreground-random", "random"
 pixels = "all"            # or "foreground": pixels whose best class is not background
 budget = 1                # cases asked for in a round
+diversity = false         # true: of the first 3 x budget those that differ most, the first one always
 seed = 1                  # of random orders
 target_dice = 0.0         # mean held-out Dice that ends the loop; 0 leaves that to the expert
 train_when_complete = true # start training when the last queried case is back

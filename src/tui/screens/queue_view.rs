@@ -143,7 +143,7 @@ fn order_line(app: &App, snapshot: &Snapshot) -> Line<'static> {
         return Line::styled(" not ranked yet", theme.dim());
     };
     let words = ranking.strategy.words();
-    let (Some(model), true) = (ranking.model, ranking.strategy != Strategy::Random) else {
+    let (Some(model), true) = (ranking.model, ranking.strategy.has_scores()) else {
         let seed = ranking
             .seed
             .map_or_else(String::new, |seed| format!(" (seed {seed})"));
@@ -173,7 +173,7 @@ fn score_head(snapshot: &Snapshot) -> String {
     let name = match ranking.strategy {
         Strategy::AverageBvsb => "Avg BvSB",
         Strategy::Entropy => "entropy",
-        Strategy::Random => return "score".into(),
+        Strategy::ForegroundRandom | Strategy::Random => return "score".into(),
     };
     ranking
         .model
