@@ -366,7 +366,9 @@ fn killed_before(place: &Place, library: &Path, way: &Way, n: usize, at: usize) 
     assert!(hand.ask(Command::ScanInbox));
     (way.after)(&hand);
     let what = format!("{case}: {:?}", hand.corrections());
-    assert_eq!(hand.waiting(), None, "{what}");
+    if let Some(held) = hand.waiting() {
+        panic!("{what} {:?}", hand.snapshot().unwrap().held[&held]);
+    }
     match (way.correction, &hand.corrections()[..]) {
         (None, []) => {}
         (Some(table), [only]) => assert_eq!(only.table, table.map(Blobs::hash), "{what}"),

@@ -80,7 +80,9 @@ impl Actor {
             .predictions
             .get(&case.id)
             .is_some_and(|prediction| {
-                prediction.model == model && prediction.dice_mask == case.mask.map(|mask| mask.blob)
+                prediction.model == model
+                    && prediction.drawing == self.project.snapshot.settings.training.drawing()
+                    && prediction.dice_mask == case.mask.map(|mask| mask.blob)
             })
     }
 
@@ -114,6 +116,7 @@ impl Actor {
             model,
             sums,
             class_voxels: drawn.class_voxels,
+            drawing: self.project.snapshot.settings.training.drawing(),
             dice_mask: drawn.dice_mask,
             dice: drawn.dice,
             seconds: drawn.seconds,
@@ -184,8 +187,8 @@ impl Actor {
         match (ranking.model, ranking.strategy) {
             (Some(model), strategy) => {
                 let over = match ranking.pixels {
-                    Pixels::All => "",
-                    Pixels::Foreground => " over foreground",
+                    Pixels::Foreground if strategy.has_scores() => " over foreground",
+                    Pixels::Foreground | Pixels::All => "",
                 };
                 format!("{cases} cases ranked by {}{over} of {model}", strategy.words())
             }

@@ -223,7 +223,8 @@ impl Actor {
         let mut round = self.open_round()?;
         let snapshot = &self.project.snapshot;
         let first = snapshot.order.iter().map(|scored| scored.case.clone());
-        round.queried = match snapshot.settings.query.diversity && budget > 1 && ranking.model.is_some() {
+        let differ = snapshot.settings.query.diversity && budget > 1 && ranking.model.is_some();
+        round.queried = match differ {
             false => first.take(budget).collect(),
             true => {
                 let candidates = first.take(CANDIDATES * budget);
@@ -249,10 +250,11 @@ impl Actor {
             .collect();
         let asked: Vec<&str> = round.queried.iter().map(|id| id.as_str()).collect();
         let words = format!(
-            "round {} asks for {}; {}",
+            "round {} asks for {}; {}{}",
             round.id,
             asked.join(", "),
-            self.ranking_words(&ranking)
+            self.ranking_words(&ranking),
+            if differ { ", chosen to differ" } else { "" }
         );
         rows.push(Row::Round(round));
         self.commit(who, What::CasesQueried, None, rows)?;

@@ -53,8 +53,7 @@ type Sums = (Vec<f32>, Vec<f32>);
 
 struct Blender<'a> {
     net: &'a UNet,
-    /// Pixels between windows.
-    step: usize,
+    overlap: bool,
     /// Whether the rows, and the columns, run backwards.
     mirrors: &'static [[bool; 2]],
     weights: Vec<f32>,
@@ -64,7 +63,6 @@ struct Blender<'a> {
 
 impl<'a> Blender<'a> {
     fn new(net: &'a UNet, drawing: Drawing) -> Result<Blender<'a>, ModelError> {
-        let blank = said(net, vec![0.0; TILE_PIXELS * net.shape().channels], 1)?;
         let bell = |at: usize| {
             let off = (at as f32 - (TILE as f32 - 1.0) / 2.0) / (TILE as f32 / 8.0);
             (-0.5 * off * off).exp()
@@ -73,19 +71,21 @@ impl<'a> Blender<'a> {
             true => bell(at / TILE) * bell(at % TILE),
             false => 1.0,
         };
+        let mirrors: &[[bool; 2]] = match drawing.mirroring {
+            true => &[[false, false], [false, true], [true, false], [true, true]],
+            false => &[[false, false]],
+        };
+        let blank = said(net, vec![0.0; TILE_PIXELS * net.shape().channels], 1)?;
         Ok(Blender {
             net,
-            step: if drawing.overlap { TILE / 2 } else { TILE },
-            mirrors: match drawing.mirroring {
-                true => &[[false, false], [false, true], [true, false], [true, true]],
-                false => &[[false, false]],
-            },
+            overlap: drawing.overlap,
+            mirrors,
             weights: (0..TILE_PIXELS).map(weight).collect(),
             blank,
         })
     }
 
-    /// What is said of a slice's windows with signal.
+    /// What is said of a slice's windows; of those without signal it is known.
     fn slice(
         &self,
         case: &Case,
@@ -99,22 +99,24 @@ impl<'a> Blender<'a> {
         let mut input = vec![0.0; TILE_PIXELS * case.channels.len()];
         let mut waiting: Vec<(Window, [bool; 2])> = Vec::new();
         let mut inputs = Vec::new();
-        for top in firsts(tiling.height, self.step) {
-            for left in firsts(tiling.width, self.step) {
+        for top in firsts(tiling.height, self.overlap) {
+            for left in firsts(tiling.width, self.overlap) {
                 let window = Window {
                     left,
                     top,
                     right: tiling.width.min(left + TILE),
                     bottom: tiling.height.min(top + TILE),
                 };
-                if !case.cut_window(slice, &window, &mut input) {
-                    continue;
-                }
+                let has_signal = case.cut_window(slice, &window, &mut input);
                 for mirror in self.mirrors {
+                    if !has_signal {
+                        self.add(&mut sums, tiling.width, &self.blank, (&window, *mirror));
+                        continue;
+                    }
                     inputs.extend(mirrored(&input, *mirror));
                     waiting.push((window, *mirror));
                     if waiting.len() == batch {
-                        self.add(&mut sums, tiling.width, std::mem::take(&mut inputs), &waiting)?;
+                        self.say(&mut sums, tiling.width, std::mem::take(&mut inputs), &waiting)?;
                         waiting.clear();
                         if tick().is_break() {
                             return Ok(None);
@@ -124,51 +126,59 @@ impl<'a> Blender<'a> {
             }
         }
         if !waiting.is_empty() {
-            self.add(&mut sums, tiling.width, inputs, &waiting)?;
+            self.say(&mut sums, tiling.width, inputs, &waiting)?;
         }
-        Ok(Some(sums))
+        Ok(tick().is_continue().then_some(sums))
     }
 
-    fn add(
+    fn say(
         &self,
-        (sums, weights): &mut Sums,
+        sums: &mut Sums,
         width: usize,
         inputs: Vec<f32>,
         windows: &[(Window, [bool; 2])],
     ) -> Result<(), ModelError> {
-        let m = self.net.shape().classes;
         let p = said(self.net, inputs, windows.len())?;
-        for (p, (window, mirror)) in p.chunks_exact(TILE_PIXELS * m).zip(windows) {
-            // Back to where it was.
-            let p = mirrored(p, *mirror);
-            for y in 0..window.bottom - window.top {
-                for x in 0..window.right - window.left {
-                    let (at, pixel) = (y * TILE + x, (window.top + y) * width + window.left + x);
-                    let weight = self.weights[at];
-                    weights[pixel] += weight;
-                    let p = &p[at * m..][..m];
-                    let sums = &mut sums[pixel * m..][..m];
-                    sums.iter_mut().zip(p).for_each(|(sum, p)| *sum += weight * p);
-                }
-            }
+        for (p, (window, mirror)) in p.chunks_exact(p.len() / windows.len()).zip(windows) {
+            self.add(sums, width, p, (window, *mirror));
         }
         Ok(())
     }
 
-    /// Logits of a tile whose softmax is the mean of what was said of its pixels; that of a blank tile where nothing was.
+    /// Adds what was said of a window that was mirrored, where it lies.
+    fn add(
+        &self,
+        (sums, weights): &mut Sums,
+        width: usize,
+        p: &[f32],
+        (window, mirror): (&Window, [bool; 2]),
+    ) {
+        let m = self.net.shape().classes;
+        let p = mirrored(p, mirror);
+        for y in 0..window.bottom - window.top {
+            for x in 0..window.right - window.left {
+                let (at, pixel) = (y * TILE + x, (window.top + y) * width + window.left + x);
+                let weight = self.weights[at];
+                weights[pixel] += weight;
+                let p = &p[at * m..][..m];
+                let sums = &mut sums[pixel * m..][..m];
+                sums.iter_mut().zip(p).for_each(|(sum, p)| *sum += weight * p);
+            }
+        }
+    }
+
+    /// Logits of a tile whose softmax is the mean of what was said of its pixels; none beyond the slice's edge.
     fn logits(&self, (sums, weights): &Sums, width: usize, first: [usize; 2], size: [usize; 2]) -> Vec<f32> {
         let m = self.net.shape().classes;
-        let mut logits: Vec<f32> = self.blank.iter().map(|p| p.max(LEAST).ln()).collect();
+        let mut logits = vec![0.0; TILE_PIXELS * m];
         for y in 0..size[0] {
             for x in 0..size[1] {
                 let pixel = (first[0] + y) * width + first[1] + x;
-                if weights[pixel] > 0.0 {
-                    let out = &mut logits[(y * TILE + x) * m..][..m];
-                    let sums = &sums[pixel * m..][..m];
-                    out.iter_mut()
-                        .zip(sums)
-                        .for_each(|(out, sum)| *out = (sum / weights[pixel]).max(LEAST).ln());
-                }
+                let out = &mut logits[(y * TILE + x) * m..][..m];
+                let sums = &sums[pixel * m..][..m];
+                out.iter_mut()
+                    .zip(sums)
+                    .for_each(|(out, sum)| *out = (sum / weights[pixel]).max(LEAST).ln());
             }
         }
         logits
@@ -194,21 +204,26 @@ fn mirrored(tile: &[f32], [down, across]: [bool; 2]) -> Vec<f32> {
         .collect()
 }
 
-/// Where windows begin so that they cover `size` pixels, `step` apart or less, and none goes beyond the end without need.
-fn firsts(size: usize, step: usize) -> Vec<usize> {
+/// Where windows begin so that they cover `size` pixels: tiles side by side, the last beyond the end; or half a tile apart at
+/// most, and none beyond the end without need.
+fn firsts(size: usize, overlap: bool) -> Vec<usize> {
+    if !overlap {
+        return (0..size).step_by(TILE).collect();
+    }
     let beyond = size.saturating_sub(TILE);
-    let count = beyond.div_ceil(step);
+    let count = beyond.div_ceil(TILE / 2);
     (0..=count).map(|n| n * beyond / count.max(1)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::Rng;
+    use crate::imaging::{Grid, Plane, Rng, Volume};
     use crate::model::predict::draw;
     use crate::model::train::tests::discs_and_squares;
     use crate::model::unet::parameters;
-    use crate::records::Architecture;
+    use crate::records::{Architecture, CaseId};
+    use crate::settings::Intensity;
 
     fn net() -> UNet {
         let shape = Architecture {
@@ -247,11 +262,11 @@ mod tests {
 
     #[test]
     fn windows_cover_a_slice_and_stay_in_it() {
-        assert_eq!(firsts(40, 32), [0]);
-        assert_eq!(firsts(64, 32), [0]);
-        assert_eq!(firsts(70, 32), [0, 6]);
-        assert_eq!(firsts(128, 32), [0, 32, 64]);
-        assert_eq!(firsts(256, 64), [0, 64, 128, 192]);
+        assert_eq!(firsts(40, true), [0]);
+        assert_eq!(firsts(64, true), [0]);
+        assert_eq!(firsts(70, true), [0, 6]);
+        assert_eq!(firsts(128, true), [0, 32, 64]);
+        assert_eq!(firsts(100, false), [0, 64]);
     }
 
     /// One window of a slice, once: the mean is what was said.
@@ -301,5 +316,58 @@ mod tests {
         let mut back = plain.1.labels;
         back.voxels.chunks_exact_mut(64).for_each(<[u8]>::reverse);
         assert!(plain.0.labels != back, "it is symmetric without");
+    }
+
+    /// Every window says the same, those without signal too: so does the mean, at every place, of two channels.
+    #[test]
+    fn one_opinion_everywhere_stays_it_whatever_overlaps() {
+        let shape = Architecture {
+            channels: 2,
+            classes: 3,
+            base_channels: 2,
+        };
+        let weights = parameters(&shape).into_iter().map(|parameter| {
+            let count = parameter.shape().iter().product();
+            let values: Vec<f32> = match parameter.name.as_str() {
+                "head.bias" => vec![0.0, 2.0, 1.0],
+                _ => vec![0.0; count],
+            };
+            let values = Tensor::from_vec(values, parameter.shape(), &Device::Cpu);
+            (parameter.name, values.unwrap())
+        });
+        let net = UNet::new(shape, weights.collect()).unwrap();
+        let grid = Grid::new([150, 100, 2], [1.0; 3]);
+        // Signal in one corner alone.
+        let voxels = (0..grid.len()).map(|at| f32::from(u8::from(at % 150 < 40 && at / 150 % 100 < 30)));
+        let volume = Volume {
+            grid,
+            voxels: voxels.collect(),
+        };
+        let id = CaseId::new("a").unwrap();
+        let case = Case::new(
+            id,
+            vec![volume.clone(), volume],
+            None,
+            Plane(2),
+            Intensity::None,
+            3,
+        )
+        .unwrap();
+        let p = [0.0f64, 2.0, 1.0].map(f64::exp);
+        let margin = (p[1] - p[2]) / p.iter().sum::<f64>();
+        for drawing in [PLAIN, BOTH] {
+            let drawn = draw_blended(&net, &case, 5, drawing, &mut || ControlFlow::Continue(()));
+            let drawn = drawn.unwrap().unwrap();
+            assert!(drawn.labels.voxels.iter().all(|&class| class == 1));
+            assert!(
+                drawn
+                    .margins
+                    .iter()
+                    .all(|&is| (f64::from(is) - 255.0 * margin).abs() < 1.0)
+            );
+            assert!((drawn.slices[1].margin / drawn.slices[1].pixels as f64 - margin).abs() < 1e-5);
+        }
+        let stopped = draw_blended(&net, &case, 5, BOTH, &mut || ControlFlow::Break(()));
+        assert!(stopped.unwrap().is_none());
     }
 }

@@ -224,8 +224,8 @@ fn read_mask(case: &CaseId, path: &Path) -> Result<LabelMap, ModelError> {
 /// * z-score: (4 + z) / 4 with z in deviations from the mean of the non-zero voxels, held to -3 ..= 5, so that tissue
 ///   lies in 0.25 ..= 2.25 and never meets the background
 /// * percentile: divided by the 99th percentile (nearest rank) of the non-zero voxels' sizes
-/// * CT: Hounsfield units by straight lines through (-1000, 0), (-200, 0.5), (300, 2), (2000, 2.5), held to both ends: air
-///   becomes background, and organs, which differ by some ten units, are told apart
+/// * CT: Hounsfield units by straight lines through (-1000, 0), (-200, 0.5), (300, 2), (2000, 2.5), held to the upper end;
+///   air, up to -950 with its noise, becomes background; organs, which differ by some ten units, are told apart
 pub fn normalise(voxels: &mut [f32], intensity: Intensity) {
     let nothing = if intensity == Intensity::Ct { AIR } else { 0.0 };
     for voxel in voxels.iter_mut().filter(|voxel| !voxel.is_finite()) {
@@ -266,7 +266,8 @@ pub fn normalise(voxels: &mut [f32], intensity: Intensity) {
 const AIR: f32 = -1000.0;
 
 fn of_hounsfield(units: f32) -> f32 {
-    match units.clamp(AIR, 2000.0) {
+    match units.min(2000.0) {
+        units if units <= -950.0 => 0.0,
         units if units < -200.0 => (units - AIR) / 1600.0,
         units if units < 300.0 => 0.5 + (units + 200.0) / 500.0 * 1.5,
         units => 2.0 + (units - 300.0) / 3400.0,
@@ -281,7 +282,7 @@ mod tests {
     fn air_is_background_and_water_is_not() {
         let mut voxels = vec![
             -1024.0,
-            -1000.0,
+            -960.0,
             -600.0,
             -200.0,
             0.0,

@@ -136,10 +136,6 @@ pub(super) fn train_on(
         let began = Instant::now();
         let samples = state.shuffle.fork("samples");
         let mut batches = deal(&rarity, state.batch, &mut state.shuffle);
-        let all_steps = match training.steps {
-            0 => training.max_epochs * batches.len(),
-            steps => steps,
-        };
         batches.truncate(left);
         let mut run = Epoch::new(epoch, batches);
         let draw = |tiles: &[usize]| match &sampler {
@@ -148,7 +144,7 @@ pub(super) fn train_on(
         };
         let loss = with_batch(&mut state.batch, report, |batch, report| {
             run.shrink(batch);
-            pool.install(|| student.epoch(&mut run, all_steps, &draw, report))
+            pool.install(|| student.epoch(&mut run, &draw, report))
         })?;
         let Some(loss) = loss else {
             return Ok(TaskResult::Cancelled);
@@ -243,6 +239,13 @@ impl Epoch {
 /// Inputs and classes of some tiles.
 type Draw<'a> = dyn Fn(&[usize]) -> candle_core::Result<(Tensor, Tensor)> + Sync + 'a;
 
+/// The learning rate when a share of a training is done.
+///
+/// Source: "poly" of Chen et al., DeepLab, 2017, as nnU-Net has it.
+fn fallen(rate: f64, done: f64) -> f64 {
+    rate * (1.0 - done.clamp(0.0, 1.0)).powf(0.9)
+}
+
 /// A network that learns.
 struct Student<'a> {
     task: &'a TrainTask,
@@ -307,15 +310,20 @@ impl<'a> Student<'a> {
     fn epoch(
         &mut self,
         epoch: &mut Epoch,
-        all_steps: usize,
         draw: &Draw<'_>,
         report: &mut Report<'_>,
     ) -> Result<Option<f64>, ModelError> {
         let training = &self.task.training;
         while let Some(batch) = epoch.left.front() {
             if training.has(Part::Poly) {
-                let done = (self.adam.steps as f64 / all_steps as f64).min(1.0);
-                self.adam.rate = training.learning_rate * (1.0 - done).powf(0.9);
+                let done = match training.steps {
+                    0 => {
+                        let share = epoch.steps as f64 / (epoch.steps + epoch.left.len()) as f64;
+                        (epoch.number as f64 - 1.0 + share) / training.max_epochs as f64
+                    }
+                    steps => self.adam.steps as f64 / steps as f64,
+                };
+                self.adam.rate = fallen(training.learning_rate, done);
             }
             let answer = self.step(draw(batch)?)?;
             epoch.left.pop_front();

@@ -28,19 +28,18 @@ pub fn spread(candidates: &[(CaseId, Vec<f64>)], budget: usize) -> Vec<CaseId> {
             .map(|((a, b), deviation)| ((a - b) / deviation).powi(2))
             .sum::<f64>()
     };
+    // How far each is from the nearest of those chosen.
+    let mut far = vec![f64::INFINITY; candidates.len()];
     let mut chosen: Vec<usize> = Vec::new();
     while chosen.len() < budget.min(candidates.len()) {
         let left = (0..candidates.len()).filter(|at| !chosen.contains(at));
-        let nearest = |at: usize| {
-            let to_chosen = chosen.iter().map(|other| apart(at, *other));
-            to_chosen.fold(f64::INFINITY, f64::min)
-        };
         // Of equals the more doubtful.
-        let next = left.fold(None, |best: Option<(usize, f64)>, at| match best {
-            Some((_, far)) if nearest(at) <= far => best,
-            _ => Some((at, nearest(at))),
-        });
-        chosen.extend(next.map(|(at, _)| at));
+        let next = left.reduce(|best, at| if far[at] > far[best] { at } else { best });
+        let next = next.expect("fewer are chosen than there are");
+        chosen.push(next);
+        for (at, far) in far.iter_mut().enumerate() {
+            *far = far.min(apart(at, next));
+        }
     }
     chosen.into_iter().map(|at| candidates[at].0.clone()).collect()
 }

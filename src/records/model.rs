@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CaseId, Hash, ModelId, RankingId, RoundId};
-use crate::settings::{Pixels, Settings, Strategy};
+use crate::settings::{Drawing, Pixels, Settings, Strategy};
 
 /// The shape of a U-shape network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub struct Prediction {
     pub sums: SliceSums,
     /// Voxels of each class, background first.
     pub class_voxels: Vec<u64>,
+    /// How tiles became a drawing.
+    #[serde(default)]
+    pub drawing: Drawing,
     /// Dice against the case's mask per class (background left out), where there was one; empty otherwise.
     pub dice: Vec<Option<f64>>,
     /// The mask that `dice` was measured against.

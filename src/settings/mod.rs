@@ -408,6 +408,26 @@ impl Settings {
         if let Some((key, n)) = positive.into_iter().find(|(_, n)| *n == 0) {
             return value(key, n.to_string(), "has to be at least 1");
         }
+        if let (Recipe::Paper, Some(_)) = (training.recipe, training.without.first()) {
+            return value(
+                "training.without",
+                format!("{:?}", training.without),
+                "has to be [] with recipe = \"paper\", which has none of these parts",
+            );
+        }
+        let (loss, has_entropy) = (training.loss, training.has(Part::CrossEntropy));
+        let is_twice_said = match loss {
+            Loss::Dice => false,
+            Loss::Mse => has_entropy,
+            Loss::DiceCe => training.recipe == Recipe::Strong,
+        };
+        if is_twice_said {
+            return value(
+                "training.loss",
+                format!("{loss:?}"),
+                "has to be \"dice\" with recipe = \"strong\", which adds cross-entropy, or \"mse\" without that",
+            );
+        }
         if self.model.base_channels > 512 {
             return value(
                 "model.base_channels",
@@ -526,6 +546,21 @@ mod tests {
             "overtrace.toml, training.learning_rate = -1: has to be above 0 and at most 1"
         );
         assert!(parse("[query]\nbudget = 0\n").unwrap_err().contains("at least 1"));
+        let error = parse("[training]\nwithout = [\"poly\"]\n").unwrap_err();
+        assert!(
+            error.contains("training.without") && error.contains("paper"),
+            "{error}"
+        );
+        let strong = |more: &str| parse(&format!("[training]\nrecipe = \"strong\"\n{more}\n"));
+        assert!(
+            strong("loss = \"dice-ce\"")
+                .unwrap_err()
+                .contains("training.loss")
+        );
+        assert!(strong("loss = \"mse\"").unwrap_err().contains("training.loss"));
+        let mse = strong("loss = \"mse\"\nwithout = [\"cross-entropy\"]").unwrap();
+        assert_eq!(mse.training.objective(), Loss::Mse);
+        assert_eq!(strong("").unwrap().training.objective(), Loss::DiceCe);
         let error = parse("[compute]\nprecision = \"bf16\"\n").unwrap_err();
         assert!(error.contains("drawing_precision"), "{error}");
         let error = parse("[compute]\ncuda_worker = \"bin/overtrace-cuda\"\n").unwrap_err();

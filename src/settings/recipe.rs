@@ -22,13 +22,13 @@ pub enum Part {
     CrossEntropy,
     /// Every third tile lies around a pixel of a class drawn at random.
     Foreground,
-    /// Tiles at any place, turned, stretched, mirrored, of another brightness, contrast and gamma, noisy, blurred.
+    /// Tiles at any place, turned, stretched, of another brightness, contrast and gamma, noisy, blurred.
     Augmentation,
-    /// A learning rate that falls to 0 at the last step: (1 - t)^0.9.
+    /// A learning rate that falls, (1 - t)^0.9, to 0 after `steps` or `max_epochs`, though `patience` may end it before.
     Poly,
     /// Drawing by tiles that overlap by half, their middles weighing most.
     Overlap,
-    /// Drawing every tile as it is and mirrored.
+    /// Learning from tiles and their mirror images, and drawing by both; not where left and right are classes of their own.
     Mirroring,
 }
 

@@ -94,6 +94,7 @@ pub fn project() -> Snapshot {
             slices: Hash::ZERO,
             sums: SliceSums::default(),
             class_voxels: vec![0, 2000, 8000, 4000],
+            drawing: overtrace::settings::Drawing::default(),
             dice: Vec::new(),
             dice_mask: None,
             seconds: 1.0,

@@ -83,7 +83,7 @@ impl Actor {
     }
 
     /// Moves a journalled file to where such files wait.
-    pub(super) fn lay_aside(&self, candidate: &Candidate, held: &HeldFile) -> Result<(), EngineError> {
+    pub(super) fn lay_aside(&mut self, candidate: &Candidate, held: &HeldFile) -> Result<(), EngineError> {
         let (path, place) = (candidate.path, self.held_path(held));
         private_folder(place.parent().expect("held files lie in a folder"))?;
         let mut moves = match (content::other_half(path), candidate.file) {
@@ -299,7 +299,7 @@ impl Actor {
     }
 
     /// Has a held file that was taken for another case lie under that case's name; where it lies then.
-    pub(super) fn rename_held(&self, held: &HeldFile, case: &CaseId) -> Result<PathBuf, EngineError> {
+    pub(super) fn rename_held(&mut self, held: &HeldFile, case: &CaseId) -> Result<PathBuf, EngineError> {
         let from = self.held_path(held);
         let to = self.held_path(&HeldFile {
             case: case.clone(),

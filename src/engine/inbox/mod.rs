@@ -315,7 +315,7 @@ impl Actor {
         self.commit("overtrace", What::FileRefused, Some(why), Vec::new())
     }
 
-    fn quarantine(&self, path: &Path, code: &str, words: &str) -> Result<(), EngineError> {
+    fn quarantine(&mut self, path: &Path, code: &str, words: &str) -> Result<(), EngineError> {
         let file = shown(path);
         let reason = Reason {
             file: &file,
@@ -334,12 +334,12 @@ impl Actor {
     }
 
     /// Moves a file into a folder of the inbox under a name that is free there; what belongs to it moves along.
-    fn put_away(&self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
+    fn put_away(&mut self, path: &Path, folder: &str) -> Result<PathBuf, EngineError> {
         let all = std::iter::once(path.to_path_buf()).chain(along(path));
         self.put_all_away(&all.collect::<Vec<_>>(), folder)
     }
 
-    fn put_all_away(&self, all: &[PathBuf], folder: &str) -> Result<PathBuf, EngineError> {
+    fn put_all_away(&mut self, all: &[PathBuf], folder: &str) -> Result<PathBuf, EngineError> {
         let moves = self.free_places(all, folder)?;
         self.move_all(&moves)?;
         Ok(moves[0].1.clone())

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -15,11 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::{DONE, HELD, QUARANTINE, move_private};
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
-use crate::engine::project::write_private;
 use crate::records::{CaseId, HeldFile};
 
 /// What is under way.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Unfinished {
     /// Files that move together.
     Moves(Vec<Move>),
@@ -27,8 +26,8 @@ enum Unfinished {
     Erase(CaseId),
 }
 
-/// A file that moves.
-#[derive(Debug, Serialize, Deserialize)]
+/// A file that moves, by its places inside the inbox.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Move {
     from: PathBuf,
     to: PathBuf,
@@ -64,100 +63,146 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, EngineError> {
 }
 
 impl Actor {
-    fn unfinished(&self) -> PathBuf {
+    fn notes_path(&self) -> PathBuf {
         self.project.folder("unfinished.json")
     }
 
-    fn write_down(&self, what: &Unfinished) -> Result<(), EngineError> {
-        let json = serde_json::to_vec(what).map_err(|error| {
+    /// What is not finished yet.
+    fn notes(&self) -> Result<Vec<Unfinished>, EngineError> {
+        let path = self.notes_path();
+        let json = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            json => json.map_err(EngineError::io("reading", &path))?,
+        };
+        serde_json::from_slice(&json).map_err(|error| {
+            EngineError::Refused(format!(
+                "reading {}: {error}; move it away, and look into held/ for files whose label table is missing",
+                path.display()
+            ))
+        })
+    }
+
+    /// Has it last, before anything of it begins.
+    fn put_notes(&self, notes: &[Unfinished]) -> Result<(), EngineError> {
+        let (path, folder) = (self.notes_path(), &self.project.snapshot.folder);
+        if notes.is_empty() {
+            return fs::remove_file(&path).map_err(EngineError::io("removing", &path));
+        }
+        let json = serde_json::to_vec(notes).map_err(|error| {
             EngineError::Refused(format!("a file's name cannot be written down: {error}"))
         })?;
-        write_private(&self.unfinished(), &json)
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(&json)?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            fs::File::open(folder)?.sync_all()
+        };
+        write().map_err(EngineError::io("writing", &path))
     }
 
-    fn strike_out(&self) -> Result<(), EngineError> {
-        let path = self.unfinished();
-        fs::remove_file(&path).map_err(EngineError::io("removing", &path))
+    /// Does something that the next engine finishes where this one does not come to its end.
+    fn noted<T>(
+        &mut self,
+        note: Unfinished,
+        act: impl FnOnce(&mut Actor) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let mut notes = self.notes()?;
+        notes.push(note);
+        self.put_notes(&notes)?;
+        let done = act(self)?;
+        notes.pop();
+        self.put_notes(&notes)?;
+        Ok(done)
     }
 
-    /// Moves files that belong together: all of them, by the next engine where this one does not come to it.
-    pub(super) fn move_all(&self, all: &[(PathBuf, PathBuf)]) -> Result<(), EngineError> {
+    /// Moves files of the inbox that belong together.
+    pub(super) fn move_all(&mut self, all: &[(PathBuf, PathBuf)]) -> Result<(), EngineError> {
         if let [(from, to)] = all {
             return move_private(from, to);
         }
+        let inbox = self.project.inbox();
+        let inside = |path: &Path| path.strip_prefix(&inbox).unwrap_or(path).to_path_buf();
         let moves = all.iter().map(|(from, to)| {
             let meta = fs::symlink_metadata(from).map_err(EngineError::io("looking at", from))?;
             Ok(Move {
-                from: from.clone(),
-                to: to.clone(),
+                from: inside(from),
+                to: inside(to),
                 file: marks(&meta),
             })
         });
-        self.write_down(&Unfinished::Moves(moves.collect::<Result<_, EngineError>>()?))?;
-        for (from, to) in all {
-            move_private(from, to)?;
-        }
-        self.strike_out()
+        let note = Unfinished::Moves(moves.collect::<Result<_, EngineError>>()?);
+        let mut moves = all.iter();
+        self.noted(note, |_| moves.try_for_each(|(from, to)| move_private(from, to)))
     }
 
-    /// Does what has to be done in the end though this engine may be killed: the journal says already that it is.
+    /// Journals that a case is forgotten, and erases it.
     pub(in crate::engine) fn erasing(
         &mut self,
         case: &CaseId,
         erase: impl FnOnce(&mut Actor) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        self.write_down(&Unfinished::Erase(case.clone()))?;
-        erase(self)?;
-        self.strike_out()
+        self.noted(Unfinished::Erase(case.clone()), erase)
     }
 
     /// Brings to its end what was cut short; what went wrong with it, in words.
-    pub(in crate::engine) fn settle(&self) -> Vec<String> {
+    pub(in crate::engine) fn settle(&mut self) -> Vec<String> {
         let mut wrong = Vec::new();
-        if let Err(error) = self.finish() {
-            wrong.push(error.to_string());
+        match self.notes() {
+            Err(error) => wrong.push(error.to_string()),
+            Ok(mut notes) if !notes.is_empty() => {
+                notes.retain(|note| match self.finish(note) {
+                    Ok(()) => false,
+                    Err(error) => {
+                        wrong.push(error.to_string());
+                        true
+                    }
+                });
+                wrong.extend(self.put_notes(&notes).err().map(|error| error.to_string()));
+            }
+            Ok(_) => {}
         }
-        let parts = match self.held_parts() {
-            Ok(parts) => parts,
-            Err(error) => return vec![error.to_string()],
-        };
+        let parts = self.held_parts().unwrap_or_else(|error| {
+            wrong.push(error.to_string());
+            BTreeMap::new()
+        });
         for (id, parts) in parts {
-            let held = self.project.snapshot.held.values();
+            let mut held = self.project.snapshot.held.values();
             let row = held
-                .filter(|row| row.decided.is_some())
-                .find(|row| row.id.to_string() == id);
-            if let Some(Err(error)) = row.map(|row| self.settle_decided(row, &parts)) {
+                .find(|row| row.id.to_string() == id && row.decided.is_some())
+                .cloned();
+            if let Some(Err(error)) = row.map(|row| self.settle_decided(&row, &parts)) {
                 wrong.push(error.to_string());
             }
         }
         wrong
     }
 
-    fn finish(&self) -> Result<(), EngineError> {
-        let path = self.unfinished();
-        let json = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            json => json.map_err(EngineError::io("reading", &path))?,
-        };
-        match serde_json::from_slice(&json) {
-            Ok(Unfinished::Moves(moves)) => {
-                for Move { from, to, file } in moves {
-                    let is_it = fs::symlink_metadata(&from).is_ok_and(|meta| marks(&meta) == file);
-                    if is_it && !is_there(&to) {
-                        move_private(&from, &to)?;
+    fn finish(&self, note: &Unfinished) -> Result<(), EngineError> {
+        match note {
+            Unfinished::Moves(moves) => {
+                let inbox = self.project.inbox();
+                let one = |Move { from, to, file }: &Move| {
+                    let (from, to) = (inbox.join(from), inbox.join(to));
+                    let is_it = fs::symlink_metadata(&from).is_ok_and(|meta| marks(&meta) == *file);
+                    match is_it && from.starts_with(&inbox) && to.starts_with(&inbox) && !is_there(&to) {
+                        true => move_private(&from, &to),
+                        false => Ok(()),
                     }
+                };
+                // Each is tried, whatever becomes of the others.
+                let done: Vec<Result<(), EngineError>> = moves.iter().map(one).collect();
+                done.into_iter().collect()
+            }
+            Unfinished::Erase(case) => {
+                let known = self.project.snapshot.cases.get(case);
+                match known.is_some_and(|case| case.forgotten.is_some()) {
+                    true => self.erase(case),
+                    // The journal had not come so far.
+                    false => Ok(()),
                 }
             }
-            Ok(Unfinished::Erase(case)) => {
-                let known = self.project.snapshot.cases.get(&case);
-                if known.is_some_and(|case| case.forgotten.is_some()) {
-                    self.erase(&case)?;
-                }
-            }
-            // It was being written when the engine was killed: nothing had begun.
-            Err(error) => tracing::warn!(%error, path = %path.display(), "not finished"),
         }
-        self.strike_out()
     }
 
     /// What lies in `held/`, by the number of the row that it is of.
@@ -173,7 +218,7 @@ impl Actor {
     }
 
     /// What was decided about waits no more.
-    fn settle_decided(&self, row: &HeldFile, parts: &[PathBuf]) -> Result<(), EngineError> {
+    fn settle_decided(&mut self, row: &HeldFile, parts: &[PathBuf]) -> Result<(), EngineError> {
         let folder = match row.decided.as_deref() {
             Some("accepted" | "fixed") => DONE,
             Some("forgotten") => return erase_all(parts),

@@ -26,6 +26,7 @@ pub struct Sampler<'a> {
     holders: Vec<(u8, Vec<usize>)>,
     foreground: bool,
     augmentation: bool,
+    mirroring: bool,
 }
 
 impl<'a> Sampler<'a> {
@@ -33,12 +34,14 @@ impl<'a> Sampler<'a> {
     pub fn new(training: &Training, cases: &'a [Case], tiles: &'a Tiles) -> Option<Sampler<'a>> {
         let foreground = training.has(Part::Foreground);
         let augmentation = training.has(Part::Augmentation);
-        (foreground || augmentation).then(|| Sampler {
+        let mirroring = training.has(Part::Mirroring);
+        (foreground || augmentation || mirroring).then(|| Sampler {
             cases,
             places: tiles.places(),
             holders: tiles.holders(),
             foreground,
             augmentation,
+            mirroring,
         })
     }
 
@@ -72,7 +75,7 @@ impl<'a> Sampler<'a> {
 
     fn sample(&self, tile: usize, rng: &mut Rng, input: &mut [f32], classes: &mut [u8]) {
         let mut place = self.places[tile];
-        let mut middle = place.middle();
+        let (mut middle, lattice) = (place.middle(), place.middle());
         if self.foreground && !self.holders.is_empty() && rng.uniform() < FOREGROUND {
             let (class, holders) = &self.holders[rng.below(self.holders.len())];
             place = self.places[holders[rng.below(holders.len())]];
@@ -87,16 +90,14 @@ impl<'a> Sampler<'a> {
         }
         let case = &self.cases[place.case];
         let tiling = case.tiling();
-        for (middle, size) in middle.iter_mut().zip([tiling.height, tiling.width]) {
-            // Not further beyond the slice's edge than has to be, and at whole pixels, so that a tile may be the image's own.
-            let first = (*middle - MIDDLE).round();
-            *middle = first.clamp(0.0, size.saturating_sub(TILE) as f64) + MIDDLE;
+        if middle != lattice {
+            for (middle, size) in middle.iter_mut().zip([tiling.height, tiling.width]) {
+                // Not further beyond the slice's edge than has to be, and at whole pixels, so that a tile may be the image's own.
+                let first = (*middle - MIDDLE).round();
+                *middle = first.clamp(0.0, size.saturating_sub(TILE) as f64) + MIDDLE;
+            }
         }
-        let turn = if self.augmentation {
-            Turn::draw(rng)
-        } else {
-            Turn::NONE
-        };
+        let turn = Turn::draw(rng, self.augmentation, self.mirroring);
         turn.cut(case, place.slice, middle, input, classes);
         if self.augmentation {
             let channels = case.channels.len();
@@ -112,18 +113,25 @@ impl<'a> Sampler<'a> {
 struct Turn([[f64; 2]; 2]);
 
 impl Turn {
+    #[cfg(test)]
     const NONE: Turn = Turn([[1.0, 0.0], [0.0, 1.0]]);
 
-    fn draw(rng: &mut Rng) -> Turn {
-        let angle = match rng.uniform() < 0.2 {
+    fn draw(rng: &mut Rng, augmentation: bool, mirroring: bool) -> Turn {
+        let angle = match augmentation && rng.uniform() < 0.2 {
             true => rng.range(-30.0, 30.0).to_radians(),
             false => 0.0,
         };
-        let scale = match rng.uniform() < 0.2 {
+        let scale = match augmentation && rng.uniform() < 0.2 {
             true => rng.range(0.7, 1.4),
             false => 1.0,
         };
-        let mut mirror = || if rng.uniform() < 0.5 { -1.0 } else { 1.0 };
+        let mut mirror = || {
+            if mirroring && rng.uniform() < 0.5 {
+                -1.0
+            } else {
+                1.0
+            }
+        };
         let (down, across) = (mirror(), mirror());
         let (sin, cos) = angle.sin_cos();
         Turn([
@@ -181,9 +189,12 @@ fn recolour(input: &mut [f32], channels: usize, channel: usize, rng: &mut Rng) {
         let drawn = rng.range(low, high);
         (rng.uniform() < share).then_some(drawn as f32)
     };
-    if let Some(spread) = chance(0.1, 0.0, 0.1, rng) {
+    if let Some(spread) = chance(0.1, 0.0, 0.3, rng) {
+        let mean = signal.iter().map(|&at| values[at]).sum::<f32>() / signal.len() as f32;
+        let squares = signal.iter().map(|&at| (values[at] - mean).powi(2)).sum::<f32>();
+        let deviation = (squares / signal.len() as f32).sqrt();
         for &at in &signal {
-            values[at] += spread * rng.normal() as f32;
+            values[at] += spread * deviation * rng.normal() as f32;
         }
     }
     if let Some(share) = chance(0.2, 0.05, 0.25, rng) {
@@ -231,6 +242,7 @@ fn blurred(values: &[f32], share: f32) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::imaging::{Grid, LabelMap, Volume};
     use crate::model::train::tests::discs_and_squares;
     use crate::model::train::tiles::split;
     use crate::settings::Recipe;
@@ -256,9 +268,16 @@ mod tests {
         let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
         let (learn, _) = split(&cases, 1, &mut Rng::new(1));
         assert!(Sampler::new(&Training::default(), &cases, &learn).is_none());
-        assert!(Sampler::new(&strong(&[Part::Foreground, Part::Augmentation]), &cases, &learn).is_none());
+        assert!(
+            Sampler::new(
+                &strong(&[Part::Foreground, Part::Augmentation, Part::Mirroring]),
+                &cases,
+                &learn
+            )
+            .is_none()
+        );
         // Two thirds of the tiles are the lattice's own.
-        let sampler = Sampler::new(&strong(&[Part::Augmentation]), &cases, &learn).unwrap();
+        let sampler = Sampler::new(&strong(&[Part::Augmentation, Part::Mirroring]), &cases, &learn).unwrap();
         let same = (0..90).filter(|&seed| {
             let (inputs, classes) = learn.batch(&[3], &Device::Cpu).unwrap();
             let (inputs, classes): (Vec<f32>, Vec<u8>) = (
@@ -309,6 +328,44 @@ mod tests {
                 (mirrored[at], mirrored_classes[at]),
                 (input[other], classes[other])
             );
+        }
+    }
+
+    /// 70 x 100 pixels: six tiles, most of them beyond an edge; those that are not moved are the lattice's own.
+    #[test]
+    fn tiles_beyond_the_edge_are_taken_as_they_lie_and_small_slices_are_sampled() {
+        for [width, height] in [[70, 100], [40, 40]] {
+            let whole = discs_and_squares("a", 4, 3);
+            let grid = Grid::new([width, height, 4], [1.0; 3]);
+            let from =
+                |at: usize| (at / (width * height) * 64 + at / width % height % 64) * 64 + at % width % 64;
+            let voxels = (0..grid.len())
+                .map(|at| whole.channels[0].voxels[from(at)])
+                .collect();
+            let classes = (0..grid.len())
+                .map(|at| whole.mask.as_ref().unwrap().voxels[from(at)])
+                .collect();
+            let cases = [Case {
+                channels: vec![Volume { grid, voxels }],
+                mask: Some(LabelMap {
+                    grid,
+                    voxels: classes,
+                }),
+                ..whole
+            }];
+            let (learn, _) = split(&cases, 1, &mut Rng::new(1));
+            let plain =
+                Sampler::new(&strong(&[Part::Augmentation, Part::Mirroring]), &cases, &learn).unwrap();
+            let all = Sampler::new(&strong(&[]), &cases, &learn).unwrap();
+            for tile in 0..learn.len() {
+                let (inputs, _) = learn.batch(&[tile], &Device::Cpu).unwrap();
+                let inputs: Vec<f32> = inputs.flatten_all().unwrap().to_vec1().unwrap();
+                let same = (0..30)
+                    .filter(|&seed| values(&plain, tile, seed).0 == inputs)
+                    .count();
+                assert!(same > 10, "tile {tile} of {width} x {height}: {same} of 30");
+                values(&all, tile, 1);
+            }
         }
     }
 

@@ -111,28 +111,45 @@ fn discs_are_told_from_squares_and_a_warm_start_goes_on_from_there() {
 }
 
 #[test]
-fn the_strong_recipe_learns_too_and_its_rate_falls_to_nothing() {
+fn the_strong_recipe_learns_too() {
     let (_folder, file) = folder();
     let cases = [discs_and_squares("a", 20, 1), discs_and_squares("b", 20, 2)];
     let mut task = task(&file("strong"), 20);
     task.training.recipe = Recipe::Strong;
     // As they lie they are learnt as fast as by the paper's.
-    task.training.without = vec![Part::Augmentation];
+    task.training.without = vec![Part::Augmentation, Part::Mirroring];
     let trained = run(&task, &cases);
     let best = &trained.curve[trained.best_epoch - 1];
     assert!(best.dice.iter().all(|d| d.unwrap() > 0.9), "{best:?}");
-    // The last steps hardly move anything.
-    let [before, last] = &trained.curve[18..] else {
-        panic!()
+}
+
+/// The last of ten steps has a tenth of the way to go, whatever the number of steps was called in.
+#[test]
+fn the_rate_falls_to_nothing() {
+    assert_eq!(
+        (fallen(0.01, 0.0), fallen(0.01, 1.0), fallen(0.01, 7.0)),
+        (0.01, 0.0, 0.0)
+    );
+    assert!((fallen(1.0, 0.9) - 0.1f64.powf(0.9)).abs() < 1e-12);
+    let (_folder, file) = folder();
+    let cases = [discs_and_squares("a", 12, 1)];
+    let last = |without: Vec<Part>| {
+        let mut task = task(&file("rate"), 3);
+        task.training.recipe = Recipe::Strong;
+        task.training.without = without;
+        let rng = Rng::new(1);
+        let mut student = Student::new(&task, &Processor::CPU, &rng, None).unwrap();
+        let (learn, _) = split(&cases, 1, &mut rng.fork("validation"));
+        let mut epoch = Epoch::new(3, vec![vec![0], vec![1]]);
+        let draw = |tiles: &[usize]| learn.batch(tiles, &Device::Cpu);
+        student
+            .epoch(&mut epoch, &draw, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+        student.adam.rate
     };
-    let moved = |a: Option<f64>, b: Option<f64>| (a.unwrap() - b.unwrap()).abs();
-    let moved: Vec<f64> = before
-        .dice
-        .iter()
-        .zip(&last.dice)
-        .map(|(a, b)| moved(*a, *b))
-        .collect();
-    assert!(moved.iter().all(|moved| *moved < 0.01), "{moved:?}");
+    // The last step of three epochs of two: five sixths are done.
+    assert!((last(Vec::new()) - fallen(1e-3, 5.0 / 6.0)).abs() < 1e-12);
+    assert_eq!(last(vec![Part::Poly]), 1e-3);
 }
 
 /// A rate of 0: what is saved is what was loaded.
