@@ -172,6 +172,16 @@ fn a_forgotten_case_leaves_its_name_a_tombstone_and_nothing_else() {
         !verified(&place.project).problems.is_empty(),
         "it is missed again"
     );
+    // Bytes of somebody who withdrew are missed when they are there.
+    let name = mask.to_string();
+    let folder = place.project.join("store/blobs").join(&name[..2]);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(&name), corrected()).unwrap();
+    let problems = verified(&place.project).problems;
+    let told = problems
+        .iter()
+        .any(|problem| problem.words.contains("`overtrace forget asked` erases them"));
+    assert!(told, "{problems:?}");
 }
 
 /// Runs `work` on a file system of its own of 16 MB, where one can be mounted here.

@@ -61,6 +61,7 @@ fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verifi
             words: format!("what it took away is not known: {error}"),
         }));
     let bad = check_blobs(&entries, &blobs, &taken, &mut found, report);
+    found.problems.extend(not_erased(&entries, &blobs, &taken));
     let mut past = Past::default();
     for entry in &entries {
         for row in &entry.rows {
@@ -86,6 +87,28 @@ fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verifi
     }
     found.problems.sort_by_key(|problem| problem.line);
     Ok(found)
+}
+
+/// Blobs of forgotten cases that are there all the same.
+fn not_erased(entries: &[Entry], blobs: &Blobs, taken: &BTreeSet<Hash>) -> Vec<Problem> {
+    let rows = entries
+        .iter()
+        .flat_map(|entry| entry.rows.iter().map(move |row| (entry.seq, row)));
+    let problems = rows.filter_map(|(line, row)| {
+        let Row::Erasure(erasure) = row else {
+            return None;
+        };
+        let case = erasure.case.as_ref()?;
+        // One that cannot be read is a problem already.
+        let hashes: Vec<Hash> = blobs.get_json(erasure.blobs).ok()?;
+        let is_left = |hash: &&Hash| taken.contains(hash) && blobs.size(**hash).is_some();
+        let left = hashes.iter().filter(is_left).count();
+        (left > 0).then(|| Problem {
+            line,
+            words: format!("{left} blobs of {case} are there though it is forgotten; `overtrace forget {case}` erases them"),
+        })
+    });
+    problems.collect()
 }
 
 /// What is wrong with the agreement that a correction names, if anything is.

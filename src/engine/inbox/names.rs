@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::checks::{Candidate, Finding};
+use super::content::other_half;
 use super::shown;
 use crate::engine::EngineError;
 use crate::engine::project::Project;
@@ -91,6 +92,13 @@ pub(super) fn n1_passing(candidate: &mut Candidate, _: &Project) -> Result<Findi
 /// N2: the endings a mask can have. A label table is looked at together with its mask, and waits for it.
 pub(super) fn n2_name(candidate: &mut Candidate, project: &Project) -> Result<Finding, EngineError> {
     let name = shown(candidate.path);
+    let is_image = [".img", ".img.gz"]
+        .iter()
+        .any(|ending| name.to_lowercase().ends_with(ending));
+    if !candidate.is_decided() && is_image && other_half(candidate.path).is_some() {
+        // A pair goes by its header's name, whichever half is seen first.
+        return Ok(Finding::Ignore("N2"));
+    }
     if candidate.is_decided() || volume_stem(&name).is_some() {
         return Ok(Finding::Pass);
     }
