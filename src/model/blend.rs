@@ -10,10 +10,11 @@ use candle_core::{Device, Tensor};
 
 use super::ModelError;
 use super::data::{Case, TILE, TILE_PIXELS, Window};
+use super::drawn::{Drawn, Spot};
 use super::judge::judge;
 use super::loss::probabilities;
 use super::place::placed;
-use super::predict::{Drawn, Spot};
+
 use super::unet::UNet;
 use crate::settings::Drawing;
 

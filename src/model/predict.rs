@@ -17,14 +17,15 @@ use std::time::Instant;
 use super::blend::draw_blended;
 use super::checkpoint::load_network;
 use super::data::{Case, TILE, TILE_PIXELS};
-use super::judge::{Judged, Judging};
+use super::drawn::{Begun, Drawn, Spot};
+use super::judge::Judging;
 use super::place::placed;
 use super::processor::with_batch;
 use super::unet::UNet;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
-use crate::records::{CaseId, PredictCase, PredictTask, Predicted, Progress, SliceSums, TaskResult};
+use crate::records::{CaseId, PredictCase, PredictTask, Predicted, Progress, TaskResult};
 use crate::settings::Drawing;
 
 /// Draws every case of `task` into its folder; stops between cases when `report` says so.
@@ -113,14 +114,6 @@ pub fn predict(
     })
 }
 
-/// A case's label map, its margins and the sums of its slices.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Drawn {
-    pub labels: LabelMap,
-    pub margins: Vec<u8>,
-    pub slices: Vec<SliceSums>,
-}
-
 /// Draws one case, `batch` tiles at a time; `None` when `tick`, asked after each batch, says so.
 pub(super) fn draw(
     net: &UNet,
@@ -168,9 +161,6 @@ pub(super) fn draw(
     Ok(Some(drawn))
 }
 
-/// Tiles being judged: what comes of them is waited for when the next are under way.
-type Begun = (Judging, Vec<Spot>);
-
 /// Tiles that wait for a batch to fill.
 struct Waiting {
     inputs: Vec<f32>,
@@ -181,75 +171,6 @@ impl Waiting {
     fn begin(&mut self, net: &UNet) -> candle_core::Result<Begun> {
         let (inputs, at) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.at));
         Ok((begin(net, inputs, &at)?, at))
-    }
-}
-
-/// Where a tile lies in its case.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Spot {
-    slice: usize,
-    /// First row and first column.
-    pub first: [usize; 2],
-    /// Rows and columns that lie in the slice.
-    pub size: [usize; 2],
-}
-
-impl Spot {
-    pub(super) fn of(case: &Case, slice: usize, tile: usize) -> Spot {
-        let window = case.tiling().window(tile);
-        Spot {
-            slice,
-            first: [window.top, window.left],
-            size: [window.bottom - window.top, window.right - window.left],
-        }
-    }
-}
-
-impl Drawn {
-    /// Nothing yet, of a case that the network can draw.
-    pub(super) fn of(case: &Case, net: &UNet) -> Result<Drawn, ModelError> {
-        let channels = net.shape().channels;
-        if case.channels.len() != channels {
-            let problem = format!(
-                "it has {} images, but the network takes {channels}",
-                case.channels.len()
-            );
-            return Err(ModelError::Case {
-                case: case.id.clone(),
-                problem,
-            });
-        }
-        let grid = *case.grid();
-        Ok(Drawn {
-            labels: LabelMap::empty(grid),
-            margins: vec![0; grid.len()],
-            slices: vec![SliceSums::default(); case.slices()],
-        })
-    }
-
-    fn place_all(&mut self, case: &Case, begun: Option<Begun>) -> candle_core::Result<()> {
-        let Some((judging, spots)) = begun else {
-            return Ok(());
-        };
-        let judged = judging.end()?;
-        for (tile, at) in spots.into_iter().enumerate() {
-            self.place(case, at, &judged, tile);
-        }
-        Ok(())
-    }
-
-    /// Puts what was judged of a tile where it lies.
-    pub(super) fn place(&mut self, case: &Case, at: Spot, judged: &Judged, tile: usize) {
-        let (first, [along, down]) = case.plane.strides(case.grid().shape, at.slice);
-        for y in 0..at.size[0] {
-            for x in 0..at.size[1] {
-                let pixel = tile * TILE_PIXELS + y * TILE + x;
-                let voxel = first + (at.first[1] + x) * along + (at.first[0] + y) * down;
-                self.labels.voxels[voxel] = judged.classes[pixel];
-                self.margins[voxel] = judged.margins[pixel];
-            }
-        }
-        self.slices[at.slice] += judged.sums[tile];
     }
 }
 
@@ -374,7 +295,7 @@ mod tests {
         let mut each = Drawn {
             labels: LabelMap::empty(*case.grid()),
             margins: vec![0; case.grid().len()],
-            slices: vec![SliceSums::default(); 3],
+            slices: vec![crate::records::SliceSums::default(); 3],
         };
         let mut blanks = 0;
         for (slice, tile) in (0..3).flat_map(|slice| (0..4).map(move |tile| (slice, tile))) {

@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::checks::{Candidate, Finding};
-use super::names::{beside, read_table, table_of};
+use super::names::{other_half, read_table, table_of};
 use crate::engine::EngineError;
 use crate::engine::masks::{binary_classes, classes};
 use crate::engine::project::Project;
-use crate::imaging::{
-    AffineSource, LabelMap, Placement, RawVolume, Volume, VolumeError, label_table, volume_stem,
-};
+use crate::imaging::{AffineSource, LabelMap, Placement, RawVolume, Volume, VolumeError, label_table};
 use crate::records::Fix;
 use crate::store::Blobs;
 
@@ -147,19 +145,6 @@ pub(super) fn c_read(candidate: &mut Candidate, project: &Project) -> Result<Fin
 /// What goes where a dropped file goes: the other half of a pair, and the table that names its values.
 pub fn along(path: &Path) -> Vec<PathBuf> {
     other_half(path).into_iter().chain(table_of(path)).collect()
-}
-
-/// The other half of a `.hdr`/`.img` pair, where it is there.
-pub fn other_half(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str()?;
-    let stem = volume_stem(name)?;
-    let ending = name[stem.len()..].to_lowercase();
-    let others: &[&str] = match ending.as_str() {
-        ".hdr" | ".hdr.gz" => &[".img", ".img.gz"],
-        ".img" | ".img.gz" => &[".hdr", ".hdr.gz"],
-        _ => return None,
-    };
-    beside(path, stem, others)
 }
 
 /// H2: a form of the header that could not be believed, where another could.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::checks::{Candidate, Decision, Finding, READING};
-use super::names::{table_hash, table_of};
+use super::names::{other_half, table_hash, table_of};
 use super::writers::Writers;
 use super::{DONE, HELD, QUARANTINE, changed_at, content};
 use crate::engine::EngineError;
@@ -86,7 +86,7 @@ impl Actor {
     pub(super) fn lay_aside(&mut self, candidate: &Candidate, held: &HeldFile) -> Result<(), EngineError> {
         let (path, place) = (candidate.path, self.held_path(held));
         private_folder(place.parent().expect("held files lie in a folder"))?;
-        let mut moves = match (content::other_half(path), candidate.file) {
+        let mut moves = match (other_half(path), candidate.file) {
             (None, _) => vec![(path.to_path_buf(), place.clone())],
             // Of a pair the one file made of both waits; the halves themselves are put away.
             (Some(other), Some(_)) => {

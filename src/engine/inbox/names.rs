@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::checks::{Candidate, Finding};
-use super::content::other_half;
 use super::shown;
 use crate::engine::EngineError;
 use crate::engine::project::Project;
@@ -41,12 +40,25 @@ fn table_stem(name: &str) -> Option<&str> {
 }
 
 /// What lies beside a file under `stem` and one of some endings, in small letters or large ones.
-pub(super) fn beside(file: &Path, stem: &str, endings: &[&str]) -> Option<PathBuf> {
+fn beside(file: &Path, stem: &str, endings: &[&str]) -> Option<PathBuf> {
     let names = endings
         .iter()
         .flat_map(|ending| [ending.to_string(), ending.to_uppercase()]);
     let mut places = names.map(|ending| file.with_file_name(format!("{stem}{ending}")));
     places.find(|place| place != file && fs::symlink_metadata(place).is_ok())
+}
+
+/// The other half of a `.hdr`/`.img` pair, where it is there.
+pub fn other_half(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let stem = volume_stem(name)?;
+    let ending = name[stem.len()..].to_lowercase();
+    let others: &[&str] = match ending.as_str() {
+        ".hdr" | ".hdr.gz" => &[".img", ".img.gz"],
+        ".img" | ".img.gz" => &[".hdr", ".hdr.gz"],
+        _ => return None,
+    };
+    beside(path, stem, others)
 }
 
 /// The label table that lies beside a mask under the same name.

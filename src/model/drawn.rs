@@ -1,0 +1,92 @@
+//! A case as it is drawn: its label map, its margins, and the sums of its slices, put together tile by tile.
+
+use super::ModelError;
+use super::data::{Case, TILE, TILE_PIXELS};
+use super::judge::{Judged, Judging};
+use super::unet::UNet;
+use crate::imaging::LabelMap;
+use crate::records::SliceSums;
+
+/// A case's label map, its margins and the sums of its slices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawn {
+    pub labels: LabelMap,
+    pub margins: Vec<u8>,
+    pub slices: Vec<SliceSums>,
+}
+
+/// Tiles being judged: what comes of them is waited for when the next are under way.
+pub type Begun = (Judging, Vec<Spot>);
+
+/// Where a tile lies in its case.
+#[derive(Debug, Clone, Copy)]
+pub struct Spot {
+    slice: usize,
+    /// First row and first column.
+    pub first: [usize; 2],
+    /// Rows and columns that lie in the slice.
+    pub size: [usize; 2],
+}
+
+impl Spot {
+    pub fn of(case: &Case, slice: usize, tile: usize) -> Spot {
+        let window = case.tiling().window(tile);
+        Spot {
+            slice,
+            first: [window.top, window.left],
+            size: [window.bottom - window.top, window.right - window.left],
+        }
+    }
+}
+
+impl Drawn {
+    /// Nothing yet, of a case that the network can draw.
+    pub fn of(case: &Case, net: &UNet) -> Result<Drawn, ModelError> {
+        let channels = net.shape().channels;
+        if case.channels.len() != channels {
+            let problem = format!(
+                "it has {} images, but the network takes {channels}",
+                case.channels.len()
+            );
+            return Err(ModelError::Case {
+                case: case.id.clone(),
+                problem,
+            });
+        }
+        let grid = *case.grid();
+        Ok(Drawn {
+            labels: LabelMap::empty(grid),
+            margins: vec![0; grid.len()],
+            slices: vec![SliceSums::default(); case.slices()],
+        })
+    }
+
+    /// Puts tiles where they lie when they are judged.
+    ///
+    /// # Errors
+    /// What went wrong on a GPU meanwhile.
+    pub fn place_all(&mut self, case: &Case, begun: Option<Begun>) -> candle_core::Result<()> {
+        let Some((judging, spots)) = begun else {
+            return Ok(());
+        };
+        let judged = judging.end()?;
+        for (tile, at) in spots.into_iter().enumerate() {
+            self.place(case, at, &judged, tile);
+        }
+        Ok(())
+    }
+
+    /// Puts what was judged of a tile where it lies.
+    pub fn place(&mut self, case: &Case, at: Spot, judged: &Judged, tile: usize) {
+        let (first, [along, down]) = case.plane.strides(case.grid().shape, at.slice);
+        for y in 0..at.size[0] {
+            for x in 0..at.size[1] {
+                let pixel = tile * TILE_PIXELS + y * TILE + x;
+                let voxel = first + (at.first[1] + x) * along + (at.first[0] + y) * down;
+                self.labels.voxels[voxel] = judged.classes[pixel];
+                self.margins[voxel] = judged.margins[pixel];
+            }
+        }
+        self.slices[at.slice] += judged.sums[tile];
+    }
+}
