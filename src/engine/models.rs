@@ -116,7 +116,7 @@ impl Actor {
             model,
             sums,
             class_voxels: drawn.class_voxels,
-            drawing: self.project.snapshot.settings.training.drawing(),
+            drawing: drawn.drawing,
             dice_mask: drawn.dice_mask,
             dice: drawn.dice,
             seconds: drawn.seconds,

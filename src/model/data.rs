@@ -101,6 +101,20 @@ impl Case {
         Case::new(id.clone(), channels, mask, plane, intensity, classes)
     }
 
+    /// Whether a network of so many channels can read it.
+    ///
+    /// # Errors
+    /// [`ModelError::Case`] where it has another number of images.
+    pub fn check_channels(&self, channels: usize) -> Result<(), ModelError> {
+        match self.channels.len() {
+            count if count == channels => Ok(()),
+            count => Err(ModelError::Case {
+                case: self.id.clone(),
+                problem: format!("it has {count} images, but the network takes {channels}"),
+            }),
+        }
+    }
+
     /// The grid of all its volumes.
     pub fn grid(&self) -> &Grid {
         &self.channels[0].grid

@@ -42,17 +42,7 @@ impl Spot {
 impl Drawn {
     /// Nothing yet, of a case that the network can draw.
     pub fn of(case: &Case, net: &UNet) -> Result<Drawn, ModelError> {
-        let channels = net.shape().channels;
-        if case.channels.len() != channels {
-            let problem = format!(
-                "it has {} images, but the network takes {channels}",
-                case.channels.len()
-            );
-            return Err(ModelError::Case {
-                case: case.id.clone(),
-                problem,
-            });
-        }
+        case.check_channels(net.shape().channels)?;
         let grid = *case.grid();
         Ok(Drawn {
             labels: LabelMap::empty(grid),

@@ -102,6 +102,7 @@ pub fn predict(
                 let start = Instant::now();
                 let classes = task.architecture.classes;
                 let mut predicted = finish(&id, mask.as_ref(), drawn, classes, &task.folder)?;
+                predicted.drawing = task.drawing;
                 predicted.dice_mask = asked.mask.as_ref().map(|(_, blob)| *blob);
                 predicted.seconds = seconds + start.elapsed().as_secs_f64();
                 Ok(predicted)
@@ -181,7 +182,7 @@ fn begin(net: &UNet, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judgi
     Judging::begin(&logits, &sizes)
 }
 
-/// Writes a case's files and sums it up; the seconds are still to be filled in.
+/// Writes a case's files and sums it up; how it was drawn, against which mask, and the seconds are still to be filled in.
 fn finish(
     case: &CaseId,
     mask: Option<&LabelMap>,
@@ -203,6 +204,7 @@ fn finish(
         margins,
         slices: drawn.slices,
         class_voxels,
+        drawing: Drawing::default(),
         dice_mask: None,
         dice,
         seconds: 0.0,

@@ -69,16 +69,7 @@ pub(super) fn train_on(
     let training = &task.training;
     let rng = Rng::new(training.seed);
     let channels = task.architecture.channels;
-    if let Some(case) = cases.iter().find(|case| case.channels.len() != channels) {
-        let problem = format!(
-            "it has {} images, but the network takes {channels}",
-            case.channels.len()
-        );
-        return Err(ModelError::Case {
-            case: case.id.clone(),
-            problem,
-        });
-    }
+    cases.iter().try_for_each(|case| case.check_channels(channels))?;
     let (learn, mut check) = split(cases, channels, &mut rng.fork("validation"));
     if learn.len() == 0 {
         return Err(ModelError::NoSignal { cases: cases.len() });

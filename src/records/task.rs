@@ -178,6 +178,8 @@ pub struct Predicted {
     pub slices: Vec<SliceSums>,
     /// Voxels of each class, background first.
     pub class_voxels: Vec<u64>,
+    /// How tiles became the drawing.
+    pub drawing: Drawing,
     /// Blob of the mask that `dice` is against.
     pub dice_mask: Option<Hash>,
     /// Dice against the mask per class, background left out; empty without a mask.

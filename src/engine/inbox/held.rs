@@ -28,14 +28,13 @@ impl Actor {
     /// leaves it, it is no matter whose it was.
     fn journalled_hold(&self, candidate: &Candidate) -> Option<HeldFile> {
         let file = candidate.file.unwrap_or(Hash::ZERO);
-        let table = table_hash(candidate.path);
         let mut waiting = self.project.snapshot.waiting();
         let same = |held: &&HeldFile| {
             let is_missing = || fs::symlink_metadata(self.held_path(held)).is_err();
             Some(&held.case) == candidate.case.as_ref()
                 && held.file == file
                 && held.name == candidate.name
-                && held.table == table
+                && held.table == table_hash(candidate.path)
                 && ((held.answers == candidate.answers && file != Hash::ZERO) || is_missing())
         };
         waiting.find(same).cloned()

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::{DONE, HELD, QUARANTINE, move_private};
 use crate::engine::EngineError;
 use crate::engine::actor::Actor;
-use crate::records::{CaseId, HeldFile};
+use crate::records::{CaseId, HeldFile, HeldId};
 
 /// What is under way.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Unfinished {
     /// Files that move together.
     Moves(Vec<Move>),
@@ -27,7 +27,7 @@ enum Unfinished {
 }
 
 /// A file that moves, by its places inside the inbox.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Move {
     from: PathBuf,
     to: PathBuf,
@@ -108,6 +108,8 @@ impl Actor {
         act: impl FnOnce(&mut Actor) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let mut notes = self.notes()?;
+        // One that went wrong before, and is tried again at every look, stands there already.
+        notes.retain(|known| *known != note);
         notes.push(note);
         self.put_notes(&notes)?;
         let done = act(self)?;
@@ -167,10 +169,8 @@ impl Actor {
             BTreeMap::new()
         });
         for (id, parts) in parts {
-            let mut held = self.project.snapshot.held.values();
-            let row = held
-                .find(|row| row.id.to_string() == id && row.decided.is_some())
-                .cloned();
+            let row = self.project.snapshot.held.get(&id);
+            let row = row.filter(|row| row.decided.is_some()).cloned();
             if let Some(Err(error)) = row.map(|row| self.settle_decided(&row, &parts)) {
                 wrong.push(error.to_string());
             }
@@ -206,12 +206,17 @@ impl Actor {
     }
 
     /// What lies in `held/`, by the number of the row that it is of.
-    fn held_parts(&self) -> Result<BTreeMap<String, Vec<PathBuf>>, EngineError> {
-        let mut parts: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    fn held_parts(&self) -> Result<BTreeMap<HeldId, Vec<PathBuf>>, EngineError> {
+        let number = |path: &Path| {
+            let name = path.file_name()?.to_str()?;
+            let id: HeldId = name.split_once('-')?.0.parse().ok()?;
+            // What people put there is called otherwise.
+            (name.starts_with(&format!("{id}-")) && !path.is_dir()).then_some(id)
+        };
+        let mut parts: BTreeMap<HeldId, Vec<PathBuf>> = BTreeMap::new();
         for path in listed(&self.project.inbox().join(HELD))? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if let Some((id, _)) = name.split_once('-').filter(|_| !path.is_dir()) {
-                parts.entry(id.to_string()).or_default().push(path.clone());
+            if let Some(id) = number(&path) {
+                parts.entry(id).or_default().push(path);
             }
         }
         Ok(parts)
@@ -237,7 +242,7 @@ impl Actor {
     /// Erases the held files of a patient who withdrew.
     pub(in crate::engine) fn erase_held(&self, rows: &[&HeldFile]) -> Result<(), EngineError> {
         let parts = self.held_parts()?;
-        let of_rows = rows.iter().filter_map(|row| parts.get(&row.id.to_string()));
+        let of_rows = rows.iter().filter_map(|row| parts.get(&row.id));
         of_rows.map(Vec::as_slice).try_for_each(erase_all)
     }
 }
