@@ -175,72 +175,98 @@ impl Hand {
     }
 }
 
+/// A mask with its table that is asked for, and what most ways share with it.
+const TAKEN_IN: Way = Way {
+    name: "taken-in",
+    before: Hand::hand_out,
+    then: Hand::send,
+    after: |_| {},
+    done: &[".nii.gz", ".tsv"],
+    quarantine: &[],
+    correction: Some(Some(TABLE)),
+    call: "rename",
+};
+
+/// A mask that becomes none.
+const REFUSED: Way = Way {
+    name: "refused",
+    then: Hand::send_wrong,
+    done: &[],
+    quarantine: &[".nii.gz", ".nii.gz.reason.json", ".tsv"],
+    correction: None,
+    ..TAKEN_IN
+};
+
+/// Nobody has the case: its mask is held.
+fn is_held(hand: &Hand) {
+    assert!(hand.send() && hand.waiting().is_some());
+}
+
+fn is_taken_in(hand: &Hand) {
+    hand.hand_out();
+    assert!(hand.send() && hand.corrections().len() == 1);
+}
+
 const WAYS: &[Way] = &[
-    Way {
-        name: "accepted",
-        before: Hand::hand_out,
-        then: Hand::send,
-        after: |_| {},
-        done: &[".nii.gz", ".tsv"],
-        quarantine: &[],
-        correction: Some(Some(TABLE)),
-        call: "rename",
-    },
+    TAKEN_IN,
+    REFUSED,
     Way {
         name: "pair",
-        before: Hand::hand_out,
         then: Hand::send_pair,
-        after: |_| {},
         done: &[".hdr", ".img"],
-        quarantine: &[],
         correction: Some(None),
-        call: "rename",
+        ..TAKEN_IN
     },
     Way {
         name: "held",
         before: |_| {},
-        then: Hand::send,
         after: |hand| assert!(hand.accept()),
-        done: &[".nii.gz", ".tsv"],
-        quarantine: &[],
-        correction: Some(Some(TABLE)),
-        call: "rename",
+        ..TAKEN_IN
+    },
+    Way {
+        name: "pair-held",
+        before: |_| {},
+        then: Hand::send_pair_with_table,
+        after: |hand| assert!(hand.accept()),
+        done: &[".hdr", ".img", ".nii", ".tsv"],
+        ..TAKEN_IN
     },
     Way {
         name: "let-pass",
-        before: |hand| assert!(hand.send() && hand.waiting().is_some()),
+        before: is_held,
         then: Hand::accept,
         after: |hand| assert!(hand.accept()),
-        done: &[".nii.gz", ".tsv"],
-        quarantine: &[],
-        correction: Some(Some(TABLE)),
-        call: "rename",
+        ..TAKEN_IN
     },
     Way {
         name: "turned-away",
-        before: |hand| assert!(hand.send() && hand.waiting().is_some()),
+        before: is_held,
         then: Hand::refuse,
         after: |hand| assert!(hand.refuse()),
-        done: &[],
-        quarantine: &[".nii.gz", ".nii.gz.reason.json", ".tsv"],
-        correction: None,
-        call: "rename",
+        ..REFUSED
     },
     Way {
-        name: "refused",
-        before: Hand::hand_out,
-        then: Hand::send_wrong,
-        after: |_| {},
-        done: &[],
-        quarantine: &[".nii.gz", ".nii.gz.reason.json", ".tsv"],
-        correction: None,
-        call: "rename",
+        name: "fixed",
+        before: |hand| {
+            hand.hand_out();
+            hand.hand_out_of(hand.other());
+            assert!(hand.send_other() && hand.waiting().is_some());
+        },
+        then: Hand::fix,
+        after: |hand| assert!(hand.fix()),
+        correction: Some(Some(SAME)),
+        ..TAKEN_IN
+    },
+    Way {
+        name: "known",
+        before: is_taken_in,
+        done: &[".nii.gz", ".nii.gz", ".tsv", ".tsv"],
+        ..TAKEN_IN
     },
     Way {
         name: "forgotten",
         before: |hand| {
-            hand.hand_out();
-            assert!(hand.send() && hand.corrections().len() == 1);
+            is_taken_in(hand);
             // Its next mask is held.
             let (_, truth) = boxes(3);
             hand.drop_file(".nii.gz", &encode_labels(&truth, u16::from));
@@ -255,46 +281,8 @@ const WAYS: &[Way] = &[
             }
         },
         done: &[],
-        quarantine: &[],
-        correction: Some(Some(TABLE)),
         call: "unlink",
-    },
-    Way {
-        name: "pair-held",
-        before: |_| {},
-        then: Hand::send_pair_with_table,
-        after: |hand| assert!(hand.accept()),
-        done: &[".hdr", ".img", ".nii", ".tsv"],
-        quarantine: &[],
-        correction: Some(Some(TABLE)),
-        call: "rename",
-    },
-    Way {
-        name: "fixed",
-        before: |hand| {
-            hand.hand_out();
-            hand.hand_out_of(hand.other());
-            assert!(hand.send_other() && hand.waiting().is_some());
-        },
-        then: Hand::fix,
-        after: |hand| assert!(hand.fix()),
-        done: &[".nii.gz", ".tsv"],
-        quarantine: &[],
-        correction: Some(Some(SAME)),
-        call: "rename",
-    },
-    Way {
-        name: "known",
-        before: |hand| {
-            hand.hand_out();
-            assert!(hand.send() && hand.corrections().len() == 1);
-        },
-        then: Hand::send,
-        after: |_| {},
-        done: &[".nii.gz", ".nii.gz", ".tsv", ".tsv"],
-        quarantine: &[],
-        correction: Some(Some(TABLE)),
-        call: "rename",
+        ..TAKEN_IN
     },
 ];
 

@@ -38,6 +38,7 @@ static void step(const char *name) {
 
 STEP(int, rename, (const char *old, const char *new), old, new)
 STEP(int, unlink, (const char *path), path)
+STEP(int, unlinkat, (int folder, const char *path, int flags), folder, path, flags)
 STEP(int, mkdir, (const char *path, mode_t mode), path, mode)
 STEP(int, chmod, (const char *path, mode_t mode), path, mode)
 STEP(int, fsync, (int file), file)
