@@ -38,10 +38,12 @@ pub fn run(doors: &Doors, json: bool, wish: &ExperimentArgs) -> Result<Exit> {
         experiment,
     };
     let mut clock = Clock::new(&outcome.experiment, &runs);
+    let mut pictures = Vec::new();
     for run in &runs {
-        let done = drive(doors, json, &wish.folder, &outcome.experiment, run, &mut clock)?;
+        let (done, drawn) = drive(doors, json, &wish.folder, &outcome.experiment, run, &mut clock)?;
         outcome.runs.push(done);
-        write(&wish.folder, &outcome)?;
+        pictures.extend(drawn);
+        write(&wish.folder, &outcome, &pictures)?;
     }
     let summary = summarise(&outcome);
     if json {
@@ -221,6 +223,9 @@ impl Clock {
     }
 }
 
+/// Names of cases, and their pictures as PNG files.
+type Pictures = Vec<(String, Vec<u8>)>;
+
 /// Brings one run to its end from wherever it stands.
 fn drive(
     doors: &Doors,
@@ -229,7 +234,7 @@ fn drive(
     experiment: &Experiment,
     run: &Run,
     clock: &mut Clock,
-) -> Result<RunOutcome> {
+) -> Result<(RunOutcome, Pictures)> {
     let name = experiment.name_of(run);
     let place = folder.join("runs").join(&name);
     if !place.join(FILE).is_file() {
@@ -270,19 +275,27 @@ fn drive(
             };
             expect_done(session.ask(start)?)?;
         } else {
-            if experiment.kind == Kind::Full {
-                pictures(&session, &folder.join(PICTURES), &name, run, &snapshot)?;
-            }
-            return result(&session, experiment, run, &snapshot);
+            let pictures = match experiment.kind {
+                Kind::Full => pictures(&session, &folder.join(PICTURES), &name, run, &snapshot)?,
+                Kind::Query | Kind::Effort => Vec::new(),
+            };
+            return Ok((result(&session, experiment, run, &snapshot)?, pictures));
         }
     }
 }
 
 /// A picture of every measured case.
-fn pictures(session: &Session, folder: &Path, name: &str, run: &Run, snapshot: &Snapshot) -> Result<()> {
+fn pictures(
+    session: &Session,
+    folder: &Path,
+    name: &str,
+    run: &Run,
+    snapshot: &Snapshot,
+) -> Result<Pictures> {
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
     let labels = &snapshot.settings.labels.0;
     let colours: Vec<[u8; 3]> = labels.iter().filter_map(Label::rgb).collect();
+    let mut pictures = Vec::new();
     for id in &run.test {
         let Answer::Case(view) = session.ask(Command::Open(Looked::of(id)))? else {
             bail!("{id} could not be looked at");
@@ -291,12 +304,11 @@ fn pictures(session: &Session, folder: &Path, name: &str, run: &Run, snapshot: &
             continue;
         };
         let [black, white] = view.image.window;
-        let shade = |value: &u16| {
-            let share =
-                (view.image.low + f64::from(*value) * view.image.step - black) / (white - black).max(1e-9);
+        let shade = |voxel| {
+            let share = (view.image.at(voxel) - black) / (white - black).max(1e-9);
             (255.0 * share.clamp(0.0, 1.0)) as u8
         };
-        let image: Vec<u8> = view.image.values.iter().map(shade).collect();
+        let image: Vec<u8> = (0..view.grid.len()).map(shade).collect();
         let png = panels(&Picture {
             grid: &view.grid,
             plane: view.plane,
@@ -306,9 +318,11 @@ fn pictures(session: &Session, folder: &Path, name: &str, run: &Run, snapshot: &
             margins: &margins.voxels,
             colours: &colours,
         });
-        put(&folder.join(format!("{name}-{id}.png")), &png)?;
+        let name = format!("{name}-{id}");
+        put(&folder.join(format!("{name}.png")), &png)?;
+        pictures.push((name, png));
     }
-    Ok(())
+    Ok(pictures)
 }
 
 /// Writes a file whole or not at all.
@@ -519,22 +533,8 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::set_permissions(to, fs::metadata(from)?.permissions())
 }
 
-/// The pictures so far, by their names.
-fn drawn(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut pictures = Vec::new();
-    for item in fs::read_dir(folder).into_iter().flatten() {
-        let path = item?.path();
-        if path.extension().is_some_and(|ending| ending == "png") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            pictures.push((name.into_owned(), fs::read(&path)?));
-        }
-    }
-    pictures.sort();
-    Ok(pictures)
-}
-
 /// Writes what there is so far, for people and programs.
-fn write(folder: &Path, outcome: &Outcome) -> Result<()> {
+fn write(folder: &Path, outcome: &Outcome, pictures: &[(String, Vec<u8>)]) -> Result<()> {
     let summary = summarise(outcome);
     let all = serde_json::json!({ "outcome": outcome, "summary": summary });
     put(&folder.join("results.json"), &serde_json::to_vec_pretty(&all)?)?;
@@ -545,6 +545,6 @@ fn write(folder: &Path, outcome: &Outcome) -> Result<()> {
             put(&folder.join(format!("{name}.png")), &pixels)?;
         }
     }
-    let page = html(outcome, &summary, &drawn(&folder.join(PICTURES))?);
+    let page = html(outcome, &summary, pictures);
     put(&folder.join("report.html"), page.as_bytes())
 }
