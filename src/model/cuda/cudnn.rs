@@ -200,7 +200,7 @@ pub fn conv(
     if !did(done)? {
         return Ok(false);
     }
-    ops::finish(device, kind, conv, bias, relu, out)?;
+    ops::finish(device, kind, (conv.pixels(), conv.outputs), bias, relu, out)?;
     Ok(true)
 }
 

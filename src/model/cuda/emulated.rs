@@ -2,6 +2,8 @@
 //!
 //! What is not tried here: the driver, NVRTC, cuBLAS and cuDNN themselves.
 
+mod stacks;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -424,7 +426,7 @@ fn judgements_are_the_cpu_s() {
     let logits = numbers(shape.iter().product(), &mut Rng::new(7));
     let sizes = [[4, 6], [3, 2]];
     let tensor = Tensor::from_slice(&logits, &shape[..], &Device::Cpu).unwrap();
-    let expected = judge(&tensor, &sizes).unwrap();
+    let expected = judge(&[tensor], &sizes).unwrap();
     let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
     // Whole words, so that the sums lie on multiples of 8.
     let mut out = vec![0u64; (8 * ROW + 2 * 48) / 8];

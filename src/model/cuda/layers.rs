@@ -7,9 +7,9 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result};
 use super::cudnn;
 use super::device::{address, filled, filled_of, kind};
 use super::gpu::Kind;
-use super::ops;
+use super::{ops, stacks};
 use crate::model::judge::ROW;
-use crate::model::kernels::{Conv, Pool, UpConv};
+use crate::model::kernels::{Conv, DensePool, Norm, Pool, UpConv, Window};
 use crate::model::layers::Kept;
 use crate::settings::Loss;
 
@@ -165,6 +165,70 @@ pub fn split(channels: usize, (from, kept): (usize, usize), x: At<'_>) -> Result
     let (gpu, pixels, x) = (device(x), x.1.shape().elem_count() / channels, of(x)?);
     filled::<f32>(gpu, pixels * kept, |out| {
         ops::split(gpu, (pixels, channels), x, (from, kept), out)
+    })
+}
+
+/// A convolution of stacks.
+pub fn window(window: &Window, x: At<'_>, weight: At<'_>, bias: At<'_>, relu: bool) -> Result<CudaStorage> {
+    let (gpu, given) = (device(x), (of(x)?, of(weight)?, of(bias)?));
+    filled::<f32>(gpu, window.outcomes() * window.outputs, |out| {
+        stacks::window(gpu, window, given, relu, out)
+    })
+}
+
+/// Its gradient by the input; `gate` as a convolution's.
+pub fn window_input_gradient(
+    window: &Window,
+    dy: At<'_>,
+    weight: At<'_>,
+    gate: Option<At<'_>>,
+) -> Result<CudaStorage> {
+    let (gpu, given) = (device(dy), (of(dy)?, of(weight)?));
+    let gate = gate.map_or(Ok(0), of)?;
+    filled::<f32>(gpu, window.voxels() * window.inputs, |dx| {
+        stacks::window_input_gradient(gpu, window, given, gate, dx)
+    })
+}
+
+/// Its gradient by the weights.
+pub fn window_weight_gradient(window: &Window, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, given) = (device(x), (of(x)?, of(dy)?));
+    filled::<f32>(gpu, window.weights(), |dw| {
+        stacks::window_weight_gradient(gpu, window, given, dw)
+    })
+}
+
+/// Max pooling at every pixel.
+pub fn dense_pool(pool: &DensePool, x: At<'_>) -> Result<CudaStorage> {
+    let (gpu, x) = (device(x), of(x)?);
+    filled::<f32>(gpu, pool.outputs(), |out| stacks::dense_pool(gpu, pool, x, out))
+}
+
+/// Its gradient.
+pub fn dense_pool_gradient(pool: &DensePool, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, count, given) = (device(x), x.1.shape().elem_count(), (of(x)?, of(dy)?));
+    filled::<f32>(gpu, count, |dx| stacks::dense_pool_gradient(gpu, pool, given, dx))
+}
+
+/// A normalisation.
+pub fn norm(norm: &Norm, x: At<'_>, (scale, shift): (At<'_>, At<'_>), relu: bool) -> Result<CudaStorage> {
+    let (gpu, count) = (device(x), x.1.shape().elem_count());
+    let given = (of(x)?, of(scale)?, of(shift)?);
+    filled::<f32>(gpu, count, |out| stacks::norm(gpu, norm, given, relu, out))
+}
+
+/// Its gradient by the input.
+pub fn norm_gradient(norm: &Norm, x: At<'_>, scale: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, count) = (device(x), x.1.shape().elem_count());
+    let given = (of(x)?, of(scale)?, of(dy)?);
+    filled::<f32>(gpu, count, |dx| stacks::norm_gradient(gpu, norm, given, dx))
+}
+
+/// Its gradients by the scales, then by the shifts.
+pub fn norm_weight_gradient(norm: &Norm, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, given) = (device(x), (of(x)?, of(dy)?));
+    filled::<f32>(gpu, 2 * norm.channels, |out| {
+        stacks::norm_weight_gradient(gpu, norm, given, out)
     })
 }
 

@@ -1,10 +1,11 @@
 //! The layers on NVIDIA GPUs: kernels of our own, products by cuBLAS, convolutions by cuDNN where it is.
 //!
-//! [`ops`] says how every layer is made of kernels and products; it knows a device only as [`gpu::Gpu`], so that tests
+//! [`ops`] and [`stacks`] say how every layer is made of kernels and products; they know a device only as [`gpu::Gpu`], so that tests
 //! try it on the CPU, with the same kernels, where there is no GPU. The layers call it from their candle operations.
 
 mod gpu;
 mod ops;
+mod stacks;
 
 #[cfg(feature = "cudnn")]
 mod cudnn;

@@ -159,15 +159,22 @@ pub fn conv<G: Gpu>(
         further: false,
         exact: false,
     })?;
-    finish(gpu, Kind::F32, conv, bias, relu, out)
+    finish(gpu, Kind::F32, (conv.pixels(), conv.outputs), bias, relu, out)
 }
 
 /// Adds the bias to a convolution's output, and cuts off what is negative.
-pub fn finish<G: Gpu>(gpu: &G, kind: Kind, conv: &Conv, bias: u64, relu: bool, out: u64) -> Result<()> {
+pub fn finish<G: Gpu>(
+    gpu: &G,
+    kind: Kind,
+    (pixels, channels): (usize, usize),
+    bias: u64,
+    relu: bool,
+    out: u64,
+) -> Result<()> {
     let arguments = [
-        (conv.pixels() * conv.outputs) as u64,
+        (pixels * channels) as u64,
         out,
-        conv.outputs as u64,
+        channels as u64,
         bias,
         u64::from(relu),
     ];

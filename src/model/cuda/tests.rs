@@ -17,10 +17,10 @@ use crate::model::layers::{
     up_conv, up_conv_gradients,
 };
 use crate::model::loss::Answer;
+use crate::model::network::Net;
 use crate::model::place::placed;
-use crate::model::unet::UNet;
 use crate::records::{Architecture, BenchTask, Progress, TaskResult};
-use crate::settings::{self, Loss, Precision};
+use crate::settings::{self, Loss, Network, Networks, Precision};
 
 /// One test at a time: the precision is that of the whole program.
 static TURN: Mutex<()> = Mutex::new(());
@@ -160,23 +160,34 @@ fn loss_judgement_and_adam_are_the_cpu_s() {
 }
 
 const SHAPE: Architecture = Architecture {
+    networks: Networks::one(Network::UNet),
     channels: 1,
     classes: 4,
     base_channels: 8,
 };
 
-/// Its output and every gradient, in f32; TF32 and bf16 within what their mantissas allow.
+/// Every network's output and every gradient, in f32; the U-shape network's in TF32 and bf16 too, within what their mantissas
+/// allow.
 #[test]
-fn a_whole_network_is_the_cpu_s() {
+fn whole_networks_are_the_cpu_s() {
     let Some((gpu, _turn)) = gpu() else { return };
-    let images = random(&[2, 64, 64, 1], &mut Rng::new(4));
-    let classes = Tensor::from_vec(vec![1u8; 2 * 64 * 64], (2, 64, 64), &Device::Cpu).unwrap();
-    let run = |device: &Device| {
-        let net = UNet::drawn(SHAPE, &Rng::new(5), device).unwrap();
+    let run = |network: Network, device: &Device| {
+        let shape = Architecture {
+            networks: Networks::one(network),
+            ..SHAPE
+        };
+        let net = Net::drawn(shape, &Rng::new(5), device).unwrap();
+        let (batch, height, width, channels) = net.field().shape(2, 1);
+        let images = random(&[batch, height, width, channels], &mut Rng::new(4));
+        let classes = Tensor::from_vec(vec![1u8; batch * 64 * 64], (batch, 64, 64), device).unwrap();
         let (logits, trace) = net.forward_traced(&images.to_device(device).unwrap()).unwrap();
-        let answer = Answer::new(Loss::Dice, &logits, &classes.to_device(device).unwrap()).unwrap();
-        let gradients = net.gradients(trace, answer.gradient().unwrap()).unwrap();
-        (values(&logits), gradients)
+        let all = logits.members.iter().chain(&logits.auxiliary);
+        let gradients = all.map(|logits| {
+            let answer = Answer::new(Loss::Dice, logits, &classes).unwrap();
+            answer.gradient().unwrap()
+        });
+        let gradients = net.gradients(trace, gradients.collect()).unwrap();
+        (values(&logits.members[0]), gradients)
     };
     let off = |got: &[f32], expected: &[f32]| {
         let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
@@ -187,28 +198,34 @@ fn a_whole_network_is_the_cpu_s() {
             .fold(0.0, f32::max);
         off / largest
     };
-    let ((logits, gradients), (expected, slopes)) = (run(&gpu), run(&Device::Cpu));
-    assert!(off(&logits, &expected) <= 1e-4);
-    for (name, slope) in &slopes {
-        let off = off(&values(&gradients[name]), &values(slope));
-        assert!(off <= 1e-4, "{name}: {off}");
+    for network in [Network::VoxResNet, Network::MultiScale, Network::UNet] {
+        let ((logits, gradients), (expected, slopes)) = (run(network, &gpu), run(network, &Device::Cpu));
+        assert!(off(&logits, &expected) <= 1e-4, "{network:?}");
+        // Of a bias before a normalisation there is nothing but rounding.
+        let is_there = |slope: &&Tensor| values(slope).iter().any(|slope| slope.abs() > 1e-6);
+        for (name, slope) in slopes.iter().filter(|(_, slope)| is_there(slope)) {
+            let off = off(&values(&gradients[name]), &values(slope));
+            assert!(off <= 1e-4, "{network:?}, {name}: {off}");
+        }
     }
+    let images = random(&[2, 64, 64, 1], &mut Rng::new(4));
+    let (expected, _) = run(Network::UNet, &Device::Cpu);
     // Weights that stay are laid out once.
-    let frozen = UNet::drawn(SHAPE, &Rng::new(5), &gpu).unwrap().frozen();
+    let frozen = Net::drawn(SHAPE, &Rng::new(5), &gpu).unwrap().frozen();
     for _ in 0..2 {
         let logits = frozen.forward(&images.to_device(&gpu).unwrap()).unwrap();
-        assert!(off(&values(&logits), &expected) <= 1e-4);
+        assert!(off(&values(&logits[0]), &expected) <= 1e-4);
     }
     set_precision(Precision::Tf32);
-    let (rounded, _) = run(&gpu);
+    let (rounded, _) = run(Network::UNet, &gpu);
     println!("TF32 is off by {}", off(&rounded, &expected));
     assert!(off(&rounded, &expected) <= 1e-2);
-    let net = UNet::drawn(SHAPE, &Rng::new(5), &gpu)
+    let net = Net::drawn(SHAPE, &Rng::new(5), &gpu)
         .unwrap()
         .narrowed()
         .unwrap()
         .frozen();
-    let narrow = values(&net.forward(&images.to_device(&gpu).unwrap()).unwrap());
+    let narrow = values(&net.forward(&images.to_device(&gpu).unwrap()).unwrap()[0]);
     println!("bf16 is off by {}", off(&narrow, &expected));
     assert!(off(&narrow, &expected) <= 1e-1);
     set_precision(Precision::F32);
@@ -240,6 +257,7 @@ fn a_bench_runs_in_every_precision() {
     let processor = Processor::open(settings::Device::Cuda(0)).unwrap();
     for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
         let task = BenchTask {
+            networks: Networks::one(Network::UNet),
             base_channels: vec![8],
             batch: 4,
             threads: 1,

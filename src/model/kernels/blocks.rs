@@ -11,15 +11,38 @@
 use super::simd::{Simd, Work};
 use super::{PANEL, ROWS, Real, Sums};
 
-/// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values.
+/// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values, in groups.
 #[derive(Debug, Clone, Copy)]
 pub struct Runs {
     /// How many.
     pub count: usize,
     /// Values in each.
     pub length: usize,
-    /// From the start of one to the start of the next.
+    /// From the start of one to the start of the next, in a group.
     pub stride: usize,
+    /// How many are a group.
+    pub group: usize,
+    /// From the start of a group to the start of the next.
+    pub group_stride: usize,
+}
+
+impl Runs {
+    /// A single group.
+    pub fn new(count: usize, length: usize, stride: usize) -> Runs {
+        Runs {
+            count,
+            length,
+            stride,
+            group: count,
+            group_stride: 0,
+        }
+    }
+
+    /// Where a run begins.
+    #[inline(always)]
+    pub fn at(&self, run: usize) -> usize {
+        run / self.group * self.group_stride + run % self.group * self.stride
+    }
 }
 
 /// One panel of packed weights, or two: `[k][channel]` each.
@@ -143,7 +166,7 @@ fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     for run in 0..runs.count {
         let mut rows: [&[T]; M] = [&[]; M];
         for (i, row) in rows.iter_mut().enumerate() {
-            *row = &x[at[i] + run * runs.stride..][..runs.length];
+            *row = &x[at[i] + runs.at(run)..][..runs.length];
         }
         let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
         for (part, panel) in part.iter_mut().zip(panels) {
@@ -336,11 +359,7 @@ mod tests {
     #[test]
     fn every_instruction_set_gathers_the_sum_of_products() {
         let (x, weights) = (numbers(400), numbers(2 * 10 * PANEL));
-        let runs = Runs {
-            count: 2,
-            length: 5,
-            stride: 40,
-        };
+        let runs = Runs::new(2, 5, 40);
         let at = std::array::from_fn(|i| 23 * i + i % 3);
         let (first, second) = weights.as_chunks::<PANEL>().0.split_at(10);
         for (isa, second) in Isa::known()

@@ -141,11 +141,11 @@ impl Conv {
             step: self.inputs,
             row: (self.width + 2 * border) * self.inputs,
             image: (self.height + 2 * border) * (self.width + 2 * border) * self.inputs,
-            runs: Runs {
-                count: self.kernel,
-                length: self.kernel * self.inputs,
-                stride: (self.width + 2 * border) * self.inputs,
-            },
+            runs: Runs::new(
+                self.kernel,
+                self.kernel * self.inputs,
+                (self.width + 2 * border) * self.inputs,
+            ),
         };
         if border == 0 {
             return (None, window);

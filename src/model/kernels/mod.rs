@@ -9,17 +9,25 @@
 
 mod blocks;
 mod conv;
+mod dense;
+mod norm;
 mod product;
 mod resample;
 mod scratch;
 mod shape;
 mod simd;
+mod window;
 mod winograd;
 
 pub use conv::{channel_sums, relu_gradient};
+pub use dense::DensePool;
+pub use norm::Norm;
 pub use resample::{Pool, UpConv, add_gated, concat, split};
 pub use scratch::zeros;
 pub use shape::Conv;
+#[cfg(any(test, feature = "cuda"))]
+pub use window::Spread;
+pub use window::{Reach, Window};
 
 use blocks::Runs;
 use product::{outer, pack, product};

@@ -177,13 +177,9 @@ fn blocks_of(runs: Runs) -> Vec<(usize, usize, Runs)> {
         for from in (0..runs.length).step_by(part) {
             let length = part.min(runs.length - from);
             blocks.push((
-                run * runs.stride + from,
+                runs.at(run) + from,
                 run * runs.length + from,
-                Runs {
-                    count: 1,
-                    length,
-                    stride: 0,
-                },
+                Runs::new(1, length, 0),
             ));
         }
     }
@@ -228,7 +224,7 @@ pub fn outer<T: Real, X, Y>(
         for row in (0..rows).step_by(at_once) {
             let last = rows.min(row + at_once);
             let pixels = Sweep {
-                x: &x.values[run * runs.stride + from..],
+                x: &x.values[runs.at(run) + from..],
                 x_rows: &x_rows[row..last],
                 x_step: x.step,
                 inputs: out.len() / columns,
@@ -296,11 +292,7 @@ mod tests {
         let w: Vec<f64> = (0..inputs * columns).map(|i| (i % 13) as f64 - 6.0).collect();
         let packed = pack(inputs, columns, |k, n| w[k * columns + n]);
         let mut out = vec![0.0; items * columns];
-        let runs = Runs {
-            count: 1,
-            length: inputs,
-            stride: 0,
-        };
+        let runs = Runs::new(1, inputs, 0);
         product(&x, runs, &packed, Finish::NOTHING, &mut out, (1, columns), |i| {
             (i * inputs, i * columns)
         });

@@ -105,11 +105,7 @@ impl UpConv {
 
     /// The runs of the four outputs of an input pixel.
     fn runs(&self) -> Runs {
-        Runs {
-            count: 2,
-            length: 2 * self.outputs,
-            stride: 2 * self.width * self.outputs,
-        }
+        Runs::new(2, 2 * self.outputs, 2 * self.width * self.outputs)
     }
 
     /// The weights as [`UpConv::forward`] takes them: those of the upper outputs, and of the lower.
@@ -124,11 +120,7 @@ impl UpConv {
 
     /// Every input pixel becomes 2x2 output pixels: two products, one for the upper two and one for the lower.
     pub fn forward<T: Real>(&self, x: &[T], weights: &[Packed<T>; 2], bias: &[T], out: &mut [T]) {
-        let runs = Runs {
-            count: 1,
-            length: self.inputs,
-            stride: 0,
-        };
+        let runs = Runs::new(1, self.inputs, 0);
         let (columns, stride) = (self.runs().length, self.runs().stride);
         let bias = [bias, bias].concat();
         for (lower, packed) in weights.iter().enumerate() {

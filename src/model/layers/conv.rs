@@ -46,6 +46,14 @@ pub fn conv_gradients(
     Ok((dx, dw, grad.apply_op1_no_bwd(&ChannelSums)?))
 }
 
+/// What the gradient by the output `out` of a ReLU says before it.
+///
+/// # Errors
+/// Tensors of different sizes, or not contiguous f32 or f64.
+pub fn before_relu(grad: &Tensor, out: &Tensor) -> Result<Tensor> {
+    grad.apply_op2_no_bwd(out, &ReluGradient)
+}
+
 struct Convolution {
     relu: bool,
     kept: Option<Arc<Kept>>,
@@ -111,7 +119,7 @@ impl CustomOp3 for Convolution {
             Source::Images
         };
         let (dx, dw, db) = if self.relu {
-            conv_gradients(x, weight, &grad.apply_op2_no_bwd(out, &ReluGradient)?, source)?
+            conv_gradients(x, weight, &before_relu(grad, out)?, source)?
         } else {
             conv_gradients(x, weight, grad, source)?
         };

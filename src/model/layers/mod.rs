@@ -5,13 +5,18 @@
 //! finite differences. candle's own max pooling and nearest upsampling have wrong gradients and are not used.
 
 mod conv;
+mod dense;
+mod norm;
 mod resample;
+mod window;
 
-pub use conv::{conv, conv_gradients};
-
+pub use conv::{before_relu, conv, conv_gradients};
+pub use dense::{dense_pool, dense_pool_gradient};
+pub use norm::{norm, norm_gradients};
 pub use resample::{
     add_before_relu, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
 };
+pub use window::{Stacked, window, window_gradients};
 
 use std::any::Any;
 use std::sync::OnceLock;
@@ -126,6 +131,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::imaging::Rng;
+    use crate::model::kernels::Reach;
 
     /// Normal values in double precision.
     pub fn random(shape: &[usize], rng: &mut Rng) -> Var {
@@ -213,6 +219,45 @@ pub(super) mod tests {
         let mut rng = Rng::new(4);
         let inputs = [random(&[2, 3, 5, 2], &mut rng), random(&[2, 3, 5, 3], &mut rng)];
         check_gradients(&inputs, |v| weighed(&concat(&v[0], &v[1])?));
+    }
+
+    #[test]
+    fn a_convolution_of_stacks_has_the_gradient_of_its_slope() {
+        let mut rng = Rng::new(7);
+        let kinds = [
+            ([4, 5, 6, 3], &[3, 3, 3, 3, 4][..], 2, Reach::cube(1)),
+            ([4, 6, 5, 2], &[3, 3, 3, 2, 5], 4, Reach::cube(2)),
+            ([2, 9, 8, 2], &[3, 3, 2, 3], 1, Reach::within(3, 3)),
+        ];
+        for ((shape, weights, depth, reach), relu) in kinds.into_iter().flat_map(|k| [(k, false), (k, true)])
+        {
+            let inputs = [
+                random(&shape, &mut rng),
+                random(weights, &mut rng),
+                random(&weights[weights.len() - 1..], &mut rng),
+            ];
+            let how = (Stacked { depth, reach }, relu);
+            check_gradients(&inputs, |v| weighed(&window(&v[0], &v[1], &v[2], how, None)?));
+        }
+    }
+
+    #[test]
+    fn a_normalisation_has_the_gradient_of_its_slope() {
+        let mut rng = Rng::new(8);
+        for relu in [false, true] {
+            let inputs = [
+                random(&[4, 3, 5, 3], &mut rng),
+                random(&[3], &mut rng),
+                random(&[3], &mut rng),
+            ];
+            check_gradients(&inputs, |v| weighed(&norm(&v[0], &v[1], &v[2], 2, relu)?));
+        }
+    }
+
+    #[test]
+    fn a_pooling_at_every_pixel_has_the_gradient_of_its_slope() {
+        let x = random(&[2, 7, 9, 3], &mut Rng::new(9));
+        check_gradients(&[x], |v| weighed(&dense_pool(&v[0], 2)?));
     }
 
     /// A skip connection: one tensor goes down through pooling and up-convolution and across by concatenation.

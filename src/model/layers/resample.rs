@@ -79,7 +79,7 @@ pub fn split_channels(grad: &Tensor, kept: usize) -> Result<(Tensor, Tensor)> {
 /// ReLU whose output went two ways.
 ///
 /// # Errors
-/// Tensors of different sizes, or not contiguous f32.
+/// Tensors of different sizes, or not contiguous f32 or f64.
 pub fn add_before_relu(sum: &Tensor, values: &Tensor, out: &Tensor) -> Result<()> {
     sum.inplace_op3(values, out, &AddBeforeRelu)
 }
@@ -100,20 +100,22 @@ impl InplaceOp3 for AddBeforeRelu {
         out: &CpuStorage,
         out_at: &Layout,
     ) -> Result<()> {
-        let (added, gate) = (values::<f32>(other, other_at)?, values(out, out_at)?);
         match (sum, at.contiguous_offsets()) {
-            (CpuStorage::F32(sum), Some((from, to)))
-                if to - from == added.len() && added.len() == gate.len() =>
-            {
-                add_gated(&mut sum[from..to], added, gate);
-                Ok(())
-            }
-            _ => bail!(
+            (_, Some(_)) if at.shape() != other_at.shape() || at.shape() != out_at.shape() => bail!(
                 "gradients {:?} and {:?} of {:?} cannot be added",
                 at.shape(),
                 other_at.shape(),
                 out_at.shape()
             ),
+            (CpuStorage::F32(sum), Some((from, to))) => {
+                add_gated(&mut sum[from..to], values(other, other_at)?, values(out, out_at)?);
+                Ok(())
+            }
+            (CpuStorage::F64(sum), Some((from, to))) => {
+                add_gated(&mut sum[from..to], values(other, other_at)?, values(out, out_at)?);
+                Ok(())
+            }
+            _ => bail!("gradients are contiguous f32 or f64 to be added"),
         }
     }
 
