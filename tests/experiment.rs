@@ -181,8 +181,9 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     ));
     let runs = full["outcome"]["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
-    assert_eq!(full["summary"]["full_dice"].as_array().unwrap().len(), 3);
-    assert!(full["summary"]["seconds_a_case"].as_f64().unwrap() > 0.0);
+    let row = &full["summary"]["full"][0];
+    assert_eq!(row["dice"].as_array().unwrap().len(), 3);
+    assert!(row["seconds_a_case"].as_f64().unwrap() > 0.0);
     assert!(folder.path().join("full/learning.svg").is_file());
     let is_png = |path: &Path| fs::read(path).unwrap().starts_with(b"\x89PNG");
     assert!(is_png(&folder.path().join("full/learning.png")));
@@ -225,6 +226,87 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     assert_eq!(points.len(), 3, "one a case");
     let saved = effort["summary"]["efforts"][0]["saved"].as_array().unwrap();
     assert_eq!((saved.len(), saved[0].as_array().unwrap().len()), (3, 3));
+}
+
+#[test]
+fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path(), 5);
+    let settings = "[model]\nbase_channels = 4\n[training]\nsteps = 2\nbatch = 2\nthreads = 2\n";
+    fs::write(folder.path().join("small.toml"), settings).unwrap();
+    let data = ["--data", "data", "--test", "box-0", "--settings", "small.toml"];
+    let systems = "u-net,u-net-mse,voxresnet,multi-scale,u-net+voxresnet";
+    let full = ["--json", "experiment", "full", "full", "--systems", systems];
+    let full = done(&overtrace(folder.path(), &[&full[..], &data].concat()));
+    let rows = full["summary"]["full"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["system"].as_str().unwrap()).collect();
+    assert_eq!(names.join(","), systems);
+    assert!(
+        rows.iter()
+            .all(|row| row["seconds_a_case"].as_f64().unwrap() > 0.0)
+    );
+    let learnt: Vec<&Value> = full["outcome"]["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| &run["curve"][0]["loss"])
+        .collect();
+    assert!(learnt.iter().all(|loss| loss.as_f64().unwrap() > 0.0));
+    assert!(
+        learnt[0].as_f64().unwrap() > 1.0 && learnt[1].as_f64().unwrap() < 1.0,
+        "Dice, and a mean of squares"
+    );
+    let report = fs::read_to_string(folder.path().join("full/report.html")).unwrap();
+    assert!(report.contains("overtrace, u-net+voxresnet"), "{report}");
+    assert!(
+        folder
+            .path()
+            .join("full/pictures/fold1-seed1-multi-scale-box-0.png")
+            .is_file()
+    );
+
+    let query = [
+        "--json",
+        "experiment",
+        "query",
+        "query",
+        "--systems",
+        "u-net+u-net,voxresnet+u-net",
+    ];
+    let asked = ["--strategies", "disagreement,random", "--rounds", "1"];
+    let query = done(&overtrace(folder.path(), &[&query[..], &asked, &data].concat()));
+    assert_eq!(query["summary"]["paired"].as_array().unwrap().len(), 2);
+    let run = folder
+        .path()
+        .join("query/runs/fold1-seed1-u-net+u-net-disagreement");
+    done_quietly(&overtrace(&run, &["verify"]));
+    let ranked = done(&overtrace(&run, &["--json", "rank"]));
+    let left = &ranked["queue"][0];
+    assert!(left["score"].as_f64().unwrap() > 0.0, "{left}");
+    let own = left["member_bvsb"].as_array().unwrap();
+    assert!(own.len() == 2 && own[0] != own[1], "{left}");
+    let table = overtrace(&run, &["rank"]);
+    assert!(String::from_utf8_lossy(&table.stdout).contains("u-net BvSB"));
+    let report = fs::read_to_string(folder.path().join("query/report.html")).unwrap();
+    assert!(report.contains("Worth annotating"));
+    // One network has nobody to disagree with.
+    let alone = [
+        "experiment",
+        "query",
+        "alone",
+        "--strategies",
+        "disagreement,random",
+    ];
+    let refused = overtrace(folder.path(), &[&alone[..], &data].concat());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("nobody to disagree with"));
+}
+
+fn done_quietly(output: &Output) {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn an_experiment_on_phantoms_of_abdomens_runs_to_its_end() {
         .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!(json["summary"]["full_dice"].as_array().unwrap().len(), 6);
+    assert_eq!(json["summary"]["full"][0]["dice"].as_array().unwrap().len(), 6);
 }
 
 /// Two at once, chosen to differ, out of a random order that knows what was drawn; anybody can derive the order again.

@@ -13,7 +13,7 @@ use overtrace::protocol::{Command, Event};
 use overtrace::records::{
     Architecture, BenchTask, Pool, PredictCase, PredictTask, Progress, Task, TaskResult, TrainCase, TrainTask,
 };
-use overtrace::settings::{Compute, Drawing, Intensity, Precision, Training};
+use overtrace::settings::{Compute, Drawing, Intensity, Networks, Precision, Training};
 use overtrace::worker::{Programs, run};
 use support::{Bench, SMALL, boxes};
 
@@ -39,6 +39,7 @@ fn on(device: &str) -> Compute {
 /// Something to do that takes a moment, three times or many.
 fn bench(runs: usize) -> Task {
     Task::Bench(BenchTask {
+        networks: Networks::default(),
         base_channels: vec![2; 3],
         batch: 1,
         threads: 1,
@@ -52,6 +53,7 @@ fn bench(runs: usize) -> Task {
 fn predict_nothing() -> PredictTask {
     PredictTask {
         architecture: Architecture {
+            networks: Networks::default(),
             channels: 1,
             classes: 4,
             base_channels: 2,
@@ -207,6 +209,7 @@ fn a_bench_of_a_device_that_is_not_there_fails() {
 fn a_task_is_cancelled_while_its_worker_says_nothing() {
     let mut asked = 0;
     let task = Task::Bench(BenchTask {
+        networks: Networks::default(),
         base_channels: vec![32],
         batch: 16,
         threads: 1,
@@ -294,6 +297,7 @@ fn training(folder: &Path, weights: &str) -> TrainTask {
     };
     TrainTask {
         architecture: Architecture {
+            networks: Networks::default(),
             channels: 1,
             classes: 4,
             base_channels: 2,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::records::{CaseId, CorrectionId, HeldId, Pool};
-use crate::settings::{Device, Devices, Pixels, Precision, Strategy};
-use crate::study::Kind;
+use crate::settings::{Device, Devices, Networks, Pixels, Precision, Strategy};
+use crate::study::{Kind, System};
 
 /// Which volume to annotate next, drawn beforehand, and how much of its contour nobody had to draw.
 ///
@@ -185,7 +185,10 @@ pub enum Verb {
     },
     /// Time the network on this machine
     Bench {
-        /// Channels of the network's first level
+        /// Which network: u-net, voxresnet or multi-scale; a committee has + between them
+        #[arg(long, default_value = "u-net")]
+        networks: Networks,
+        /// How wide; 64 is what was published
         #[arg(long, value_delimiter = ',', default_values_t = [8, 16, 32, 64], value_parser = clap::value_parser!(u16).range(1..=256))]
         base_channels: Vec<u16>,
         /// 64x64 tiles a batch
@@ -334,6 +337,10 @@ pub struct ExperimentArgs {
     /// Runs of each strategy, each with other first cases and weights
     #[arg(long, default_value_t = 1)]
     pub seeds: u32,
+    /// The systems, with commas between: networks (u-net, voxresnet, multi-scale), committees of them (u-net+voxresnet), and
+    /// either by the mean squared error (u-net-mse) [default: the settings']
+    #[arg(long, value_delimiter = ',', value_name = "SYSTEM")]
+    pub systems: Vec<System>,
     /// The strategies, with commas between [default: the settings', and random]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub strategies: Vec<StrategyName>,
@@ -473,6 +480,8 @@ pub enum PhantomsName {
 pub enum StrategyName {
     AverageBvsb,
     Entropy,
+    /// Where the members of a committee differ most
+    Disagreement,
     ForegroundRandom,
     Random,
 }
@@ -482,6 +491,7 @@ impl From<StrategyName> for Strategy {
         match name {
             StrategyName::AverageBvsb => Strategy::AverageBvsb,
             StrategyName::Entropy => Strategy::Entropy,
+            StrategyName::Disagreement => Strategy::Disagreement,
             StrategyName::ForegroundRandom => Strategy::ForegroundRandom,
             StrategyName::Random => Strategy::Random,
         }

@@ -15,8 +15,8 @@ use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot,
 use crate::records::{CaseId, MaskOrigin, Pool, RoundState, mean_of_known};
 use crate::settings::{FILE, Label, Settings};
 use crate::study::{
-    Experiment, Kind, Outcome, Picture, Point, Run, RunOutcome, StoredCase, charts, csv, html, panels, png,
-    summarise, svg,
+    Experiment, Kind, Outcome, Picture, Point, Run, RunOutcome, StoredCase, System, charts, csv, html,
+    panels, png, summarise, svg,
 };
 
 /// The experiment, whole, beside its runs.
@@ -90,6 +90,10 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
     let experiment = Experiment {
         kind,
         seeds: (1..=u64::from(wish.seeds)).collect(),
+        systems: match wish.systems.is_empty() {
+            true => vec![System::of(&settings)],
+            false => wish.systems.clone(),
+        },
         strategies: match (kind, wish.strategies.is_empty()) {
             (Kind::Full, _) => Vec::new(),
             (Kind::Effort, true) => vec![settings.query.strategy],
@@ -238,7 +242,9 @@ fn drive(
     let name = experiment.name_of(run);
     let place = folder.join("runs").join(&name);
     if !place.join(FILE).is_file() {
-        let begun = folder.join("runs").join(format!(".{}", run.beginning()));
+        let begun = folder
+            .join("runs")
+            .join(format!(".{}", experiment.beginning_of(run)));
         begin(doors, json, &begun, experiment, run)?;
         // The other runs of its fold and seed begin with the same model.
         let part = place.with_extension("part");
@@ -504,6 +510,7 @@ fn result(session: &Session, experiment: &Experiment, run: &Run, snapshot: &Snap
         name: experiment.name_of(run),
         fold: run.fold,
         seed: run.seed,
+        system: run.system,
         strategy: run.strategy,
         points: points(snapshot, run),
         curve,

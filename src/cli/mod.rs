@@ -139,6 +139,7 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
             max_epochs,
         }) => demo::run(args, doors, folder, *no_app, *max_epochs),
         Some(Verb::Bench {
+            networks,
             base_channels,
             batch,
             threads,
@@ -148,6 +149,7 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
             precision,
         }) => {
             let task = BenchTask {
+                networks: *networks,
                 base_channels: base_channels.iter().map(|&base| base.into()).collect(),
                 batch: (*batch).into(),
                 threads: (*threads).into(),

@@ -1,5 +1,7 @@
 //! Tables for people. No score is shown without the model that gave it.
 
+mod experiment;
+
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
@@ -9,8 +11,8 @@ use crate::protocol::{EngineStatus, QueueRow, Snapshot, Space, Status};
 use crate::records::{
     BenchRow, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known, printable,
 };
-use crate::settings::{Pixels, Strategy};
-use crate::study::{Outcome, Summary};
+use crate::settings::{Network, Pixels, Strategy};
+pub use experiment::experiment;
 
 /// A number between 0 and 1 as a percentage, or n/a.
 pub fn percent(value: Option<f64>) -> String {
@@ -84,7 +86,7 @@ pub fn score_words(snapshot: &Snapshot) -> String {
     let name = ranking.strategy.words();
     let order = match ranking.strategy {
         Strategy::AverageBvsb => " (lowest is asked first)",
-        Strategy::Entropy => " in nats (highest is asked first)",
+        Strategy::Entropy | Strategy::Disagreement => " in nats (highest is asked first)",
         Strategy::ForegroundRandom | Strategy::Random => "",
     };
     let stale = match snapshot.project.model {
@@ -103,6 +105,11 @@ pub fn queue(snapshot: &Snapshot, rows: &[QueueRow]) -> String {
         .into_iter()
         .map(String::from)
         .collect();
+    let members: Vec<Network> = match snapshot.settings.model.networks.is_committee() {
+        true => snapshot.settings.model.networks.members().collect(),
+        false => Vec::new(),
+    };
+    header.extend(members.iter().map(|member| format!("{} BvSB", member.name())));
     header.extend(labels.names().map(|name| format!("{name} ml")));
     header.push("by".into());
     header.extend(labels.names().map(|name| format!("{name} saved %")));
@@ -122,6 +129,8 @@ pub fn queue(snapshot: &Snapshot, rows: &[QueueRow]) -> String {
             status,
             since,
         ];
+        let own = row.member_bvsb.iter().map(|score| format!("{score:.6}"));
+        line.extend(own.chain(std::iter::repeat(String::new())).take(members.len()));
         let classes = labels.0.len();
         let cells = |values: &[String]| {
             let mut cells = values.to_vec();
@@ -493,77 +502,6 @@ pub fn machine(machine: &Machine, runs: usize) -> String {
         machine.instructions,
         machine.precision
     )
-}
-
-/// An experiment's answers.
-pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
-    let labels = &outcome.experiment.settings.labels;
-    let mut parts = Vec::new();
-    if !summary.full_dice.is_empty() {
-        let mut header: Vec<String> = labels.names().map(|name| format!("{name} Dice %")).collect();
-        header.extend(["average", "seconds a volume"].map(String::from));
-        let mut line: Vec<String> = summary.full_dice.iter().map(|dice| percent(*dice)).collect();
-        line.push(percent(summary.full_mean));
-        line.push(
-            summary
-                .seconds_a_case
-                .map_or("n/a".into(), |seconds| format!("{seconds:.2}")),
-        );
-        parts.push(format!("Everything labelled\n{}", table(header, [line], &[])));
-    }
-    if !summary.curves.is_empty() {
-        let header = [
-            "strategy",
-            "99 % of that at % of cases",
-            "area % Dice",
-            "less random's",
-            "95 % interval",
-            "pairs",
-        ];
-        let lines = summary.curves.iter().map(|curve| {
-            let paired = summary
-                .paired
-                .iter()
-                .find(|paired| paired.strategy == curve.strategy);
-            let area = paired.map(|paired| paired.area);
-            vec![
-                curve.strategy.name().to_string(),
-                percent(curve.enough_at),
-                percent(curve.area),
-                area.map_or(String::new(), |area| format!("{:+.2}", 100.0 * area.mean)),
-                area.map_or(String::new(), |area| {
-                    format!("{:+.2} to {:+.2}", 100.0 * area.low, 100.0 * area.high)
-                }),
-                area.map_or(String::new(), |area| area.pairs.to_string()),
-            ]
-        });
-        parts.push(format!(
-            "Asking\n{}",
-            table(header.map(String::from).to_vec(), lines, &[0])
-        ));
-    }
-    for effort in summary
-        .efforts
-        .iter()
-        .filter(|effort| effort.saved.iter().any(|saved| !saved.is_empty()))
-    {
-        let iterations = effort.saved.iter().map(Vec::len).max().unwrap_or(0);
-        let mut header = vec!["class".to_string()];
-        header.extend((1..=iterations).map(|n| format!("{n}")));
-        header.push("mean".into());
-        let lines = labels.names().enumerate().map(|(class, name)| {
-            let mut line = vec![name.to_string()];
-            line.extend(effort.saved[class].iter().map(|saved| percent(*saved)));
-            line.push(percent(effort.mean[class]));
-            line
-        });
-        let title = format!(
-            "Saved effort % by iteration, asked for by {}",
-            effort.strategy.words()
-        );
-        parts.push(format!("{title}\n{}", table(header, lines, &[0])));
-    }
-    parts.join("\n\n")
 }
 
 #[cfg(test)]

@@ -115,6 +115,7 @@ impl Actor {
             case: drawn.case,
             model,
             sums,
+            members: drawn.members,
             class_voxels: drawn.class_voxels,
             drawing: drawn.drawing,
             dice_mask: drawn.dice_mask,
@@ -153,6 +154,12 @@ impl Actor {
                             snapshot.settings.image.channels
                         ));
                     };
+                    if strategy == Strategy::Disagreement && predicted.members.is_empty() {
+                        return EngineError::refused(format!(
+                            "{model} is a single network, which has nobody to disagree with; rank by another strategy, or \
+                             name several in model.networks and train anew"
+                        ));
+                    }
                     sums.push((case.id.clone(), predicted.sums));
                 }
                 let order = query::rank(strategy, pixels, &sums, seed)

@@ -3,15 +3,15 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use rayon::ThreadPool;
 
 use super::adam::Adam;
-use super::data::{Case, TILE, TILE_PIXELS};
+use super::data::{Case, TILE};
 use super::judge::judge;
 use super::loss::Answer;
+use super::network::{Net, field, parameters};
 use super::predict::draw;
-use super::unet::{UNet, parameters};
 use super::{ModelError, Processor, Report};
 use crate::imaging::{Grid, Plane, Rng, Volume};
 use crate::records::{Architecture, BenchRow, BenchTask, CaseId, Progress, TaskResult};
@@ -35,6 +35,7 @@ pub fn bench(
     let pool = processor.pool(task.threads)?;
     for &base_channels in &task.base_channels {
         let shape = Architecture {
+            networks: task.networks,
             channels: 1,
             classes: CLASSES,
             base_channels,
@@ -46,10 +47,10 @@ pub fn bench(
             seconds,
             flop: Some(flop),
         };
-        let flop = flop_per_tile(&shape) * task.batch as f64;
         let mut work = Work::new(shape, task.batch, processor.device())?;
+        let flop = work.net.flop(&work.images)?;
         let frozen = processor.drawing(&work.net, task.precision)?;
-        let sizes = vec![[TILE, TILE]; task.batch];
+        let sizes = vec![[TILE, TILE]; work.classes.dim(0)?];
         let seconds = timed(task.runs, &mut || {
             pool.install(|| judge(&frozen.forward(&work.images)?, &sizes).map(drop))
         })?;
@@ -84,10 +85,12 @@ fn drawing(
     };
     let id = CaseId::new("volume").expect("letters alone");
     let case = Case::new(id, vec![volume], None, Plane(1), Intensity::None, CLASSES)?;
-    let net = UNet::drawn(shape, &Rng::new(1), processor.device())?;
+    let net = Net::drawn(shape, &Rng::new(1), processor.device())?;
+    let (field, batch) = (net.field(), processor.drawing_batch(task.batch));
+    let tiles = case.slices().div_ceil(field.depth) * case.tiling().tiles();
+    let tile = Tensor::zeros(field.shape(1, 1), DType::F32, processor.device())?;
+    let flop = net.flop(&tile)? * tiles as f64;
     let net = processor.drawing(&net, task.precision)?;
-    let tiles = case.slices() * case.tiling().tiles();
-    let batch = processor.drawing_batch(task.batch);
     let mut once = || pool.install(|| draw(&net, &case, batch, &mut || ControlFlow::Continue(())).map(drop));
     let seconds = if processor.gpus() > 0 {
         timed(task.runs, &mut once)?
@@ -101,7 +104,7 @@ fn drawing(
         base_channels: Some(shape.base_channels),
         batch: Some(batch),
         seconds,
-        flop: Some(flop_per_tile(&shape) * tiles as f64),
+        flop: Some(flop),
     })
 }
 
@@ -129,7 +132,7 @@ fn timed<E: Into<ModelError>>(
 
 /// A network, a batch, and what a training step needs.
 struct Work {
-    net: UNet,
+    net: Net,
     adam: Adam,
     images: Tensor,
     classes: Tensor,
@@ -138,9 +141,12 @@ struct Work {
 impl Work {
     fn new(shape: Architecture, batch: usize, device: &Device) -> candle_core::Result<Work> {
         let mut rng = Rng::new(1);
-        let pixels = batch * TILE_PIXELS;
-        let images: Vec<f32> = (0..pixels).map(|_| rng.uniform() as f32).collect();
-        let classes: Vec<u8> = (0..pixels).map(|_| rng.below(CLASSES) as u8).collect();
+        let field = field(&shape);
+        let tiles = field.tiles(batch);
+        let images: Vec<f32> = (0..tiles * field.seen()).map(|_| rng.uniform() as f32).collect();
+        let classes: Vec<u8> = (0..tiles * field.pixels())
+            .map(|_| rng.below(CLASSES) as u8)
+            .collect();
         let weights: Vec<(String, Var)> = parameters(&shape)
             .into_iter()
             .map(|parameter| {
@@ -152,65 +158,37 @@ impl Work {
             .iter()
             .map(|(name, var)| (name.clone(), var.as_tensor().detach()));
         Ok(Work {
-            net: UNet::new(shape, tensors.collect())?,
+            net: Net::new(shape, tensors.collect())?,
             adam: Adam::new(weights, 1e-4)?,
-            images: Tensor::from_vec(images, (batch, TILE, TILE, 1), device)?,
-            classes: Tensor::from_vec(classes, (batch, TILE, TILE), device)?,
+            images: Tensor::from_vec(images, field.shape(tiles, 1), device)?,
+            classes: Tensor::from_vec(classes, (tiles * field.depth, TILE, TILE), device)?,
         })
     }
 
     fn step(&mut self) -> candle_core::Result<()> {
         let (logits, trace) = self.net.forward_traced(&self.images)?;
-        let answer = Answer::new(Loss::Dice, &logits, &self.classes)?;
-        answer.loss()?;
-        self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)?;
+        let logits = logits.members.iter().chain(&logits.auxiliary);
+        let answers = logits.map(|logits| Answer::new(Loss::Dice, logits, &self.classes));
+        let answers = answers.collect::<candle_core::Result<Vec<_>>>()?;
+        answers[0].loss()?;
+        let gradients = answers
+            .iter()
+            .map(Answer::gradient)
+            .collect::<candle_core::Result<_>>()?;
+        self.adam.step(&self.net.gradients(trace, gradients)?)?;
         self.images.device().synchronize()
     }
-}
-
-/// Multiply-adds count twice; the head and the up-convolutions included.
-fn flop_per_tile(shape: &Architecture) -> f64 {
-    let pixels = |name: &str| {
-        let mut parts = name.split('.');
-        let (part, n) = (
-            parts.next(),
-            parts.next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0),
-        );
-        match (part, parts.next()) {
-            (Some("down"), _) => TILE_PIXELS >> (2 * n),
-            // An up-convolution's every input pixel meets all its weights.
-            (Some("up"), Some("0")) => 16 << (2 * n),
-            (Some("up"), _) => 64 << (2 * n),
-            _ => TILE_PIXELS,
-        }
-    };
-    let weights = parameters(shape)
-        .into_iter()
-        .filter(|parameter| parameter.name.ends_with("weight"));
-    weights
-        .map(|parameter| 2.0 * parameter.len() as f64 * pixels(&parameter.name) as f64)
-        .sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Precision;
-
-    /// PERFORMANCE: 6.013 GFLOP a patch.
-    #[test]
-    fn the_paper_s_network_costs_six_gigaflop_a_tile() {
-        let shape = Architecture {
-            channels: 1,
-            classes: 4,
-            base_channels: 64,
-        };
-        assert!((flop_per_tile(&shape) / 1e9 - 6.013).abs() < 0.001);
-    }
+    use crate::settings::{Networks, Precision};
 
     #[test]
     fn everything_asked_for_is_timed_as_often_as_asked() {
         let task = BenchTask {
+            networks: Networks::default(),
             base_channels: vec![2, 4],
             batch: 1,
             threads: 1,

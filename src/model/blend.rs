@@ -4,18 +4,17 @@
 //! a tile, so that what a tile's edge lacks in surroundings counts little; mirrored along the rows, the columns, and both.
 //! The mean is judged as the probabilities of one tile would be.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use candle_core::{Device, Tensor};
 
 use super::ModelError;
-use super::data::{Case, TILE, TILE_PIXELS, Window};
+use super::data::{Case, TILE, TILE_PIXELS, Tiling, Window};
 use super::drawn::{Drawn, Spot};
 use super::judge::judge;
 use super::loss::probabilities;
+use super::network::Net;
 use super::place::placed;
-
-use super::unet::UNet;
 use crate::settings::Drawing;
 
 /// The least probability whose logarithm is taken.
@@ -26,7 +25,7 @@ const LEAST: f32 = 1e-30;
 /// # Errors
 /// Those of [`super::predict::draw`].
 pub(super) fn draw_blended(
-    net: &UNet,
+    net: &Net,
     case: &Case,
     batch: usize,
     drawing: Drawing,
@@ -34,26 +33,38 @@ pub(super) fn draw_blended(
 ) -> Result<Option<Drawn>, ModelError> {
     let mut drawn = Drawn::of(case, net)?;
     let blender = Blender::new(net, drawing)?;
-    for slice in 0..case.slices() {
-        let Some(sums) = blender.slice(case, slice, batch, tick)? else {
+    let (tiling, all) = (case.tiling(), 0..case.slices());
+    for (slices, asked) in net.field().stacks(all.clone(), all) {
+        let Some(slab) = blender.slab(case, slices.clone(), batch, tick)? else {
             return Ok(None);
         };
-        for tile in 0..case.tiling().tiles() {
-            let at = Spot::of(case, slice, tile);
-            let logits = blender.logits(&sums, case.tiling().width, at.first, at.size);
-            let shape = (1, TILE, TILE, net.shape().classes);
-            let logits = Tensor::from_vec(logits, shape, &Device::Cpu)?;
-            drawn.place(case, at, &judge(&logits, &[at.size])?, 0);
+        for (nth, slice) in slices.enumerate().filter(|(_, slice)| asked.contains(slice)) {
+            for window in (0..tiling.tiles()).map(|tile| tiling.window(tile)) {
+                let at = Spot::of(slice, &window);
+                let members = (0..blender.members).map(|member| {
+                    let logits = blender.logits(&slab, (nth, member), at.first, at.size);
+                    Tensor::from_vec(logits, (1, TILE, TILE, net.shape().classes), &Device::Cpu)
+                });
+                let members = members.collect::<candle_core::Result<Vec<_>>>()?;
+                drawn.place(case, at, &judge(&members, &[at.size])?, 0);
+            }
         }
     }
     Ok(Some(drawn))
 }
 
-/// Of every pixel of a slice the sum of the classes' probabilities, and of the weights.
-type Sums = (Vec<f32>, Vec<f32>);
+/// What was said of some slices.
+struct Slab {
+    tiling: Tiling,
+    /// Of every pixel, slice by slice, the sum of the classes' probabilities by each member.
+    sums: Vec<f32>,
+    /// And that of the weights.
+    weights: Vec<f32>,
+}
 
 struct Blender<'a> {
-    net: &'a UNet,
+    net: &'a Net,
+    members: usize,
     overlap: bool,
     /// Whether the rows, and the columns, run backwards.
     mirrors: &'static [[bool; 2]],
@@ -63,7 +74,7 @@ struct Blender<'a> {
 }
 
 impl<'a> Blender<'a> {
-    fn new(net: &'a UNet, drawing: Drawing) -> Result<Blender<'a>, ModelError> {
+    fn new(net: &'a Net, drawing: Drawing) -> Result<Blender<'a>, ModelError> {
         let bell = |at: usize| {
             let off = (at as f32 - (TILE as f32 - 1.0) / 2.0) / (TILE as f32 / 8.0);
             (-0.5 * off * off).exp()
@@ -76,9 +87,10 @@ impl<'a> Blender<'a> {
             true => &[[false, false], [false, true], [true, false], [true, true]],
             false => &[[false, false]],
         };
-        let blank = said(net, vec![0.0; TILE_PIXELS * net.shape().channels], 1)?;
+        let blank = said(net, vec![0.0; net.field().seen() * net.shape().channels], 1)?;
         Ok(Blender {
             net,
+            members: net.shape().networks.members().count(),
             overlap: drawing.overlap,
             mirrors,
             weights: (0..TILE_PIXELS).map(weight).collect(),
@@ -86,18 +98,22 @@ impl<'a> Blender<'a> {
         })
     }
 
-    /// What is said of a slice's windows; of those without signal it is known.
-    fn slice(
+    /// What is said of the windows over some slices; of those without signal it is known.
+    fn slab(
         &self,
         case: &Case,
-        slice: usize,
+        slices: Range<usize>,
         batch: usize,
         tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
-    ) -> Result<Option<Sums>, ModelError> {
-        let (tiling, m) = (case.tiling(), self.net.shape().classes);
-        let pixels = tiling.width * tiling.height;
-        let mut sums = (vec![0.0; pixels * m], vec![0.0; pixels]);
-        let mut input = vec![0.0; TILE_PIXELS * case.channels.len()];
+    ) -> Result<Option<Slab>, ModelError> {
+        let (tiling, field, m) = (case.tiling(), self.net.field(), self.values());
+        let pixels = slices.len() * tiling.width * tiling.height;
+        let mut slab = Slab {
+            tiling,
+            sums: vec![0.0; pixels * m],
+            weights: vec![0.0; pixels],
+        };
+        let mut input = vec![0.0; field.seen() * case.channels.len()];
         let mut waiting: Vec<(Window, [bool; 2])> = Vec::new();
         let mut inputs = Vec::new();
         for top in firsts(tiling.height, self.overlap) {
@@ -108,16 +124,16 @@ impl<'a> Blender<'a> {
                     right: tiling.width.min(left + TILE),
                     bottom: tiling.height.min(top + TILE),
                 };
-                let has_signal = case.cut_window(slice, &window, &mut input);
+                let has_signal = case.cut(field, slices.clone(), &window, &mut input);
                 for mirror in self.mirrors {
                     if !has_signal {
-                        self.add(&mut sums, tiling.width, &self.blank, (&window, *mirror));
+                        self.add(&mut slab, &self.blank, (&window, *mirror));
                         continue;
                     }
-                    inputs.extend(mirrored(&input, *mirror));
+                    inputs.extend(mirrored(&input, (field.depth, field.edge()), *mirror));
                     waiting.push((window, *mirror));
-                    if waiting.len() == batch {
-                        self.say(&mut sums, tiling.width, std::mem::take(&mut inputs), &waiting)?;
+                    if waiting.len() >= field.tiles(batch) {
+                        self.say(&mut slab, std::mem::take(&mut inputs), &waiting)?;
                         waiting.clear();
                         if tick().is_break() {
                             return Ok(None);
@@ -127,79 +143,98 @@ impl<'a> Blender<'a> {
             }
         }
         if !waiting.is_empty() {
-            self.say(&mut sums, tiling.width, inputs, &waiting)?;
+            self.say(&mut slab, inputs, &waiting)?;
         }
-        Ok(tick().is_continue().then_some(sums))
+        Ok(tick().is_continue().then_some(slab))
     }
 
     fn say(
         &self,
-        sums: &mut Sums,
-        width: usize,
+        slab: &mut Slab,
         inputs: Vec<f32>,
         windows: &[(Window, [bool; 2])],
     ) -> Result<(), ModelError> {
         let p = said(self.net, inputs, windows.len())?;
         for (p, (window, mirror)) in p.chunks_exact(p.len() / windows.len()).zip(windows) {
-            self.add(sums, width, p, (window, *mirror));
+            self.add(slab, p, (window, *mirror));
         }
         Ok(())
     }
 
+    /// Values of a pixel: what each member says of each class.
+    fn values(&self) -> usize {
+        self.members * self.net.shape().classes
+    }
+
     /// Adds what was said of a window that was mirrored, where it lies.
-    fn add(
-        &self,
-        (sums, weights): &mut Sums,
-        width: usize,
-        p: &[f32],
-        (window, mirror): (&Window, [bool; 2]),
-    ) {
-        let m = self.net.shape().classes;
-        let p = mirrored(p, mirror);
-        for y in 0..window.bottom - window.top {
-            for x in 0..window.right - window.left {
-                let (at, pixel) = (y * TILE + x, (window.top + y) * width + window.left + x);
-                let weight = self.weights[at];
-                weights[pixel] += weight;
-                let p = &p[at * m..][..m];
-                let sums = &mut sums[pixel * m..][..m];
-                sums.iter_mut().zip(p).for_each(|(sum, p)| *sum += weight * p);
+    fn add(&self, slab: &mut Slab, p: &[f32], (window, mirror): (&Window, [bool; 2])) {
+        let m = self.values();
+        let Tiling { width, height } = slab.tiling;
+        let slices = slab.weights.chunks_exact_mut(width * height);
+        let slices = slices.zip(slab.sums.chunks_exact_mut(width * height * m));
+        let p = mirrored(p, (self.net.field().depth, TILE), mirror);
+        for ((weights, sums), p) in slices.zip(p.chunks_exact(TILE_PIXELS * m)) {
+            for y in 0..window.bottom - window.top {
+                for x in 0..window.right - window.left {
+                    let (at, pixel) = (y * TILE + x, (window.top + y) * width + window.left + x);
+                    let weight = self.weights[at];
+                    weights[pixel] += weight;
+                    let p = &p[at * m..][..m];
+                    let sums = &mut sums[pixel * m..][..m];
+                    sums.iter_mut().zip(p).for_each(|(sum, p)| *sum += weight * p);
+                }
             }
         }
     }
 
-    /// Logits of a tile whose softmax is the mean of what was said of its pixels; none beyond the slice's edge.
-    fn logits(&self, (sums, weights): &Sums, width: usize, first: [usize; 2], size: [usize; 2]) -> Vec<f32> {
+    /// Logits of a tile in the `nth` slice whose softmax is the mean of what a member said of its pixels; none beyond the slice's
+    /// edge.
+    fn logits(
+        &self,
+        slab: &Slab,
+        (nth, member): (usize, usize),
+        first: [usize; 2],
+        size: [usize; 2],
+    ) -> Vec<f32> {
         let m = self.net.shape().classes;
+        let Tiling { width, height } = slab.tiling;
         let mut logits = vec![0.0; TILE_PIXELS * m];
         for y in 0..size[0] {
             for x in 0..size[1] {
-                let pixel = (first[0] + y) * width + first[1] + x;
+                let pixel = (nth * height + first[0] + y) * width + first[1] + x;
                 let out = &mut logits[(y * TILE + x) * m..][..m];
-                let sums = &sums[pixel * m..][..m];
+                let sums = &slab.sums[pixel * self.values() + member * m..][..m];
                 out.iter_mut()
                     .zip(sums)
-                    .for_each(|(out, sum)| *out = (sum / weights[pixel]).max(LEAST).ln());
+                    .for_each(|(out, sum)| *out = (sum / slab.weights[pixel]).max(LEAST).ln());
             }
         }
         logits
     }
 }
 
-/// Probabilities of some tiles' pixels.
-fn said(net: &UNet, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<f32>> {
-    let shape = (tiles, TILE, TILE, net.shape().channels);
+/// Of every pixel of some tiles the probabilities that each member gives the classes.
+fn said(net: &Net, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<f32>> {
+    let shape = net.field().shape(tiles, net.shape().channels);
     let logits = net.forward(&placed(inputs, shape, net.device())?)?;
-    probabilities(&logits)?.flatten_all()?.to_vec1()
+    let members = logits
+        .iter()
+        .map(probabilities)
+        .collect::<candle_core::Result<Vec<_>>>()?;
+    match &members[..] {
+        [one] => one.flatten_all()?.to_vec1(),
+        several => Tensor::cat(several, 3)?.flatten_all()?.to_vec1(),
+    }
 }
 
-/// A tile, its rows and its columns backwards where they are to be.
-fn mirrored(tile: &[f32], [down, across]: [bool; 2]) -> Vec<f32> {
-    let values = tile.len() / TILE_PIXELS;
-    let turned = |is: bool, at: usize| if is { TILE - 1 - at } else { at };
-    (0..TILE_PIXELS)
+/// Slices of a tile, `edge` wide and high, their rows and their columns backwards where they are to be.
+fn mirrored(tile: &[f32], (depth, edge): (usize, usize), [down, across]: [bool; 2]) -> Vec<f32> {
+    let values = tile.len() / (depth * edge * edge);
+    let turned = |is: bool, at: usize| if is { edge - 1 - at } else { at };
+    (0..depth * edge * edge)
         .flat_map(|at| {
-            let from = turned(down, at / TILE) * TILE + turned(across, at % TILE);
+            let (row, column) = (turned(down, at / edge % edge), turned(across, at % edge));
+            let from = (at / edge / edge * edge + row) * edge + column;
             tile[from * values..][..values].iter().copied()
         })
         .collect()
@@ -220,14 +255,15 @@ fn firsts(size: usize, overlap: bool) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::imaging::{Grid, Plane, Rng, Volume};
+    use crate::model::network::parameters;
     use crate::model::predict::draw;
     use crate::model::train::tests::discs_and_squares;
-    use crate::model::unet::parameters;
     use crate::records::{Architecture, CaseId};
-    use crate::settings::Intensity;
+    use crate::settings::{Intensity, Networks};
 
-    fn net() -> UNet {
+    fn net() -> Net {
         let shape = Architecture {
+            networks: Networks::default(),
             channels: 1,
             classes: 3,
             base_channels: 2,
@@ -244,7 +280,7 @@ mod tests {
             let values = Tensor::from_vec::<_, f32>(drawn, parameter.shape(), &Device::Cpu);
             (parameter.name, values.unwrap())
         });
-        UNet::new(shape, weights.collect()).unwrap()
+        Net::new(shape, weights.collect()).unwrap()
     }
 
     fn blended(case: &Case, drawing: Drawing, batch: usize) -> Drawn {
@@ -323,6 +359,7 @@ mod tests {
     #[test]
     fn one_opinion_everywhere_stays_it_whatever_overlaps() {
         let shape = Architecture {
+            networks: Networks::default(),
             channels: 2,
             classes: 3,
             base_channels: 2,
@@ -336,7 +373,7 @@ mod tests {
             let values = Tensor::from_vec(values, parameter.shape(), &Device::Cpu);
             (parameter.name, values.unwrap())
         });
-        let net = UNet::new(shape, weights.collect()).unwrap();
+        let net = Net::new(shape, weights.collect()).unwrap();
         let grid = Grid::new([150, 100, 2], [1.0; 3]);
         // Signal in one corner alone.
         let voxels = (0..grid.len()).map(|at| f32::from(u8::from(at % 150 < 40 && at / 150 % 100 < 30)));

@@ -15,13 +15,13 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use super::ModelError;
-use super::unet::{Parameter, Role, UNet, parameters};
+use super::network::{Net, Parameter, Role, parameters};
 use crate::imaging::Rng;
 use crate::records::Architecture;
 
 /// The metadata key.
 const KEY: &str = "overtrace";
-/// What [`Header::format`] says.
+/// What [`Header::format`] says, of every network: the U-shape network was the first.
 const FORMAT: &str = "overtrace unet 1";
 /// A header of more bytes than this is no header of ours.
 const HEADER_BYTES: u64 = 1 << 20;
@@ -88,16 +88,11 @@ impl View for Turned<'_> {
 
 /// A parameter's shape in a file.
 fn file_shape(parameter: &Parameter) -> Vec<usize> {
-    let Parameter {
-        kernel,
-        inputs,
-        outputs,
-        ..
-    } = *parameter;
+    let Parameter { inputs, outputs, .. } = *parameter;
     match parameter.role {
-        Role::Conv => vec![outputs, inputs, kernel, kernel],
-        Role::UpConv => vec![inputs, outputs, kernel, kernel],
-        Role::Bias => vec![outputs],
+        Role::Conv => [&[outputs, inputs], parameter.axes()].concat(),
+        Role::UpConv => [&[inputs, outputs], parameter.axes()].concat(),
+        Role::Scale | Role::Bias => vec![outputs],
     }
 }
 
@@ -105,17 +100,9 @@ fn file_shape(parameter: &Parameter) -> Vec<usize> {
 /// `[ky][kx][a][b]` here is `[b][a][ky][kx]` there.
 fn file_order(parameter: &Parameter) -> impl Iterator<Item = usize> + use<> {
     let (taps, a, b) = match parameter.role {
-        Role::Conv => (
-            parameter.kernel * parameter.kernel,
-            parameter.inputs,
-            parameter.outputs,
-        ),
-        Role::UpConv => (
-            parameter.kernel * parameter.kernel,
-            parameter.outputs,
-            parameter.inputs,
-        ),
-        Role::Bias => (1, 1, parameter.outputs),
+        Role::Conv => (parameter.taps(), parameter.inputs, parameter.outputs),
+        Role::UpConv => (parameter.taps(), parameter.outputs, parameter.inputs),
+        Role::Scale | Role::Bias => (1, 1, parameter.outputs),
     };
     (0..taps * a * b).map(move |i| (i % taps * a + i / taps % a) * b + i / (taps * a))
 }
@@ -228,24 +215,31 @@ pub fn load(
     device: &Device,
 ) -> Result<HashMap<String, Tensor>, ModelError> {
     let held = header_of(path)?.architecture;
+    let classes = if head.is_some() {
+        held.classes
+    } else {
+        wanted.classes
+    };
     let fixed = [
-        ("channels", held.channels, wanted.channels, "image.channels"),
+        (
+            "networks",
+            held.networks.to_string(),
+            wanted.networks.to_string(),
+            "model.networks",
+        ),
+        (
+            "channels",
+            held.channels.to_string(),
+            wanted.channels.to_string(),
+            "image.channels",
+        ),
         (
             "base_channels",
-            held.base_channels,
-            wanted.base_channels,
+            held.base_channels.to_string(),
+            wanted.base_channels.to_string(),
             "model.base_channels",
         ),
-        (
-            "classes",
-            held.classes,
-            if head.is_some() {
-                held.classes
-            } else {
-                wanted.classes
-            },
-            "labels",
-        ),
+        ("classes", held.classes.to_string(), classes.to_string(), "labels"),
     ];
     if let Some((key, held, wanted, setting)) = fixed.into_iter().find(|(_, held, wanted, _)| held != wanted)
     {
@@ -262,9 +256,7 @@ pub fn load(
     let mut weights = HashMap::new();
     for parameter in parameters(wanted) {
         let values = match head {
-            Some(rng) if held.classes != wanted.classes && parameter.name.starts_with("head.") => {
-                parameter.drawn(rng)
-            }
+            Some(rng) if held.classes != wanted.classes && parameter.is_head() => parameter.drawn(rng),
             _ => read(&file, &parameter.name, &parameter).map_err(|problem| damaged(path, problem))?,
         };
         let tensor = Tensor::from_vec(values, parameter.shape(), device)?;
@@ -302,8 +294,8 @@ pub fn restore(path: &Path, bytes: &[u8], shape: &Architecture) -> Result<Checkp
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_network(path: &Path, wanted: &Architecture, device: &Device) -> Result<UNet, ModelError> {
-    Ok(UNet::new(*wanted, load(path, wanted, None, device)?)?)
+pub fn load_network(path: &Path, wanted: &Architecture, device: &Device) -> Result<Net, ModelError> {
+    Ok(Net::new(*wanted, load(path, wanted, None, device)?)?)
 }
 
 fn read(file: &SafeTensors<'_>, name: &str, parameter: &Parameter) -> Result<Vec<f32>, String> {
@@ -330,8 +322,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::settings::{Network, Networks};
 
     const SHAPE: Architecture = Architecture {
+        networks: Networks::one(Network::UNet),
         channels: 2,
         classes: 3,
         base_channels: 2,

@@ -1,5 +1,6 @@
 //! From a case's files to what the network takes: volumes on one grid, normalised, cut into tiles.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::imaging::{Grid, LabelMap, MAX_VOLUME_BYTES, Plane, Volume, read_scan};
@@ -12,6 +13,61 @@ use super::ModelError;
 pub const TILE: usize = 64;
 /// Pixels of a tile.
 pub const TILE_PIXELS: usize = TILE * TILE;
+
+/// What a network sees at a time: a tile, `depth` slices deep, and in the slices `context` pixels around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Slices.
+    pub depth: usize,
+    /// Pixels on every side, of which it says nothing.
+    pub context: usize,
+}
+
+impl Field {
+    /// One slice of a tile, and nothing around it.
+    pub const TILE: Field = Field { depth: 1, context: 0 };
+
+    /// Edge of what it sees in a slice.
+    pub fn edge(self) -> usize {
+        TILE + 2 * self.context
+    }
+
+    /// Pixels that it sees.
+    pub fn seen(self) -> usize {
+        self.depth * self.edge() * self.edge()
+    }
+
+    /// Pixels that it says something of.
+    pub fn pixels(self) -> usize {
+        self.depth * TILE_PIXELS
+    }
+
+    /// How many tiles of its depth are as much as so many of one slice; at least one.
+    pub fn tiles(self, batch: usize) -> usize {
+        (batch / self.depth).max(1)
+    }
+
+    /// Which slices are seen together, to say something of those in `asked`: all that are seen, and those that are asked for.
+    ///
+    /// * `there`: the slices that may be seen; where they are fewer than its depth, nothing lies beyond them
+    pub fn stacks(
+        self,
+        asked: Range<usize>,
+        there: Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let latest = there.end.saturating_sub(self.depth).max(there.start);
+        asked.clone().step_by(self.depth).map(move |first| {
+            let begin = first.min(latest);
+            let seen = begin..there.end.min(begin + self.depth);
+            (seen, first..asked.end.min(first + self.depth))
+        })
+    }
+
+    /// The shape of the input of so many tiles, for candle.
+    pub fn shape(self, tiles: usize, channels: usize) -> (usize, usize, usize, usize) {
+        (tiles * self.depth, self.edge(), self.edge(), channels)
+    }
+}
 
 /// A case in memory: its channels normalised, all on one grid.
 #[derive(Debug, Clone)]
@@ -131,39 +187,55 @@ impl Case {
         self.plane.slices(self.grid())
     }
 
-    /// Fills a tile's input (row by row, channels fastest); whether any of it is signal.
-    pub fn cut(&self, slice: usize, tile: usize, input: &mut [f32]) -> bool {
-        self.cut_window(slice, &self.tiling().window(tile), input)
+    /// Whether a slice has any.
+    pub fn has_signal(&self, slice: usize) -> bool {
+        let Tiling { width, height } = self.tiling();
+        let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+        let voxels = (0..width * height).map(|at| first + at % width * along + at / width * down);
+        voxels
+            .into_iter()
+            .any(|voxel| self.channels.iter().any(|channel| channel.voxels[voxel] != 0.0))
     }
 
-    /// The same of any window of a tile's size, which may end at the slice's edge before.
-    pub fn cut_window(&self, slice: usize, window: &Window, input: &mut [f32]) -> bool {
-        let (count, channels) = (self.channels.len(), &self.channels);
-        let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+    /// Fills the input of a window of a tile's size over some slices (slice by slice, row by row, channels fastest), 0 where there
+    /// is no image; whether any of it is signal.
+    pub fn cut(&self, field: Field, slices: Range<usize>, window: &Window, input: &mut [f32]) -> bool {
+        let (count, channels, edge) = (self.channels.len(), &self.channels, field.edge());
+        let Tiling { width, height } = self.tiling();
+        // The window may end at the slice's edge before its size.
+        let seen = |first: usize, size: usize| {
+            first.saturating_sub(field.context)..(first + TILE + field.context).min(size)
+        };
         input.fill(0.0);
         let mut signal = false;
-        for (y, row) in (window.top..window.bottom).enumerate() {
-            for (x, column) in (window.left..window.right).enumerate() {
-                let voxel = first + column * along + row * down;
-                for (c, channel) in channels.iter().enumerate() {
-                    let value = channel.voxels[voxel];
-                    signal |= value != 0.0;
-                    input[(y * TILE + x) * count + c] = value;
+        for (slice, input) in slices.zip(input.chunks_exact_mut(edge * edge * count)) {
+            let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+            for row in seen(window.top, height) {
+                let y = row + field.context - window.top;
+                for column in seen(window.left, width) {
+                    let x = column + field.context - window.left;
+                    let voxel = first + column * along + row * down;
+                    for (c, channel) in channels.iter().enumerate() {
+                        let value = channel.voxels[voxel];
+                        signal |= value != 0.0;
+                        input[(y * edge + x) * count + c] = value;
+                    }
                 }
             }
         }
         signal
     }
 
-    /// Fills a tile's classes, background beyond the slice's edge and where there is no mask.
-    pub fn cut_mask(&self, slice: usize, tile: usize, classes: &mut [u8]) {
+    /// Fills a tile's classes over some slices, background beyond the edge and where there is no mask.
+    pub fn cut_mask(&self, slices: Range<usize>, window: &Window, classes: &mut [u8]) {
         classes.fill(0);
         let Some(mask) = &self.mask else { return };
-        let window = self.tiling().window(tile);
-        let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
-        for (y, row) in (window.top..window.bottom).enumerate() {
-            for (x, column) in (window.left..window.right).enumerate() {
-                classes[y * TILE + x] = mask.voxels[first + column * along + row * down];
+        for (slice, classes) in slices.zip(classes.chunks_exact_mut(TILE_PIXELS)) {
+            let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+            for (y, row) in (window.top..window.bottom).enumerate() {
+                for (x, column) in (window.left..window.right).enumerate() {
+                    classes[y * TILE + x] = mask.voxels[first + column * along + row * down];
+                }
             }
         }
     }
@@ -314,6 +386,24 @@ mod tests {
     }
 
     #[test]
+    fn stacks_are_full_where_there_are_slices_enough() {
+        let field = Field {
+            depth: 16,
+            context: 0,
+        };
+        let stacks = |asked, there| field.stacks(asked, there).collect::<Vec<_>>();
+        assert_eq!(
+            stacks(0..40, 0..40),
+            [(0..16, 0..16), (16..32, 16..32), (24..40, 32..40)]
+        );
+        // Slices that are held out see those beside them; those beside them do not see what is held out.
+        assert_eq!(stacks(10..12, 0..24), [(8..24, 10..12)]);
+        assert_eq!(stacks(0..10, 0..10), [(0..10, 0..10)]);
+        assert_eq!(stacks(12..29, 12..29), [(12..28, 12..28), (13..29, 28..29)]);
+        assert_eq!(stacks(3..3, 0..24), []);
+    }
+
+    #[test]
     fn background_stays_at_exact_zero_and_tissue_above_it() {
         let mut voxels = vec![0.0, 10.0, 30.0, f32::NAN];
         normalise(&mut voxels, Intensity::Zscore);
@@ -374,12 +464,15 @@ mod tests {
         )
         .unwrap();
         let (mut input, mut classes) = (vec![9.0; 2 * TILE_PIXELS], vec![9; TILE_PIXELS]);
+        let cut = |slice: usize, tile, input: &mut [f32]| {
+            case.cut(Field::TILE, slice..slice + 1, &case.tiling().window(tile), input)
+        };
         assert!(
-            !case.cut(0, 1, &mut input) && !case.cut(1, 0, &mut input),
+            !cut(0, 1, &mut input) && !cut(1, 0, &mut input),
             "no signal in these"
         );
-        assert!(case.cut(1, 1, &mut input));
-        case.cut_mask(1, 1, &mut classes);
+        assert!(cut(1, 1, &mut input));
+        case.cut_mask(1..2, &case.tiling().window(1), &mut classes);
         let at = 2 * TILE + 1;
         assert_eq!(
             (&input[2 * at..2 * at + 2], input.iter().sum::<f32>()),
@@ -389,6 +482,18 @@ mod tests {
             (classes[at], classes.iter().map(|&c| c as usize).sum::<usize>()),
             (1, 1)
         );
+        // Two slices, and two pixels around: the first tile sees the voxel beyond its edge, the second where it lies.
+        let wide = Field { depth: 2, context: 2 };
+        let mut input = vec![9.0; 2 * wide.seen()];
+        for (tile, column) in [(0, 67), (1, 3)] {
+            assert!(case.cut(wide, 0..2, &case.tiling().window(tile), &mut input));
+            let at = 2 * ((68 + 4) * 68 + column);
+            assert_eq!(
+                (&input[at..at + 2], input.iter().sum::<f32>()),
+                (&[5.0, 5.0][..], 10.0)
+            );
+        }
+        assert!(case.has_signal(1) && !case.has_signal(0));
     }
 
     #[test]

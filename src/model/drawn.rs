@@ -1,9 +1,11 @@
 //! A case as it is drawn: its label map, its margins, and the sums of its slices, put together tile by tile.
 
+use std::ops::Range;
+
 use super::ModelError;
-use super::data::{Case, TILE, TILE_PIXELS};
+use super::data::{Case, TILE, TILE_PIXELS, Window};
 use super::judge::{Judged, Judging};
-use super::unet::UNet;
+use super::network::Net;
 use crate::imaging::LabelMap;
 use crate::records::SliceSums;
 
@@ -13,6 +15,8 @@ pub struct Drawn {
     pub labels: LabelMap,
     pub margins: Vec<u8>,
     pub slices: Vec<SliceSums>,
+    /// What each member of a committee says by itself, over the volume.
+    pub members: Vec<SliceSums>,
 }
 
 /// Tiles being judged: what comes of them is waited for when the next are under way.
@@ -29,25 +33,38 @@ pub struct Spot {
 }
 
 impl Spot {
-    pub fn of(case: &Case, slice: usize, tile: usize) -> Spot {
-        let window = case.tiling().window(tile);
+    /// Of a tile in a slice.
+    pub fn of(slice: usize, window: &Window) -> Spot {
         Spot {
             slice,
             first: [window.top, window.left],
             size: [window.bottom - window.top, window.right - window.left],
         }
     }
+
+    /// Of a tile as deep as that, in the slices from `first` on: nothing lies in those that were not asked for.
+    pub fn all(first: usize, depth: usize, asked: &Range<usize>, window: &Window) -> Vec<Spot> {
+        let spot = |slice| match asked.contains(&slice) {
+            true => Spot::of(slice, window),
+            false => Spot {
+                size: [0; 2],
+                ..Spot::of(slice, window)
+            },
+        };
+        (first..first + depth).map(spot).collect()
+    }
 }
 
 impl Drawn {
     /// Nothing yet, of a case that the network can draw.
-    pub fn of(case: &Case, net: &UNet) -> Result<Drawn, ModelError> {
+    pub fn of(case: &Case, net: &Net) -> Result<Drawn, ModelError> {
         case.check_channels(net.shape().channels)?;
         let grid = *case.grid();
         Ok(Drawn {
             labels: LabelMap::empty(grid),
             margins: vec![0; grid.len()],
             slices: vec![SliceSums::default(); case.slices()],
+            members: Vec::new(),
         })
     }
 
@@ -68,6 +85,9 @@ impl Drawn {
 
     /// Puts what was judged of a tile where it lies.
     pub fn place(&mut self, case: &Case, at: Spot, judged: &Judged, tile: usize) {
+        if at.size == [0; 2] {
+            return;
+        }
         let (first, [along, down]) = case.plane.strides(case.grid().shape, at.slice);
         for y in 0..at.size[0] {
             for x in 0..at.size[1] {
@@ -78,5 +98,11 @@ impl Drawn {
             }
         }
         self.slices[at.slice] += judged.sums[tile];
+        let own = judged.members.get(tile).map_or(&[][..], |own| own);
+        self.members.resize(own.len(), SliceSums::default());
+        self.members
+            .iter_mut()
+            .zip(own)
+            .for_each(|(sums, own)| *sums += *own);
     }
 }

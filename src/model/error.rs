@@ -37,9 +37,9 @@ pub enum ModelError {
         /// What differs.
         key: &'static str,
         /// What the file has.
-        held: usize,
+        held: String,
         /// What was asked for.
-        wanted: usize,
+        wanted: String,
         /// The setting that decides.
         setting: &'static str,
     },

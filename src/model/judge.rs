@@ -21,15 +21,17 @@ pub struct Judged {
     pub margins: Vec<u8>,
     /// Of each tile, over the pixels that lie in its slice; in f64, of the margins themselves.
     pub sums: Vec<SliceSums>,
+    /// Of each tile what each member of a committee says by itself; none of a single network.
+    pub members: Vec<Vec<SliceSums>>,
 }
 
-/// Judges every pixel of `logits` (tiles, height, width, classes), in one pass.
+/// Judges every pixel of the members' `logits` (tiles, height, width, classes), in one pass: by the mean of their probabilities.
 ///
 /// * `sizes`: rows and columns of each tile that lie in its slice; what lies beyond is not counted
 ///
 /// # Errors
 /// As many sizes as tiles are wanted, and contiguous f32.
-pub fn judge(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judged> {
+pub fn judge(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
     Judging::begin(logits, sizes)?.end()
 }
 
@@ -47,13 +49,16 @@ impl Judging {
     ///
     /// # Errors
     /// Those of [`judge`].
-    pub fn begin(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judging> {
-        let tiles = logits.dim(0)?;
+    pub fn begin(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judging> {
+        let tiles = logits[0].dim(0)?;
         if tiles != sizes.len() {
             bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
         }
+        // What a committee says is put together on the CPU.
         #[cfg(feature = "cuda")]
-        if logits.device().is_cuda() {
+        if let [logits] = logits
+            && logits.device().is_cuda()
+        {
             let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
             let words = placed(words, (tiles, 2), logits.device())?;
             let bytes = logits.apply_op2_no_bwd(&words, &OnDevice)?;
@@ -96,12 +101,14 @@ impl Judged {
                     foreground_pixels: row[3] as u64,
                     foreground_margin: row[4],
                     foreground_entropy: row[5],
+                    ..SliceSums::default()
                 };
             }
             sums
         });
         Judged {
             sums: sums.collect(),
+            members: Vec::new(),
             classes: classes.to_vec(),
             margins: margins.to_vec(),
         }
@@ -140,34 +147,77 @@ impl CustomOp2 for OnDevice {
     }
 }
 
-fn on_cpu(logits: &Tensor, sizes: &[[usize; 2]]) -> Result<Judged> {
-    let (tiles, height, width, m) = logits.dims4()?;
-    let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+fn on_cpu(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
+    let (tiles, height, width, m) = logits[0].dims4()?;
+    let members = values(logits)?;
     let pixels = height * width;
     let (mut classes, mut margins) = (vec![0; tiles * pixels], vec![0; tiles * pixels]);
-    let sums = classes
+    let judged: Vec<(SliceSums, Vec<SliceSums>)> = classes
         .par_chunks_mut(pixels)
         .zip(margins.par_chunks_mut(pixels))
-        .zip(logits.par_chunks(pixels * m))
         .zip(sizes)
-        .map(|(((classes, margins), logits), &[rows, columns])| {
+        .enumerate()
+        .map(|(tile, ((classes, margins), &[rows, columns]))| {
             let mut sums = SliceSums::default();
-            for (at, logits) in logits.chunks_exact(m).enumerate() {
-                let pixel = Pixel::of(logits);
+            let mut own = vec![SliceSums::default(); if members.len() > 1 { members.len() } else { 0 }];
+            for at in 0..pixels {
+                let counts = at / width < rows && at % width < columns;
+                let of = |values: &Vec<f32>| Pixel::of(&values[(tile * pixels + at) * m..][..m]);
+                let pixel = match &members[..] {
+                    [one] => of(one),
+                    several => {
+                        let said: Vec<&[f32]> = several
+                            .iter()
+                            .map(|values| &values[(tile * pixels + at) * m..][..m])
+                            .collect();
+                        if counts {
+                            own.iter_mut()
+                                .zip(several)
+                                .for_each(|(sums, values)| of(values).count(sums));
+                        }
+                        Pixel::of_committee(&said)
+                    }
+                };
                 classes[at] = pixel.class;
                 margins[at] = (255.0 * pixel.margin).round() as u8;
-                if at / width < rows && at % width < columns {
+                if counts {
                     pixel.count(&mut sums);
                 }
             }
-            sums
+            (sums, own)
         })
         .collect();
+    let (sums, members) = judged.into_iter().unzip();
     Ok(Judged {
         classes,
         margins,
         sums,
+        members,
     })
+}
+
+/// The best class of every pixel of the members' `logits` (tiles, height, width, classes).
+///
+/// # Errors
+/// What went wrong on a GPU.
+pub fn best_classes(logits: &[Tensor]) -> Result<Vec<u8>> {
+    let (m, members) = (logits[0].dim(3)?, values(logits)?);
+    if let [one] = &members[..] {
+        return Ok(one.par_chunks_exact(m).map(best_class).collect());
+    }
+    let pixels = members[0].len() / m;
+    let of = |at: usize| {
+        let said: Vec<&[f32]> = members.iter().map(|values| &values[at * m..][..m]).collect();
+        Pixel::of_committee(&said).class
+    };
+    Ok((0..pixels).into_par_iter().map(of).collect())
+}
+
+fn values(logits: &[Tensor]) -> Result<Vec<Vec<f32>>> {
+    logits
+        .iter()
+        .map(|logits| logits.flatten_all()?.to_vec1())
+        .collect()
 }
 
 /// What the network says of one pixel.
@@ -176,6 +226,8 @@ struct Pixel {
     class: u8,
     margin: f64,
     entropy: f64,
+    /// The entropy of what several say together, less the mean of theirs.
+    disagreement: f64,
 }
 
 impl Pixel {
@@ -196,6 +248,32 @@ impl Pixel {
             class: class as u8,
             margin: (1.0 - second) / sum,
             entropy: (sum.ln() - weighted / sum).max(0.0),
+            disagreement: 0.0,
+        }
+    }
+
+    /// From the logits of several, whose probabilities' mean counts.
+    fn of_committee(members: &[&[f32]]) -> Pixel {
+        let (mut mean, mut entropies) = (vec![0.0; members[0].len()], 0.0);
+        for logits in members {
+            let pixel = Pixel::of(logits);
+            let largest = f64::from(logits[pixel.class as usize]);
+            let powers = || logits.iter().map(|&logit| (f64::from(logit) - largest).exp());
+            let share = 1.0 / (powers().sum::<f64>() * members.len() as f64);
+            mean.iter_mut()
+                .zip(powers())
+                .for_each(|(mean, e)| *mean += share * e);
+            entropies += pixel.entropy / members.len() as f64;
+        }
+        let class = best_class(&mean) as usize;
+        let others = mean.iter().enumerate().filter(|(c, _)| *c != class);
+        let second = others.fold(0.0f64, |second, (_, p)| second.max(*p));
+        let entropy: f64 = mean.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+        Pixel {
+            class: class as u8,
+            margin: mean[class] - second,
+            entropy: entropy.max(0.0),
+            disagreement: (entropy - entropies).max(0.0),
         }
     }
 
@@ -203,10 +281,12 @@ impl Pixel {
         sums.pixels += 1;
         sums.margin += self.margin;
         sums.entropy += self.entropy;
+        sums.disagreement += self.disagreement;
         if self.class != 0 {
             sums.foreground_pixels += 1;
             sums.foreground_margin += self.margin;
             sums.foreground_entropy += self.entropy;
+            sums.foreground_disagreement += self.disagreement;
         }
     }
 }
@@ -244,7 +324,7 @@ mod tests {
             logits[2 * pixel + pixel % 2] = pixel as f32;
         }
         let logits = Tensor::from_vec(logits, (2, 2, 3, 2), &Device::Cpu).unwrap();
-        let judged = judge(&logits, &[[2, 3], [1, 2]]).unwrap();
+        let judged = judge(std::slice::from_ref(&logits), &[[2, 3], [1, 2]]).unwrap();
         assert_eq!(judged.classes, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
         let margin = |z: f64| (1.0 - (-z).exp()) / (1.0 + (-z).exp());
         assert_eq!(judged.margins[3], (255.0 * margin(3.0)).round() as u8);
@@ -255,6 +335,34 @@ mod tests {
         assert_eq!((part.pixels, part.foreground_pixels), (2, 1));
         assert!((part.margin - margin(6.0) - margin(7.0)).abs() < 1e-12);
         assert!((part.foreground_margin - margin(7.0)).abs() < 1e-12);
-        assert!(judge(&logits, &[[2, 3]]).is_err());
+        assert!(judge(&[logits], &[[2, 3]]).is_err());
+    }
+
+    /// One is sure of class 0, one of class 1: together a coin toss, of whose entropy, ln 2, nothing is their own. Where both say
+    /// the same there is no disagreement.
+    #[test]
+    fn a_committee_that_is_divided_tosses_a_coin() {
+        let logits = |values: [f32; 4]| Tensor::from_slice(&values, (1, 1, 2, 2), &Device::Cpu).unwrap();
+        let members = [logits([90.0, 0.0, 0.0, 2.0]), logits([0.0, 90.0, 0.0, 2.0])];
+        let judged = judge(&members, &[[1, 2]]).unwrap();
+        assert_eq!((&judged.classes[..], judged.margins[0]), (&[0, 1][..], 0));
+        let alone = Pixel::of(&[0.0, 2.0]);
+        let sums = judged.sums[0];
+        assert!((sums.disagreement - 2f64.ln()).abs() < 1e-9, "{sums:?}");
+        assert!(sums.foreground_disagreement.abs() < 1e-9);
+        assert!((sums.entropy - 2f64.ln() - alone.entropy).abs() < 1e-9);
+        assert!((sums.margin - alone.margin).abs() < 1e-9);
+        let own = &judged.members[0];
+        assert_eq!(
+            (own.len(), own[0].foreground_pixels, own[1].foreground_pixels),
+            (2, 1, 2)
+        );
+        assert!((own[0].margin - 1.0 - alone.margin).abs() < 1e-9);
+        assert_eq!(best_classes(&members).unwrap(), judged.classes);
+        // Of one, the committee is it.
+        let one = judge(&members[..1], &[[1, 2]]).unwrap();
+        assert!(one.members[0].is_empty() && one.sums[0].disagreement == 0.0);
+        let twice = judge(&[members[0].clone(), members[0].clone()], &[[1, 2]]).unwrap();
+        assert!((twice.sums[0].margin - one.sums[0].margin).abs() < 1e-9);
     }
 }

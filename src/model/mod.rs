@@ -19,11 +19,11 @@ mod judge;
 mod kernels;
 mod layers;
 mod loss;
+mod network;
 mod place;
 mod predict;
 mod processor;
 mod train;
-mod unet;
 
 #[cfg(test)]
 mod torch;
@@ -32,8 +32,8 @@ use std::ops::ControlFlow;
 
 pub use checkpoint::architecture_of;
 pub use error::ModelError;
+pub use network::parameter_count;
 pub use processor::Processor;
-pub use unet::parameter_count;
 
 use crate::records::{Progress, Task, TaskResult};
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Write;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -16,12 +16,12 @@ use std::time::Instant;
 
 use super::blend::draw_blended;
 use super::checkpoint::load_network;
-use super::data::{Case, TILE, TILE_PIXELS};
+use super::data::{Case, Field, Window};
 use super::drawn::{Begun, Drawn, Spot};
 use super::judge::Judging;
+use super::network::Net;
 use super::place::placed;
 use super::processor::with_batch;
-use super::unet::UNet;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
@@ -117,40 +117,37 @@ pub fn predict(
 
 /// Draws one case, `batch` tiles at a time; `None` when `tick`, asked after each batch, says so.
 pub(super) fn draw(
-    net: &UNet,
+    net: &Net,
     case: &Case,
     batch: usize,
     tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
 ) -> Result<Option<Drawn>, ModelError> {
-    let shape = net.shape();
+    let (field, channels) = (net.field(), net.shape().channels);
     let mut drawn = Drawn::of(case, net)?;
-    let size = TILE_PIXELS * shape.channels;
-    let mut waiting = Waiting {
-        inputs: Vec::with_capacity(batch * size),
-        at: Vec::new(),
-    };
+    let mut waiting = Waiting::default();
     let mut ahead = None;
     let mut blank = HashMap::new();
-    let mut input = vec![0.0; size];
-    for slice in 0..case.slices() {
-        for tile in 0..case.tiling().tiles() {
-            let at = Spot::of(case, slice, tile);
-            if case.cut(slice, tile, &mut input) {
-                waiting.inputs.extend_from_slice(&input);
-                waiting.at.push(at);
-            } else {
-                let judged = match blank.entry(at.size) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(begin(net, input.clone(), &[at])?.end()?),
-                };
-                drawn.place(case, at, judged, 0);
+    let mut input = vec![0.0; field.seen() * channels];
+    for ((slices, asked), window) in places(field, case) {
+        let spots = Spot::all(slices.start, field.depth, &asked, &window);
+        if case.cut(field, slices, &window, &mut input) {
+            waiting.inputs.extend_from_slice(&input);
+            waiting.at.extend(spots);
+        } else {
+            let sizes: Vec<[usize; 2]> = spots.iter().map(|spot| spot.size).collect();
+            let judged = match blank.entry(sizes) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(begin(net, input.clone(), &spots)?.end()?),
+            };
+            for (n, at) in spots.into_iter().enumerate() {
+                drawn.place(case, at, judged, n);
             }
-            if waiting.at.len() == batch {
-                let begun = waiting.begin(net)?;
-                drawn.place_all(case, ahead.replace(begun))?;
-                if tick().is_break() {
-                    return Ok(None);
-                }
+        }
+        if waiting.at.len() >= field.tiles(batch) * field.depth {
+            let begun = waiting.begin(net)?;
+            drawn.place_all(case, ahead.replace(begun))?;
+            if tick().is_break() {
+                return Ok(None);
             }
         }
     }
@@ -162,21 +159,33 @@ pub(super) fn draw(
     Ok(Some(drawn))
 }
 
+/// Slices that are seen, and of them those that are asked for, with every tile of theirs.
+fn places(field: Field, case: &Case) -> impl Iterator<Item = ((Range<usize>, Range<usize>), Window)> {
+    let (all, tiling) = (0..case.slices(), case.tiling());
+    field.stacks(all.clone(), all).flat_map(move |stack| {
+        let windows = (0..tiling.tiles()).map(move |tile| tiling.window(tile));
+        windows.map(move |window| (stack.clone(), window))
+    })
+}
+
 /// Tiles that wait for a batch to fill.
+#[derive(Default)]
 struct Waiting {
     inputs: Vec<f32>,
     at: Vec<Spot>,
 }
 
 impl Waiting {
-    fn begin(&mut self, net: &UNet) -> candle_core::Result<Begun> {
+    fn begin(&mut self, net: &Net) -> candle_core::Result<Begun> {
         let (inputs, at) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.at));
         Ok((begin(net, inputs, &at)?, at))
     }
 }
 
-fn begin(net: &UNet, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judging> {
-    let shape = (at.len(), TILE, TILE, net.shape().channels);
+fn begin(net: &Net, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judging> {
+    let shape = net
+        .field()
+        .shape(at.len() / net.field().depth, net.shape().channels);
     let logits = net.forward(&placed(inputs, shape, net.device())?)?;
     let sizes: Vec<[usize; 2]> = at.iter().map(|at| at.size).collect();
     Judging::begin(&logits, &sizes)
@@ -203,6 +212,7 @@ fn finish(
         labels,
         margins,
         slices: drawn.slices,
+        members: drawn.members,
         class_voxels,
         drawing: Drawing::default(),
         dice_mask: None,
@@ -236,11 +246,12 @@ mod tests {
     use super::*;
     use crate::imaging::{Grid, Plane, Rng, Volume, encode_volume, read_scan};
     use crate::model::checkpoint::{Checkpoint, Header, save};
-    use crate::model::unet::parameters;
+    use crate::model::network::parameters;
     use crate::records::{Architecture, CaseId, Hash};
-    use crate::settings::{Intensity, Precision};
+    use crate::settings::{Intensity, Network, Networks, Precision};
 
     const SHAPE: Architecture = Architecture {
+        networks: Networks::one(Network::UNet),
         channels: 1,
         classes: 3,
         base_channels: 2,
@@ -271,7 +282,7 @@ mod tests {
 
     #[test]
     fn padding_is_counted_nowhere() {
-        let net = UNet::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap();
+        let net = Net::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap();
         let drawn = draw(&net, &case(), 4, &mut || ControlFlow::Continue(()))
             .unwrap()
             .unwrap();
@@ -292,18 +303,20 @@ mod tests {
     /// Every tile by itself, without signal or not, through a network that sees one tile at a time.
     #[test]
     fn the_blank_tile_computed_once_gives_the_sums_of_each_computed() {
-        let net = UNet::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap();
+        let net = Net::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap();
         let case = case();
         let mut each = Drawn {
             labels: LabelMap::empty(*case.grid()),
             margins: vec![0; case.grid().len()],
             slices: vec![crate::records::SliceSums::default(); 3],
+            members: Vec::new(),
         };
         let mut blanks = 0;
         for (slice, tile) in (0..3).flat_map(|slice| (0..4).map(move |tile| (slice, tile))) {
-            let mut input = vec![0.0; TILE_PIXELS];
-            blanks += usize::from(!case.cut(slice, tile, &mut input));
-            let at = Spot::of(&case, slice, tile);
+            let mut input = vec![0.0; Field::TILE.seen()];
+            let window = case.tiling().window(tile);
+            blanks += usize::from(!case.cut(Field::TILE, slice..slice + 1, &window, &mut input));
+            let at = Spot::of(slice, &window);
             each.place(&case, at, &begin(&net, input, &[at]).unwrap().end().unwrap(), 0);
         }
         assert_eq!(blanks, 4 + 2);

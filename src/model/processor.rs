@@ -5,16 +5,16 @@ use super::judge::judge;
 use super::kernels::instructions;
 #[cfg(feature = "cuda")]
 use super::loss::Answer;
-use super::unet::UNet;
+use super::network::Net;
 use super::{ModelError, Report};
 #[cfg(feature = "cuda")]
 use crate::imaging::Rng;
 #[cfg(feature = "cuda")]
 use crate::records::Architecture;
 use crate::records::{DeviceUse, Machine, Progress};
-#[cfg(feature = "cuda")]
-use crate::settings::Loss;
 use crate::settings::{Device, Precision};
+#[cfg(feature = "cuda")]
+use crate::settings::{Loss, Networks};
 #[cfg(feature = "cuda")]
 use candle_core::{DType, Tensor};
 
@@ -75,16 +75,17 @@ impl Processor {
     #[cfg(feature = "cuda")]
     fn try_out(&self) -> candle_core::Result<()> {
         let shape = Architecture {
+            networks: Networks::default(),
             channels: 1,
             classes: 2,
             base_channels: 8,
         };
-        let net = UNet::drawn(shape, &Rng::new(1), &self.device)?;
+        let net = Net::drawn(shape, &Rng::new(1), &self.device)?;
         let images = Tensor::ones((1, 16, 16, 1), DType::F32, &self.device)?;
         let classes = Tensor::ones((1, 16, 16), DType::U8, &self.device)?;
         let (logits, trace) = net.forward_traced(&images)?;
-        let answer = Answer::new(Loss::Dice, &logits, &classes)?;
-        net.gradients(trace, answer.gradient()?)?;
+        let answer = Answer::new(Loss::Dice, &logits.members[0], &classes)?;
+        net.gradients(trace, vec![answer.gradient()?])?;
         answer.loss()?;
         judge(&net.narrowed()?.forward(&images)?, &[[16, 16]])?;
         Ok(())
@@ -124,7 +125,7 @@ impl Processor {
     ///
     /// # Errors
     /// None on the CPU.
-    pub(super) fn drawing(&self, net: &UNet, precision: Precision) -> candle_core::Result<UNet> {
+    pub(super) fn drawing(&self, net: &Net, precision: Precision) -> candle_core::Result<Net> {
         if self.gpus > 0 && precision == Precision::Bf16 {
             Ok(net.narrowed()?.frozen())
         } else {

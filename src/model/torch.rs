@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::loss::{Answer, probabilities};
-use super::unet::{Role, UNet, parameters};
+use super::network::{Net, Role, parameters};
 use crate::records::Architecture;
-use crate::settings::Loss;
+use crate::settings::{Loss, Networks};
 
 /// Ours to PyTorch's axes.
 fn turned(tensor: &Tensor, role: Role) -> Tensor {
     match role {
-        Role::Bias => tensor.clone(),
+        Role::Scale | Role::Bias => tensor.clone(),
         Role::Conv | Role::UpConv => tensor.permute((3, 2, 0, 1)).unwrap().contiguous().unwrap(),
     }
 }
@@ -41,6 +41,7 @@ fn difference(got: &Tensor, expected: &Tensor) -> f64 {
 fn differences(path: &str) -> Vec<(String, f64)> {
     let file = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
     let shape = Architecture {
+        networks: Networks::default(),
         channels: 1,
         classes: 4,
         base_channels: file["w/head.weight"].dims()[1],
@@ -50,14 +51,14 @@ fn differences(path: &str) -> Vec<(String, f64)> {
         .map(|p| {
             let weight = &file[&format!("w/{}", p.name)];
             let ours = match p.role {
-                Role::Bias => weight.clone(),
+                Role::Scale | Role::Bias => weight.clone(),
                 // PyTorch's [b][a][ky][kx] is [ky][kx][a][b] here, for both kinds of weight.
                 Role::Conv | Role::UpConv => weight.permute((2, 3, 1, 0)).unwrap().contiguous().unwrap(),
             };
             (p.name, Var::from_tensor(&ours).unwrap())
         })
         .collect();
-    let net = UNet::new(
+    let net = Net::new(
         shape,
         vars.iter()
             .map(|(n, v)| (n.clone(), v.as_tensor().clone()))
@@ -65,7 +66,8 @@ fn differences(path: &str) -> Vec<(String, f64)> {
     )
     .unwrap();
     let images = file["x"].permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
-    let (logits, trace) = net.forward_traced(&images).unwrap();
+    let (mut logits, trace) = net.forward_traced(&images).unwrap();
+    let logits = logits.members.remove(0);
 
     let p = probabilities(&logits).unwrap().permute((0, 3, 1, 2)).unwrap();
     let mut off = vec![("output".to_string(), difference(&p, &file["p"]))];
@@ -75,7 +77,7 @@ fn differences(path: &str) -> Vec<(String, f64)> {
     off.push(("loss".into(), difference(&loss, &file["loss"])));
 
     let gradient = answer.gradient().unwrap();
-    let grads = net.gradients(trace, gradient).unwrap();
+    let grads = net.gradients(trace, vec![gradient]).unwrap();
     for parameter in parameters(&shape) {
         let grad = turned(&grads[&parameter.name], parameter.role);
         let slope = &file[&format!("g/{}", parameter.name)];

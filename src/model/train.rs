@@ -16,11 +16,11 @@ use candle_core::{Device, Tensor, Var};
 
 use super::adam::Adam;
 use super::checkpoint::{self, Checkpoint, Header};
-use super::data::{Case, TILE_PIXELS};
-use super::judge::best_class;
+use super::data::Case;
+use super::judge::best_classes;
 use super::loss::Answer;
+use super::network::{Net, field, parameters};
 use super::processor::with_batch;
-use super::unet::{UNet, parameters};
 use super::{ModelError, Processor, Report};
 use crate::imaging::Rng;
 use crate::metrics::dice;
@@ -70,7 +70,8 @@ pub(super) fn train_on(
     let rng = Rng::new(training.seed);
     let channels = task.architecture.channels;
     cases.iter().try_for_each(|case| case.check_channels(channels))?;
-    let (learn, mut check) = split(cases, channels, &mut rng.fork("validation"));
+    let field = field(&task.architecture);
+    let (learn, mut check) = split(cases, field, channels, &mut rng.fork("validation"));
     if learn.len() == 0 {
         return Err(ModelError::NoSignal { cases: cases.len() });
     }
@@ -126,7 +127,7 @@ pub(super) fn train_on(
         let epoch = state.curve.len() + 1;
         let began = Instant::now();
         let samples = state.shuffle.fork("samples");
-        let mut batches = deal(&rarity, state.batch, &mut state.shuffle);
+        let mut batches = deal(&rarity, field.tiles(state.batch), &mut state.shuffle);
         batches.truncate(left);
         let mut run = Epoch::new(epoch, batches);
         let draw = |tiles: &[usize]| match &sampler {
@@ -134,7 +135,7 @@ pub(super) fn train_on(
             None => learn.batch(tiles, processor.device()),
         };
         let loss = with_batch(&mut state.batch, report, |batch, report| {
-            run.shrink(batch);
+            run.shrink(field.tiles(batch));
             pool.install(|| student.epoch(&mut run, &draw, report))
         })?;
         let Some(loss) = loss else {
@@ -190,7 +191,8 @@ struct Epoch {
     steps: usize,
     /// Of the losses that were looked at.
     sum: f64,
-    under_way: Option<Answer>,
+    /// Of every member.
+    under_way: Vec<Answer>,
 }
 
 impl Epoch {
@@ -200,7 +202,7 @@ impl Epoch {
             left: batches.into(),
             steps: 0,
             sum: 0.0,
-            under_way: None,
+            under_way: Vec::new(),
         }
     }
 
@@ -213,16 +215,18 @@ impl Epoch {
         self.left = parts.collect();
     }
 
-    fn look(&mut self, answer: Option<Answer>) -> Result<(), ModelError> {
-        let Some(answer) = answer else { return Ok(()) };
-        let loss = answer.loss()?;
-        if !loss.is_finite() {
-            return Err(ModelError::Diverged {
-                loss,
-                epoch: self.number,
-            });
+    /// Adds the mean of the members' losses.
+    fn look(&mut self, answers: &[Answer]) -> Result<(), ModelError> {
+        for answer in answers {
+            let loss = answer.loss()?;
+            if !loss.is_finite() {
+                return Err(ModelError::Diverged {
+                    loss,
+                    epoch: self.number,
+                });
+            }
+            self.sum += loss / answers.len() as f64;
         }
-        self.sum += loss;
         Ok(())
     }
 }
@@ -241,7 +245,7 @@ fn fallen(rate: f64, done: f64) -> f64 {
 struct Student<'a> {
     task: &'a TrainTask,
     device: &'a Device,
-    net: UNet,
+    net: Net,
     adam: Adam,
 }
 
@@ -289,7 +293,7 @@ impl<'a> Student<'a> {
         Ok(Student {
             task,
             device,
-            net: UNet::new(shape, values)?,
+            net: Net::new(shape, values)?,
             adam,
         })
     }
@@ -306,21 +310,21 @@ impl<'a> Student<'a> {
     ) -> Result<Option<f64>, ModelError> {
         let training = &self.task.training;
         while let Some(batch) = epoch.left.front() {
+            let done = match training.steps {
+                0 => {
+                    let share = epoch.steps as f64 / (epoch.steps + epoch.left.len()) as f64;
+                    (epoch.number as f64 - 1.0 + share) / training.max_epochs as f64
+                }
+                steps => self.adam.steps as f64 / steps as f64,
+            };
             if training.has(Part::Poly) {
-                let done = match training.steps {
-                    0 => {
-                        let share = epoch.steps as f64 / (epoch.steps + epoch.left.len()) as f64;
-                        (epoch.number as f64 - 1.0 + share) / training.max_epochs as f64
-                    }
-                    steps => self.adam.steps as f64 / steps as f64,
-                };
                 self.adam.rate = fallen(training.learning_rate, done);
             }
-            let answer = self.step(draw(batch)?)?;
+            let answers = self.step(draw(batch)?, fallen(1.0, done))?;
             epoch.left.pop_front();
             epoch.steps += 1;
-            let before = epoch.under_way.replace(answer);
-            epoch.look(before)?;
+            let before = std::mem::replace(&mut epoch.under_way, answers);
+            epoch.look(&before)?;
             let progress = Progress::Step {
                 epoch: epoch.number,
                 max_epochs: self.task.training.max_epochs,
@@ -331,16 +335,31 @@ impl<'a> Student<'a> {
                 return Ok(None);
             }
         }
-        let last = epoch.under_way.take();
-        epoch.look(last)?;
+        let last = std::mem::take(&mut epoch.under_way);
+        epoch.look(&last)?;
         Ok(Some(epoch.sum / epoch.steps as f64))
     }
 
-    fn step(&mut self, (images, classes): (Tensor, Tensor)) -> candle_core::Result<Answer> {
+    /// A step of every member, in which auxiliary classifiers count for `share` of what the answers themselves do.
+    ///
+    /// They lead the lower levels at first, and count for less and less (Chen et al. 2018, 2.3).
+    fn step(&mut self, (images, classes): (Tensor, Tensor), share: f64) -> candle_core::Result<Vec<Answer>> {
         let (logits, trace) = self.net.forward_traced(&images)?;
-        let answer = Answer::new(self.task.training.objective(), &logits, &classes)?;
-        self.adam.step(&self.net.gradients(trace, answer.gradient()?)?)?;
-        Ok(answer)
+        let answer = |logits: &Tensor| Answer::new(self.task.training.objective(), logits, &classes);
+        let answers = logits
+            .members
+            .iter()
+            .map(answer)
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let mut gradients = answers
+            .iter()
+            .map(Answer::gradient)
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        for logits in &logits.auxiliary {
+            gradients.push(answer(logits)?.gradient()?.affine(share, 0.0)?);
+        }
+        self.adam.step(&self.net.gradients(trace, gradients)?)?;
+        Ok(answers)
     }
 
     /// Dice of all pixels of `tiles` that lie in their slices.
@@ -349,12 +368,13 @@ impl<'a> Student<'a> {
         let (mut drawn, mut known) = (Vec::new(), Vec::new());
         let all: Vec<usize> = (0..tiles.len()).collect();
         let net = self.net.frozen();
-        for batch in all.chunks(batch) {
+        let field = net.field();
+        for batch in all.chunks(field.tiles(batch)) {
             let (images, _) = tiles.batch(batch, self.device)?;
-            let logits = net.forward(&images)?.flatten_all()?.to_vec1::<f32>()?;
-            for (logits, &tile) in logits.chunks_exact(TILE_PIXELS * m).zip(batch) {
+            let classes = best_classes(&net.forward(&images)?)?;
+            for (classes, &tile) in classes.chunks_exact(field.pixels()).zip(batch) {
                 for (at, class) in tiles.known(tile) {
-                    drawn.push(best_class(&logits[at * m..][..m]));
+                    drawn.push(classes[at]);
                     known.push(class);
                 }
             }

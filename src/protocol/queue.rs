@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Snapshot;
 use crate::records::{
-    Case, CaseId, ClassEffort, ModelId, Pool, Prediction, Scored, mean_of_known, mean_saved,
+    Case, CaseId, ClassEffort, ModelId, Pool, Prediction, Scored, SliceSums, mean_of_known, mean_saved,
 };
 
 /// Where a case is, in the words of the queue.
@@ -103,6 +103,8 @@ pub struct QueueRow {
     pub dice: Vec<Option<f64>>,
     /// Average BvSB over all pixels of what `volume_model` drew.
     pub drawn_bvsb: Option<f64>,
+    /// That of each member of a committee by itself; none of a single network.
+    pub member_bvsb: Vec<f64>,
     /// What its correction would save, as the corrections so far say; `None` for a case that is not asked for any more, or
     /// while nothing was measured.
     pub expected_effort: Option<f64>,
@@ -322,9 +324,11 @@ impl Snapshot {
             saved_effort: effort
                 .map_or_else(Vec::new, |effort| effort.iter().map(ClassEffort::saved).collect()),
             dice: prediction.map_or_else(Vec::new, |prediction| prediction.dice.clone()),
-            drawn_bvsb: prediction
-                .filter(|prediction| prediction.sums.pixels > 0)
-                .map(|prediction| prediction.sums.margin / prediction.sums.pixels as f64),
+            drawn_bvsb: prediction.and_then(|prediction| prediction.sums.average_bvsb()),
+            member_bvsb: prediction.map_or_else(Vec::new, |prediction| {
+                let members = prediction.members.iter();
+                members.filter_map(SliceSums::average_bvsb).collect()
+            }),
             expected_effort: None,
             added_at: case.added_at,
         }

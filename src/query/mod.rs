@@ -41,6 +41,17 @@ pub fn mean_entropy(sums: &SliceSums, pixels: Pixels) -> Result<Option<f64>, Que
     average(sums, pixels, sums.entropy, sums.foreground_entropy)
 }
 
+/// Mean disagreement of a committee about one case in nats; HIGHER is more uncertain. 0 where a single network scored.
+///
+/// # Errors
+/// [`QueryError::NoPixels`] for an empty volume.
+///
+/// Source: Houlsby, Huszar, Ghahramani & Lengyel, "Bayesian active learning for classification and preference learning", 2011
+/// (BALD), the committee's members standing for draws from the posterior.
+pub fn mean_disagreement(sums: &SliceSums, pixels: Pixels) -> Result<Option<f64>, QueryError> {
+    average(sums, pixels, sums.disagreement, sums.foreground_disagreement)
+}
+
 fn average(sums: &SliceSums, pixels: Pixels, all: f64, foreground: f64) -> Result<Option<f64>, QueryError> {
     if sums.pixels == 0 {
         return Err(QueryError::NoPixels);
@@ -73,6 +84,7 @@ pub fn rank(
         Strategy::ForegroundRandom => return Ok(foreground_order(pool, seed)),
         Strategy::AverageBvsb => average_bvsb,
         Strategy::Entropy => mean_entropy,
+        Strategy::Disagreement => mean_disagreement,
     };
     let mut scored = Vec::with_capacity(pool.len());
     for (case, sums) in pool {
@@ -81,7 +93,12 @@ pub fn rank(
             score: score(sums, pixels)?,
         });
     }
-    let sign = if strategy == Strategy::Entropy { -1.0 } else { 1.0 };
+    // Of margins the lowest comes first, of the others the highest.
+    let sign = if strategy == Strategy::AverageBvsb {
+        1.0
+    } else {
+        -1.0
+    };
     scored.sort_by(|a, b| {
         let key = |s: &Scored| s.score.map_or(f64::NEG_INFINITY, |score| sign * score);
         key(a).total_cmp(&key(b)).then_with(|| a.case.cmp(&b.case))
@@ -148,6 +165,8 @@ mod tests {
             foreground_margin,
             entropy: pixels as f64 - margin,
             foreground_entropy: 0.0,
+            disagreement: margin / 2.0,
+            foreground_disagreement: 0.0,
         }
     }
 
@@ -196,6 +215,12 @@ mod tests {
         assert_eq!(
             (names(&entropy), entropy[2].score),
             (vec!["a", "b", "sure"], Some(0.1))
+        );
+        // Half the margin each: the least sure is the one they agree on most.
+        let disagreement = rank(Strategy::Disagreement, Pixels::All, &pool, 1).unwrap();
+        assert_eq!(
+            (names(&disagreement), disagreement[0].score),
+            (vec!["sure", "a", "b"], Some(0.45))
         );
     }
 

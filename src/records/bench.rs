@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Precision;
+use crate::settings::{Networks, Precision};
 
 /// What to time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchTask {
-    /// Widths of the network's first level.
+    /// The network, or the members of a committee.
+    pub networks: Networks,
+    /// How wide.
     pub base_channels: Vec<usize>,
     /// 64x64 tiles a batch.
     pub batch: usize,

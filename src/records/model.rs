@@ -4,16 +4,19 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CaseId, Hash, ModelId, RankingId, RoundId};
-use crate::settings::{Drawing, Pixels, Settings, Strategy};
+use crate::settings::{Drawing, Networks, Pixels, Settings, Strategy};
 
-/// The shape of a U-shape network.
+/// The shape of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Architecture {
+    /// Which it is, or the members of a committee.
+    #[serde(default)]
+    pub networks: Networks,
     /// Images on one grid.
     pub channels: usize,
     /// Classes, background included.
     pub classes: usize,
-    /// Channels of the first level.
+    /// How wide it is; 64 is what was published.
     pub base_channels: usize,
 }
 
@@ -21,6 +24,7 @@ impl Architecture {
     /// The network that settings describe.
     pub fn of(settings: &Settings) -> Architecture {
         Architecture {
+            networks: settings.model.networks,
             channels: settings.image.channels,
             classes: settings.classes(),
             base_channels: settings.model.base_channels,
@@ -94,6 +98,20 @@ pub struct SliceSums {
     pub foreground_margin: f64,
     /// Their entropies' sum.
     pub foreground_entropy: f64,
+    /// Sum of how much the members of a committee differ: the entropy of what they say together, less the mean of their own
+    /// (BALD, Houlsby et al. 2011), in nats; 0 of a single network.
+    #[serde(default)]
+    pub disagreement: f64,
+    /// That of the pixels whose best class is not background.
+    #[serde(default)]
+    pub foreground_disagreement: f64,
+}
+
+impl SliceSums {
+    /// Average BvSB over all pixels; `None` of none.
+    pub fn average_bvsb(&self) -> Option<f64> {
+        (self.pixels > 0).then(|| self.margin / self.pixels as f64)
+    }
 }
 
 impl std::ops::AddAssign for SliceSums {
@@ -104,6 +122,8 @@ impl std::ops::AddAssign for SliceSums {
         self.foreground_pixels += other.foreground_pixels;
         self.foreground_margin += other.foreground_margin;
         self.foreground_entropy += other.foreground_entropy;
+        self.disagreement += other.disagreement;
+        self.foreground_disagreement += other.foreground_disagreement;
     }
 }
 
@@ -122,6 +142,9 @@ pub struct Prediction {
     pub slices: Hash,
     /// Their total over the volume.
     pub sums: SliceSums,
+    /// What each member of a committee says by itself, over the volume; none of a single network.
+    #[serde(default)]
+    pub members: Vec<SliceSums>,
     /// Voxels of each class, background first.
     pub class_voxels: Vec<u64>,
     /// How tiles became a drawing.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{CaseId, ClassEffort, Hash, ModelId, RankingId, RoundId, mean_of_known};
-use crate::settings::{Labels, PlaneChoice, Settings, Strategy};
+use crate::settings::{Labels, Networks, PlaneChoice, Settings, Strategy};
 
 /// Where a round is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +121,10 @@ pub struct Fixed {
     pub plane: PlaneChoice,
     /// Images a case.
     pub channels: usize,
-    /// Network width.
+    /// The networks.
+    #[serde(default)]
+    pub networks: Networks,
+    /// Their width.
     pub base_channels: usize,
 }
 
@@ -132,6 +135,7 @@ impl Fixed {
             labels: settings.labels.clone(),
             plane: settings.image.plane,
             channels: settings.image.channels,
+            networks: settings.model.networks,
             base_channels: settings.model.base_channels,
         }
     }
@@ -153,6 +157,13 @@ impl Fixed {
                     "image.channels",
                     self.channels.to_string(),
                     other.channels.to_string(),
+                )
+            })
+            .or_else(|| {
+                differ(
+                    "model.networks",
+                    self.networks.to_string(),
+                    other.networks.to_string(),
                 )
             })
             .or_else(|| {

@@ -176,6 +176,8 @@ pub struct Predicted {
     pub margins: PathBuf,
     /// One a slice.
     pub slices: Vec<SliceSums>,
+    /// What each member of a committee says by itself, over the volume; none of a single network.
+    pub members: Vec<SliceSums>,
     /// Voxels of each class, background first.
     pub class_voxels: Vec<u64>,
     /// How tiles became the drawing.

@@ -6,6 +6,7 @@
 
 mod compute;
 mod labels;
+mod network;
 mod recipe;
 mod template;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compute::{Compute, Device, Devices, Precision};
 pub use labels::{Label, Labels};
+pub use network::{Model, Network, Networks};
 pub use recipe::{Drawing, Part, Recipe};
 pub use template::TEMPLATE;
 
@@ -83,14 +85,6 @@ pub enum Intensity {
     Ct,
     /// As stored.
     None,
-}
-
-/// `[model]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Model {
-    /// Channels of the first level; the paper's 64 gives 31,030,788 parameters.
-    pub base_channels: usize,
 }
 
 /// `[training]`
@@ -164,6 +158,8 @@ pub enum Strategy {
     AverageBvsb,
     /// Mean predictive entropy, highest first.
     Entropy,
+    /// How much a committee's members differ (BALD), highest first.
+    Disagreement,
     /// A seeded random order in which cases with more predicted foreground come earlier.
     ForegroundRandom,
     /// A seeded random order: the control.
@@ -176,6 +172,7 @@ impl Strategy {
         match self {
             Strategy::AverageBvsb => "Average BvSB",
             Strategy::Entropy => "mean entropy",
+            Strategy::Disagreement => "mean disagreement",
             Strategy::ForegroundRandom => "a foreground-aware random order",
             Strategy::Random => "a random order",
         }
@@ -186,6 +183,7 @@ impl Strategy {
         match self {
             Strategy::AverageBvsb => "average-bvsb",
             Strategy::Entropy => "entropy",
+            Strategy::Disagreement => "disagreement",
             Strategy::ForegroundRandom => "foreground-random",
             Strategy::Random => "random",
         }
@@ -194,7 +192,7 @@ impl Strategy {
     /// Whether it gives every case a score.
     pub fn has_scores(self) -> bool {
         match self {
-            Strategy::AverageBvsb | Strategy::Entropy => true,
+            Strategy::AverageBvsb | Strategy::Entropy | Strategy::Disagreement => true,
             Strategy::ForegroundRandom | Strategy::Random => false,
         }
     }
@@ -261,12 +259,6 @@ impl Default for Image {
             intensity: Intensity::Zscore,
             channels: 1,
         }
-    }
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Model { base_channels: 16 }
     }
 }
 
@@ -426,6 +418,13 @@ impl Settings {
                 "training.loss",
                 format!("{loss:?}"),
                 "has to be \"dice\" with recipe = \"strong\", which adds cross-entropy, or \"mse\" without that",
+            );
+        }
+        if self.query.strategy == Strategy::Disagreement && !self.model.networks.is_committee() {
+            return value(
+                "query.strategy",
+                "disagreement".into(),
+                "has to be another: a single network in model.networks has nobody to disagree with",
             );
         }
         if self.model.base_channels > 512 {

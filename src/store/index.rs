@@ -20,7 +20,7 @@ use super::journal::{Head, Journal};
 use crate::records::{Entry, Row, RowKey};
 
 /// Raised with every change to a record's fields.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 const HEAD: &[u8] = b"!head";
 /// Longest row that reads back; a longer one is refused before it is journalled.
 const MAX_ROW_BYTES: usize = 1 << 20;

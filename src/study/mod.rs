@@ -1,6 +1,6 @@
 //! Experiments: does the query save work on these data?
 //!
-//! An [`Experiment`] says which cases, which strategies, how many seeds; its [`Run`]s are projects like any other, driven through
+//! An [`Experiment`] says which cases, which systems and strategies, how many seeds; its [`Run`]s are projects like any other, driven through
 //! the commands that people give, with stored labels for an annotator. What their rounds came to is an [`Outcome`]; here it is
 //! made into curves, intervals, tables, charts and a report. Nothing here trains, opens a project or knows a clock. May import
 //! `settings`, `imaging` (for its seeded generator) and `records`.
@@ -12,10 +12,12 @@ mod picture;
 mod plan;
 mod report;
 mod summary;
+mod system;
 
 pub use chart::{Chart, Line, png, svg};
 pub use outcome::{Outcome, Point, RunOutcome};
 pub use picture::{Picture, panels};
 pub use plan::{Experiment, Kind, PlanError, Run, StoredCase};
 pub use report::{charts, csv, html};
-pub use summary::{Curve, EffortTable, Interval, Paired, Spot, Summary, summarise};
+pub use summary::{Curve, EffortTable, Full, Interval, Paired, Spot, Summary, summarise};
+pub use system::System;

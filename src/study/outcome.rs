@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Run};
+use super::{Experiment, Run, System};
 use crate::records::{CaseId, ClassEffort, EpochReport, Round, mean_of_known};
 use crate::settings::Strategy;
 
@@ -55,6 +55,8 @@ pub struct RunOutcome {
     pub fold: usize,
     /// Its seed.
     pub seed: u64,
+    /// What it trained.
+    pub system: System,
     /// How it asked.
     pub strategy: Strategy,
     /// Its rounds, in their order.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::System;
 use crate::imaging::Rng;
 use crate::records::CaseId;
 use crate::settings::{Settings, Strategy};
@@ -39,6 +40,8 @@ pub struct Experiment {
     pub kind: Kind,
     /// The seeds: each draws its own first labelled cases and first weights.
     pub seeds: Vec<u64>,
+    /// The systems that are held against each other.
+    pub systems: Vec<System>,
     /// The strategies that are held against each other.
     pub strategies: Vec<Strategy>,
     /// Labelled cases to begin with.
@@ -78,6 +81,11 @@ pub enum PlanError {
     /// A name that is no case's.
     #[error("--test names {0}, which is none of the cases")]
     NoCase(CaseId),
+    /// A strategy that a system cannot follow.
+    #[error(
+        "{0} is a single network, which has nobody to disagree with; leave the strategy disagreement out, or the system"
+    )]
+    Alone(System),
     /// A number that makes no experiment.
     #[error("{what} is {value}; it has to be {remedy}")]
     Number {
@@ -97,6 +105,8 @@ pub struct Run {
     pub fold: usize,
     /// Its seed.
     pub seed: u64,
+    /// What it trains.
+    pub system: System,
     /// How it asks.
     pub strategy: Strategy,
     /// Labelled from the start.
@@ -105,18 +115,6 @@ pub struct Run {
     pub pool: Vec<CaseId>,
     /// To measure on.
     pub test: Vec<CaseId>,
-}
-
-impl Run {
-    /// What every run of its fold and seed begins with: `fold1-seed2`.
-    pub fn beginning(&self) -> String {
-        format!("fold{}-seed{}", self.fold, self.seed)
-    }
-
-    /// Its folder's name: `fold1-seed2-average-bvsb`.
-    pub fn name(&self) -> String {
-        format!("{}-{}", self.beginning(), self.strategy.name())
-    }
 }
 
 impl Experiment {
@@ -129,6 +127,9 @@ impl Experiment {
         if self.seeds.is_empty() {
             return number("the number of seeds", 0, "at least 1");
         }
+        if self.systems.is_empty() {
+            return number("the number of systems", 0, "at least 1");
+        }
         if self.strategies.is_empty() && self.kind != Kind::Full {
             return number("the number of strategies", 0, "at least 1");
         }
@@ -137,6 +138,12 @@ impl Experiment {
         }
         if self.start == 0 && self.weights.is_none() && self.kind != Kind::Full {
             return number("--start", 0, "at least 1 without --weights");
+        }
+        let alone = |system: &&System| !system.networks.is_committee();
+        if let Some(alone) = self.systems.iter().find(alone)
+            && self.strategies.contains(&Strategy::Disagreement)
+        {
+            return Err(PlanError::Alone(*alone));
         }
         let mut runs = Vec::new();
         for (fold, test) in (1..).zip(self.tests()?) {
@@ -160,13 +167,18 @@ impl Experiment {
             // Random first: the others are shown beside it.
             let mut strategies = strategies.to_vec();
             strategies.sort_by_key(|strategy| *strategy != Strategy::Random);
-            for &seed in &self.seeds {
+            let seeds = self
+                .seeds
+                .iter()
+                .flat_map(|&seed| self.systems.iter().map(move |&system| (seed, system)));
+            for (seed, system) in seeds {
                 let mut drawn = train.clone();
                 Rng::new(seed).fork("first labelled cases").shuffle(&mut drawn);
                 let pool = drawn.split_off(start);
                 runs.extend(strategies.iter().map(|&strategy| Run {
                     fold,
                     seed,
+                    system,
                     strategy,
                     labelled: drawn.clone(),
                     pool: pool.clone(),
@@ -199,17 +211,35 @@ impl Experiment {
         Ok(folds)
     }
 
-    /// The name of a run's folder: without its strategy where it asks for nothing.
+    /// What every run of a fold, seed and system begins with: `fold1-seed2`, and the system where there are several.
+    pub fn beginning_of(&self, run: &Run) -> String {
+        let begun = format!("fold{}-seed{}", run.fold, run.seed);
+        match self.systems.len() {
+            1 => begun,
+            _ => format!("{begun}-{}", run.system),
+        }
+    }
+
+    /// The name of a run's folder, `fold1-seed2-average-bvsb`: without its strategy where it asks for nothing.
     pub fn name_of(&self, run: &Run) -> String {
         match self.kind {
-            Kind::Full => run.beginning(),
-            Kind::Query | Kind::Effort => run.name(),
+            Kind::Full => self.beginning_of(run),
+            Kind::Query | Kind::Effort => format!("{}-{}", self.beginning_of(run), run.strategy.name()),
+        }
+    }
+
+    /// What a system that asks so is called.
+    pub fn words_of(&self, system: System, strategy: Strategy) -> String {
+        match self.systems.len() {
+            1 => strategy.words().to_string(),
+            _ => format!("{system}, {}", strategy.words()),
         }
     }
 
     /// How a run is set: the experiment's settings, but for what makes it that run.
     pub fn settings_of(&self, run: &Run) -> Settings {
         let mut settings = self.settings.clone();
+        run.system.apply(&mut settings);
         settings.training.seed = run.seed;
         settings.query.seed = run.seed;
         settings.query.strategy = run.strategy;
@@ -225,7 +255,7 @@ impl Experiment {
         // The app shows its rounds beside those of the run that asked at random.
         let has_control = run.strategy != Strategy::Random && self.strategies.contains(&Strategy::Random);
         settings.query.control = match has_control && self.kind != Kind::Full {
-            true => PathBuf::from("..").join(random.name()),
+            true => PathBuf::from("..").join(self.name_of(&random)),
             false => PathBuf::new(),
         };
         settings
@@ -255,6 +285,7 @@ mod tests {
         Experiment {
             kind: Kind::Query,
             seeds: vec![1, 2],
+            systems: vec![System::of(&Settings::default())],
             strategies: vec![Strategy::AverageBvsb, Strategy::Random],
             start: 2,
             budget: 1,
@@ -272,7 +303,7 @@ mod tests {
         let experiment = experiment(9);
         let runs = experiment.runs().unwrap();
         assert_eq!(runs.len(), 2 * 2 * 2);
-        assert_eq!(runs[0].name(), "fold1-seed1-random");
+        assert_eq!(experiment.name_of(&runs[0]), "fold1-seed1-random");
         let mut measured: Vec<CaseId> = [&runs[0], &runs[4]]
             .iter()
             .flat_map(|run| run.test.clone())
@@ -304,6 +335,31 @@ mod tests {
     }
 
     #[test]
+    fn systems_of_a_seed_begin_with_the_same_cases_and_folders_of_their_own() {
+        let several = Experiment {
+            systems: ["u-net", "voxresnet-mse"]
+                .map(|name| name.parse().unwrap())
+                .to_vec(),
+            ..experiment(9)
+        };
+        let runs = several.runs().unwrap();
+        assert_eq!(runs.len(), 2 * 2 * 2 * 2);
+        let names: Vec<String> = runs[..4].iter().map(|run| several.name_of(run)).collect();
+        assert_eq!(names[3], "fold1-seed1-voxresnet-mse-average-bvsb");
+        assert!(runs[..4].iter().all(|run| run.labelled == runs[0].labelled));
+        let settings = several.settings_of(&runs[3]);
+        assert_eq!(settings.model.networks.to_string(), "voxresnet");
+        assert_eq!(
+            settings.query.control,
+            PathBuf::from("../fold1-seed1-voxresnet-mse-random")
+        );
+        assert_eq!(
+            several.words_of(runs[3].system, runs[3].strategy),
+            "voxresnet-mse, Average BvSB"
+        );
+    }
+
+    #[test]
     fn an_experiment_that_cannot_be_is_told_apart() {
         let with = |change: fn(&mut Experiment)| {
             let mut experiment = experiment(6);
@@ -316,7 +372,12 @@ mod tests {
             with(|e| e.test = vec![CaseId::new("x").unwrap()]),
             PlanError::NoCase(_)
         ));
-        let wrong: [fn(&mut Experiment); 4] = [
+        assert!(matches!(
+            with(|e| e.strategies.push(Strategy::Disagreement)),
+            PlanError::Alone(_)
+        ));
+        let wrong: [fn(&mut Experiment); 5] = [
+            |e| e.systems.clear(),
             |e| e.seeds.clear(),
             |e| e.budget = 0,
             |e| e.start = 0,

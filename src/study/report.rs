@@ -6,16 +6,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::paper::{IBSR18_EFFORT, IBSR18_FULL, POOL_NEEDED};
-use super::{Chart, Kind, Line, Outcome, Summary, svg};
-use crate::records::mean_of_known;
+use super::{Chart, Kind, Line, Outcome, Summary, System, svg};
+use crate::records::{CaseId, mean_of_known};
+use crate::settings::Strategy;
 
 /// Every round of every run, a line each, with a header; Dice and saved effort in 0 to 1, empty where unknown.
 pub fn csv(outcome: &Outcome) -> String {
     let names: Vec<String> = outcome.experiment.settings.labels.names().map(quoted).collect();
-    let mut header = vec!["run", "fold", "seed", "strategy", "labelled", "fraction"]
-        .into_iter()
-        .map(String::from)
-        .collect::<Vec<_>>();
+    let mut header = vec![
+        "run", "fold", "seed", "system", "strategy", "labelled", "fraction",
+    ]
+    .into_iter()
+    .map(String::from)
+    .collect::<Vec<_>>();
     header.extend(names.iter().map(|name| format!("dice {name}").replace('"', "")));
     header.push("mean dice".into());
     header.extend(names.iter().map(|name| format!("saved {name}").replace('"', "")));
@@ -33,6 +36,7 @@ pub fn csv(outcome: &Outcome) -> String {
                 quoted(&run.name),
                 run.fold.to_string(),
                 run.seed.to_string(),
+                run.system.to_string(),
                 run.strategy.name().to_string(),
                 point.labelled.to_string(),
                 format!("{:.6}", point.fraction),
@@ -65,7 +69,7 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
     let mut charts = Vec::new();
     if !summary.curves.is_empty() {
         let lines = summary.curves.iter().map(|curve| Line {
-            name: curve.strategy.words().into(),
+            name: outcome.experiment.words_of(curve.system, curve.strategy),
             points: curve
                 .spots
                 .iter()
@@ -83,9 +87,19 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
             },
         ));
     }
+    let of_system = |system: System| match outcome.experiment.systems.len() {
+        1 => String::new(),
+        _ => format!("-{system}"),
+    };
     let names: Vec<&str> = outcome.experiment.settings.labels.names().collect();
-    let learnt = outcome.runs.iter().find(|run| !run.curve.is_empty());
-    if let Some(run) = learnt.filter(|_| outcome.experiment.kind == Kind::Full) {
+    let mut learnt = outcome
+        .runs
+        .iter()
+        .filter(|run| !run.curve.is_empty())
+        .collect::<Vec<_>>();
+    learnt.dedup_by_key(|run| run.system);
+    learnt.retain(|_| outcome.experiment.kind == Kind::Full);
+    for run in learnt {
         let lines = names.iter().enumerate().map(|(class, name)| Line {
             name: (*name).to_string(),
             points: run
@@ -101,7 +115,7 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
                 .collect(),
         });
         charts.push((
-            "learning".to_string(),
+            format!("learning{}", of_system(run.system)),
             Chart {
                 title: format!("Validation Dice by epoch, {} (as the paper's Fig. 9)", run.name),
                 x: "epoch".into(),
@@ -119,11 +133,11 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
                 .collect(),
         });
         charts.push((
-            format!("effort-{}", effort.strategy.name()),
+            format!("effort{}-{}", of_system(effort.system), effort.strategy.name()),
             Chart {
                 title: format!(
                     "Saved effort by iteration, asked for by {}",
-                    effort.strategy.words()
+                    outcome.experiment.words_of(effort.system, effort.strategy)
                 ),
                 x: "iteration".into(),
                 y: "saved effort, %".into(),
@@ -156,14 +170,13 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             "Figures of the paper stand beside ours for orientation: its IBSR18 split (10 and 8 cases) is not this one."
         ),
     );
-    if !summary.full_dice.is_empty() {
+    if !summary.full.is_empty() {
         put(&mut page, "<h2>With everything labelled: Dice, %</h2>");
-        let mut rows = vec![row(
-            "overtrace, U-shape network",
-            &summary.full_dice,
-            summary.full_mean,
-            summary.seconds_a_case,
-        )];
+        let ours = summary.full.iter().map(|full| {
+            let method = format!("overtrace, {}", full.system);
+            row(&method, &full.dice, full.mean, full.seconds_a_case)
+        });
+        let mut rows: Vec<Vec<String>> = ours.collect();
         if names == ["CSF", "GM", "WM"] {
             rows.extend(IBSR18_FULL.iter().map(|(method, dice, seconds)| {
                 let known: Vec<Option<f64>> = dice[..3].iter().map(|dice| Some(dice / 100.0)).collect();
@@ -187,9 +200,9 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
                 let paired = summary
                     .paired
                     .iter()
-                    .find(|paired| paired.strategy == curve.strategy);
+                    .find(|paired| (paired.system, paired.strategy) == (curve.system, curve.strategy));
                 vec![
-                    curve.strategy.words().to_string(),
+                    experiment.words_of(curve.system, curve.strategy),
                     percent(curve.enough_at),
                     percent(curve.area),
                     paired.map_or_else(String::new, |paired| {
@@ -227,7 +240,7 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             &mut page,
             &format!(
                 "<h2>Saved effort, %, asked for by {}</h2>",
-                effort.strategy.words()
+                experiment.words_of(effort.system, effort.strategy)
             ),
         );
         let mut header = vec!["class".to_string()];
@@ -258,6 +271,7 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             put(&mut page, &format!("<figure>{svg}</figure>"));
         }
     }
+    asked(&mut page, outcome);
     if !pictures.is_empty() {
         put(
             &mut page,
@@ -327,6 +341,37 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         ),
     );
     page + "</body></html>\n"
+}
+
+/// Which cases each system finds worth annotating, in its order: they differ from model to model (the paper's section 3.4).
+fn asked(page: &mut String, outcome: &Outcome) {
+    let experiment = &outcome.experiment;
+    let rows = outcome.runs.iter().filter(|run| run.strategy != Strategy::Random);
+    let rows = rows.filter_map(|run| {
+        let cases: Vec<&str> = run
+            .points
+            .iter()
+            .flat_map(|point| &point.asked)
+            .map(CaseId::as_str)
+            .collect();
+        let who = experiment.words_of(run.system, run.strategy);
+        let numbers = [run.fold.to_string(), run.seed.to_string()];
+        (!cases.is_empty()).then(|| {
+            [
+                vec![escaped(&who)],
+                numbers.to_vec(),
+                vec![escaped(&cases.join(", "))],
+            ]
+            .concat()
+        })
+    });
+    let mut rows: Vec<Vec<String>> = rows.collect();
+    // Those that began with the same cases beside each other.
+    rows.sort_by(|a, b| a[1..3].cmp(&b[1..3]));
+    if experiment.kind == Kind::Query && !rows.is_empty() {
+        put(page, "<h2>Worth annotating: the cases asked for, in order</h2>");
+        put(page, &table(&["asked for by", "fold", "seed", "cases"], &rows));
+    }
 }
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>overtrace: an experiment</title>\n\

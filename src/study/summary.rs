@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Outcome, Point, RunOutcome};
+use super::{Kind, Outcome, Point, RunOutcome, System};
 use crate::imaging::Rng;
 use crate::records::{ClassEffort, mean_of_known};
 use crate::settings::Strategy;
@@ -28,10 +28,12 @@ pub struct Spot {
     pub runs: usize,
 }
 
-/// A strategy's way.
+/// A system's and a strategy's way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     /// Which.
+    pub system: System,
+    /// How it asked.
     pub strategy: Strategy,
     /// From few labelled cases to many.
     pub spots: Vec<Spot>,
@@ -54,10 +56,12 @@ pub struct Interval {
     pub pairs: usize,
 }
 
-/// A strategy against random, run by run of the same fold and seed.
+/// A strategy against random, run by run of the same fold, seed and system.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// Which.
+    pub system: System,
+    /// How it asked.
     pub strategy: Strategy,
     /// Its area less that of random.
     pub area: Interval,
@@ -66,6 +70,8 @@ pub struct Paired {
 /// Saved effort, as Tables 3 and 4 have it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EffortTable {
+    /// What drew.
+    pub system: System,
     /// How cases were asked for.
     pub strategy: Strategy,
     /// Per class, then per iteration: mean over the runs of C / L; `None` where nothing was drawn or there was nothing to draw.
@@ -74,86 +80,124 @@ pub struct EffortTable {
     pub mean: Vec<Option<f64>>,
 }
 
+/// What a system came to with everything labelled, over its runs that came that far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Full {
+    /// Which.
+    pub system: System,
+    /// Mean Dice per class.
+    pub dice: Vec<Option<f64>>,
+    /// Their mean.
+    pub mean: Option<f64>,
+    /// Seconds to read and draw a case.
+    pub seconds_a_case: Option<f64>,
+    /// Runs.
+    pub runs: usize,
+}
+
 /// What an experiment came to, in a few figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// With everything labelled: mean Dice per class over the runs; empty where no run came that far.
-    pub full_dice: Vec<Option<f64>>,
-    /// Their mean.
-    pub full_mean: Option<f64>,
-    /// Seconds to read and draw a case.
-    pub seconds_a_case: Option<f64>,
-    /// One a strategy.
+    /// One a system that had everything labelled.
+    pub full: Vec<Full>,
+    /// One a system and strategy.
     pub curves: Vec<Curve>,
-    /// One a strategy other than random, where random ran too.
+    /// One a system and strategy other than random, where random ran too.
     pub paired: Vec<Paired>,
-    /// One a strategy that had asked for cases.
+    /// One a system and strategy that had asked for cases.
     pub efforts: Vec<EffortTable>,
 }
 
 /// The figures of an outcome, as far as it has come.
 pub fn summarise(outcome: &Outcome) -> Summary {
     let runs = &outcome.runs;
-    let is_full = |point: &&Point| point.fraction >= 1.0 - 1e-9;
-    let full: Vec<&Point> = runs
-        .iter()
-        .filter_map(|run| run.points.last().filter(is_full))
-        .collect();
-    let classes = outcome.experiment.settings.labels.0.len();
-    let of_class =
-        |class: usize| mean_of_known(full.iter().map(|point| point.dice.get(class).copied().flatten()));
-    let full_dice: Vec<Option<f64>> = match full.is_empty() {
-        true => Vec::new(),
-        false => (0..classes).map(of_class).collect(),
-    };
-    let full_mean = mean_of_known(full.iter().map(|point| point.mean_dice()));
-    let mut strategies: Vec<Strategy> = Vec::new();
+    let mut systems: Vec<System> = Vec::new();
+    let mut sides: Vec<(System, Strategy)> = Vec::new();
     for run in runs {
-        if !strategies.contains(&run.strategy) {
-            strategies.push(run.strategy);
+        if !systems.contains(&run.system) {
+            systems.push(run.system);
+        }
+        if !sides.contains(&(run.system, run.strategy)) {
+            sides.push((run.system, run.strategy));
         }
     }
-    let of = |strategy: Strategy| runs.iter().filter(move |run| run.strategy == strategy);
-    let asks = outcome.experiment.kind != Kind::Full;
-    let curves = strategies.iter().filter(|_| asks).map(|&strategy| {
-        let spots = spots(&of(strategy).collect::<Vec<_>>());
-        let enough_at = full_mean.and_then(|full| {
-            let enough = spots.iter().find(|spot| spot.dice >= ENOUGH * full);
+    let classes = outcome.experiment.settings.labels.0.len();
+    let full: Vec<Full> = systems
+        .iter()
+        .filter_map(|&system| full(system, runs, classes))
+        .collect();
+    if outcome.experiment.kind == Kind::Full {
+        sides.clear();
+    }
+    let of = |(system, strategy): (System, Strategy)| {
+        runs.iter()
+            .filter(move |run| (run.system, run.strategy) == (system, strategy))
+    };
+    let curves = sides.iter().map(|&side| {
+        let (system, strategy) = side;
+        let spots = spots(&of(side).collect::<Vec<_>>());
+        let best = full
+            .iter()
+            .find(|full| full.system == system)
+            .and_then(|full| full.mean);
+        let enough_at = best.and_then(|best| {
+            let enough = spots.iter().find(|spot| spot.dice >= ENOUGH * best);
             enough.map(|spot| spot.fraction)
         });
         Curve {
+            system,
             strategy,
-            area: mean_of_known(of(strategy).map(|run| area(&run.points))),
+            area: mean_of_known(of(side).map(|run| area(&run.points))),
             spots,
             enough_at,
         }
     });
     let curves = curves.collect();
-    let paired = strategies
-        .iter()
-        .filter(|&&strategy| asks && strategy != Strategy::Random);
-    let paired = paired.filter_map(|&strategy| {
-        let differences: Vec<f64> = of(strategy)
+    let paired = sides.iter().filter(|(_, strategy)| *strategy != Strategy::Random);
+    let paired = paired.filter_map(|&side| {
+        let (system, strategy) = side;
+        let differences: Vec<f64> = of(side)
             .filter_map(|run| {
-                let twin =
-                    of(Strategy::Random).find(|twin| (twin.fold, twin.seed) == (run.fold, run.seed))?;
+                let mut random = of((system, Strategy::Random));
+                let twin = random.find(|twin| (twin.fold, twin.seed) == (run.fold, run.seed))?;
                 Some(area(&run.points)? - area(&twin.points)?)
             })
             .collect();
         let area = interval(&differences)?;
-        Some(Paired { strategy, area })
+        Some(Paired {
+            system,
+            strategy,
+            area,
+        })
     });
     let paired = paired.collect();
-    let efforts = strategies.iter().filter(|_| asks);
-    let efforts = efforts.map(|&strategy| effort_table(strategy, &of(strategy).collect::<Vec<_>>(), classes));
+    let efforts = sides
+        .iter()
+        .map(|&side| effort_table(side, &of(side).collect::<Vec<_>>(), classes));
     Summary {
-        full_dice,
-        full_mean,
-        seconds_a_case: mean_of_known(runs.iter().map(|run| run.seconds_a_case)),
         curves,
         paired,
         efforts: efforts.collect(),
+        full,
     }
+}
+
+/// Of a system, what its runs came to with everything labelled; `None` where none came that far.
+fn full(system: System, runs: &[RunOutcome], classes: usize) -> Option<Full> {
+    let is_full = |point: &&Point| point.fraction >= 1.0 - 1e-9;
+    let runs = || runs.iter().filter(move |run| run.system == system);
+    let full: Vec<&Point> = runs()
+        .filter_map(|run| run.points.last().filter(is_full))
+        .collect();
+    let of_class =
+        |class: usize| mean_of_known(full.iter().map(|point| point.dice.get(class).copied().flatten()));
+    (!full.is_empty()).then(|| Full {
+        system,
+        dice: (0..classes).map(of_class).collect(),
+        mean: mean_of_known(full.iter().map(|point| point.mean_dice())),
+        seconds_a_case: mean_of_known(runs().map(|run| run.seconds_a_case)),
+        runs: full.len(),
+    })
 }
 
 /// Where the runs of one strategy are on the mean, by the number of labelled cases; those that every run has come to.
@@ -222,7 +266,7 @@ fn interval(differences: &[f64]) -> Option<Interval> {
 }
 
 /// Saved effort by iteration: of the rounds that asked for cases, the first of every run, the second, and so on.
-fn effort_table(strategy: Strategy, runs: &[&RunOutcome], classes: usize) -> EffortTable {
+fn effort_table((system, strategy): (System, Strategy), runs: &[&RunOutcome], classes: usize) -> EffortTable {
     let asked: Vec<Vec<&Point>> = runs
         .iter()
         .map(|run| {
@@ -241,6 +285,7 @@ fn effort_table(strategy: Strategy, runs: &[&RunOutcome], classes: usize) -> Eff
         .map(|class| (0..iterations).map(|iteration| of(class, iteration)).collect())
         .collect();
     EffortTable {
+        system,
         strategy,
         mean: saved
             .iter()
@@ -282,6 +327,7 @@ mod tests {
             name: String::new(),
             fold: 1,
             seed,
+            system: System::of(&crate::settings::Settings::default()),
             strategy,
             points: points
                 .map(|(labelled, dice)| {
@@ -300,6 +346,7 @@ mod tests {
             experiment: Experiment {
                 kind: Kind::Query,
                 seeds: vec![1, 2],
+                systems: vec![System::of(&crate::settings::Settings::default())],
                 strategies: vec![Strategy::AverageBvsb, Strategy::Random],
                 start: 2,
                 budget: 1,
@@ -326,8 +373,9 @@ mod tests {
             run(Strategy::Random, 2, [0.6, 0.8, 1.0]),
         ];
         let summary = summarise(&outcome(runs));
-        assert_eq!(summary.full_mean, Some(1.0));
-        assert_eq!(summary.full_dice, [Some(1.0), Some(1.0), None]);
+        let [full] = &summary.full[..] else { panic!() };
+        assert_eq!((full.mean, full.runs), (Some(1.0), 4));
+        assert_eq!(full.dice, [Some(1.0), Some(1.0), None]);
         let [bvsb, random] = &summary.curves[..] else {
             panic!()
         };
@@ -347,7 +395,7 @@ mod tests {
         let effort = &summary.efforts[0];
         assert_eq!(effort.saved[0], [Some(3.0 / 8.0), Some(0.5)]);
         assert_eq!((effort.mean[0], effort.mean[1]), (Some(3.5 / 8.0), None));
-        assert_eq!(summary.seconds_a_case, Some(1.5));
+        assert_eq!(full.seconds_a_case, Some(1.5));
     }
 
     #[test]
@@ -355,7 +403,7 @@ mod tests {
         let mut half = run(Strategy::AverageBvsb, 1, [0.8, 0.9, 1.0]);
         half.points.truncate(1);
         let summary = summarise(&outcome(vec![half]));
-        assert_eq!((summary.full_mean, summary.curves[0].area), (None, None));
+        assert_eq!((summary.full.len(), summary.curves[0].area), (0, None));
         assert_eq!(summary.curves[0].enough_at, None);
         assert_eq!(summary.paired, []);
         assert_eq!(summarise(&outcome(Vec::new())).curves, []);

@@ -8,7 +8,7 @@ use overtrace::records::{
     Hash, HeldFile, HeldId, Model, ModelId, ModelOrigin, Pool, Prediction, Ranking, RankingId, Round,
     RoundId, RoundState, Row, Scored, SliceSums,
 };
-use overtrace::settings::{Pixels, Settings, Strategy};
+use overtrace::settings::{Networks, Pixels, Settings, Strategy};
 use ratatui::style::Color;
 
 /// The case of that name.
@@ -63,6 +63,7 @@ pub fn project() -> Snapshot {
         parent: Some(ModelId(1)),
         origin: ModelOrigin::Round(RoundId(1)),
         architecture: Architecture {
+            networks: Networks::default(),
             channels: 1,
             classes: 4,
             base_channels: 16,
@@ -93,6 +94,7 @@ pub fn project() -> Snapshot {
             margins: Hash::ZERO,
             slices: Hash::ZERO,
             sums: SliceSums::default(),
+            members: Vec::new(),
             class_voxels: vec![0, 2000, 8000, 4000],
             drawing: overtrace::settings::Drawing::default(),
             dice: Vec::new(),

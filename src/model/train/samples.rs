@@ -4,12 +4,14 @@
 //! How often and how much is nnU-Net's (Isensee et al., Nature Methods 2021, supplement). Background stays exact zero. A
 //! tile's sample depends on the epoch and the tile alone, not on the batch that it is dealt into.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::tiles::{Place, Tiles};
 use crate::imaging::Rng;
-use crate::model::data::{Case, TILE, TILE_PIXELS};
+use crate::model::data::{Case, Field, TILE, TILE_PIXELS};
 use crate::model::place::placed;
 use crate::settings::{Part, Training};
 
@@ -20,6 +22,7 @@ const FOREGROUND: f64 = 1.0 / 3.0;
 
 /// Draws samples of the cases' tiles.
 pub struct Sampler<'a> {
+    field: Field,
     cases: &'a [Case],
     places: &'a [Place],
     /// Of every class above background that there is, the tiles that hold it.
@@ -36,6 +39,7 @@ impl<'a> Sampler<'a> {
         let augmentation = training.has(Part::Augmentation);
         let mirroring = training.has(Part::Mirroring);
         (foreground || augmentation || mirroring).then(|| Sampler {
+            field: tiles.field(),
             cases,
             places: tiles.places(),
             holders: tiles.holders(),
@@ -45,7 +49,7 @@ impl<'a> Sampler<'a> {
         })
     }
 
-    /// Samples of some tiles: inputs (tiles, TILE, TILE, channels) and classes (tiles, TILE, TILE).
+    /// Samples of some tiles: inputs (tiles x depth, edge, edge, channels) and classes (tiles x depth, TILE, TILE).
     ///
     /// * `epoch`: what is drawn in it depends on this
     ///
@@ -58,31 +62,32 @@ impl<'a> Sampler<'a> {
         device: &Device,
     ) -> candle_core::Result<(Tensor, Tensor)> {
         let channels = self.cases[0].channels.len();
-        let mut inputs = vec![0.0; batch.len() * TILE_PIXELS * channels];
-        let mut classes = vec![0; batch.len() * TILE_PIXELS];
+        let (seen, pixels) = (self.field.seen() * channels, self.field.pixels());
+        let mut inputs = vec![0.0; batch.len() * seen];
+        let mut classes = vec![0; batch.len() * pixels];
         inputs
-            .par_chunks_mut(TILE_PIXELS * channels)
-            .zip(classes.par_chunks_mut(TILE_PIXELS))
+            .par_chunks_mut(seen)
+            .zip(classes.par_chunks_mut(pixels))
             .zip(batch)
             .for_each(|((input, classes), &tile)| {
                 self.sample(tile, &mut epoch.fork(&tile.to_string()), input, classes);
             });
         Ok((
-            placed(inputs, (batch.len(), TILE, TILE, channels), device)?,
-            placed(classes, (batch.len(), TILE, TILE), device)?,
+            placed(inputs, self.field.shape(batch.len(), channels), device)?,
+            placed(classes, (batch.len() * self.field.depth, TILE, TILE), device)?,
         ))
     }
 
     fn sample(&self, tile: usize, rng: &mut Rng, input: &mut [f32], classes: &mut [u8]) {
-        let mut place = self.places[tile];
+        let mut place = &self.places[tile];
         let (mut middle, lattice) = (place.middle(), place.middle());
         if self.foreground && !self.holders.is_empty() && rng.uniform() < FOREGROUND {
             let (class, holders) = &self.holders[rng.below(self.holders.len())];
-            place = self.places[holders[rng.below(holders.len())]];
-            self.cases[place.case].cut_mask(place.slice, place.tile, classes);
+            place = &self.places[holders[rng.below(holders.len())]];
+            self.cases[place.case].cut_mask(place.slices.clone(), &place.window, classes);
             let of_class = |at: &usize| classes[*at] == *class;
-            let pixels: Vec<usize> = (0..TILE_PIXELS).filter(of_class).collect();
-            let pixel = pixels[rng.below(pixels.len())];
+            let pixels: Vec<usize> = (0..classes.len()).filter(of_class).collect();
+            let pixel = pixels[rng.below(pixels.len())] % TILE_PIXELS;
             let first = place.middle().map(|middle| middle - MIDDLE);
             middle = [first[0] + (pixel / TILE) as f64, first[1] + (pixel % TILE) as f64];
         } else if self.augmentation {
@@ -98,11 +103,11 @@ impl<'a> Sampler<'a> {
             }
         }
         let turn = Turn::draw(rng, self.augmentation, self.mirroring);
-        turn.cut(case, place.slice, middle, input, classes);
+        turn.cut(case, (self.field, place.slices.clone()), middle, input, classes);
         if self.augmentation {
             let channels = case.channels.len();
             for channel in 0..channels {
-                recolour(input, channels, channel, rng);
+                recolour(input, self.field.edge(), (channel, channels), rng);
             }
         }
     }
@@ -141,7 +146,31 @@ impl Turn {
     }
 
     /// Images by linear interpolation, zero beyond the slice; classes those of the nearest pixel.
-    fn cut(&self, case: &Case, slice: usize, middle: [f64; 2], input: &mut [f32], classes: &mut [u8]) {
+    fn cut(
+        &self,
+        case: &Case,
+        (field, slices): (Field, Range<usize>),
+        middle: [f64; 2],
+        input: &mut [f32],
+        classes: &mut [u8],
+    ) {
+        input.fill(0.0);
+        classes.fill(0);
+        let (edge, count) = (field.edge(), case.channels.len());
+        let inputs = input.chunks_exact_mut(edge * edge * count);
+        for ((slice, input), classes) in slices.zip(inputs).zip(classes.chunks_exact_mut(TILE_PIXELS)) {
+            self.cut_slice(case, slice, (middle, field.context), input, classes);
+        }
+    }
+
+    fn cut_slice(
+        &self,
+        case: &Case,
+        slice: usize,
+        (middle, context): ([f64; 2], usize),
+        input: &mut [f32],
+        classes: &mut [u8],
+    ) {
         let tiling = case.tiling();
         let (height, width) = (tiling.height as isize, tiling.width as isize);
         let (first, [along, down]) = case.plane.strides(case.grid().shape, slice);
@@ -149,14 +178,19 @@ impl Turn {
             let is_inside = (0..height).contains(&y) && (0..width).contains(&x);
             is_inside.then(|| first + x as usize * along + y as usize * down)
         };
-        let count = case.channels.len();
-        for at in 0..TILE_PIXELS {
-            let offset = [(at / TILE) as f64 - MIDDLE, (at % TILE) as f64 - MIDDLE];
+        let (count, edge) = (case.channels.len(), TILE + 2 * context);
+        let half = MIDDLE + context as f64;
+        for at in 0..edge * edge {
+            let offset = [(at / edge) as f64 - half, (at % edge) as f64 - half];
             let to = |axis: usize| middle[axis] + self.0[axis][0] * offset[0] + self.0[axis][1] * offset[1];
             let (y, x) = (to(0), to(1));
-            let nearest = voxel(y.round() as isize, x.round() as isize);
-            let mask = case.mask.as_ref();
-            classes[at] = nearest.zip(mask).map_or(0, |(voxel, mask)| mask.voxels[voxel]);
+            let inner = [at / edge, at % edge].map(|at| at.checked_sub(context).filter(|at| *at < TILE));
+            if let [Some(row), Some(column)] = inner {
+                let nearest = voxel(y.round() as isize, x.round() as isize);
+                let mask = case.mask.as_ref();
+                classes[row * TILE + column] =
+                    nearest.zip(mask).map_or(0, |(voxel, mask)| mask.voxels[voxel]);
+            }
             let (top, left) = (y.floor(), x.floor());
             let (below, right) = ((y - top) as f32, (x - left) as f32);
             let corners = [
@@ -179,7 +213,7 @@ impl Turn {
 }
 
 /// Another brightness, contrast and gamma, noise and blur, where there is signal.
-fn recolour(input: &mut [f32], channels: usize, channel: usize, rng: &mut Rng) {
+fn recolour(input: &mut [f32], edge: usize, (channel, channels): (usize, usize), rng: &mut Rng) {
     let mut values: Vec<f32> = input.iter().skip(channel).step_by(channels).copied().collect();
     let signal: Vec<usize> = (0..values.len()).filter(|&at| values[at] != 0.0).collect();
     if signal.is_empty() {
@@ -198,7 +232,7 @@ fn recolour(input: &mut [f32], channels: usize, channel: usize, rng: &mut Rng) {
         }
     }
     if let Some(share) = chance(0.2, 0.05, 0.25, rng) {
-        values = blurred(&values, share);
+        values = blurred(&values, edge, share);
     }
     if let Some(factor) = chance(0.15, 0.75, 1.25, rng) {
         signal.iter().for_each(|&at| values[at] *= factor);
@@ -224,19 +258,19 @@ fn recolour(input: &mut [f32], channels: usize, channel: usize, rng: &mut Rng) {
     }
 }
 
-/// Three pixels along each axis, those beside the middle one with `share` each.
-fn blurred(values: &[f32], share: f32) -> Vec<f32> {
+/// Three pixels along each axis of slices `edge` wide and high, those beside the middle one with `share` each.
+fn blurred(values: &[f32], edge: usize, share: f32) -> Vec<f32> {
     let along = |values: &[f32], step: usize| -> Vec<f32> {
-        let at = |n: usize| (n / step) % TILE;
+        let at = |n: usize| (n / step) % edge;
         (0..values.len())
             .map(|n| {
                 let before = values[if at(n) > 0 { n - step } else { n }];
-                let after = values[if at(n) + 1 < TILE { n + step } else { n }];
+                let after = values[if at(n) + 1 < edge { n + step } else { n }];
                 share * (before + after) + (1.0 - 2.0 * share) * values[n]
             })
             .collect()
     };
-    along(&along(values, 1), TILE)
+    along(&along(values, 1), edge)
 }
 
 #[cfg(test)]
@@ -266,7 +300,7 @@ mod tests {
     #[test]
     fn the_paper_s_recipe_has_no_samples_and_neither_part_alone_changes_a_tile_as_it_lies() {
         let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
-        let (learn, _) = split(&cases, 1, &mut Rng::new(1));
+        let (learn, _) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
         assert!(Sampler::new(&Training::default(), &cases, &learn).is_none());
         assert!(
             Sampler::new(
@@ -294,7 +328,7 @@ mod tests {
     #[test]
     fn a_sample_s_classes_lie_where_its_image_says() {
         let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
-        let (learn, _) = split(&cases, 1, &mut Rng::new(1));
+        let (learn, _) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
         let sampler = Sampler::new(&strong(&[]), &cases, &learn).unwrap();
         let (mut right, mut all, mut kinds) = (0, 0, std::collections::BTreeSet::new());
         for seed in 0..40 {
@@ -314,12 +348,13 @@ mod tests {
         let case = discs_and_squares("a", 3, 5);
         let cut = |turn: Turn| {
             let (mut input, mut classes) = (vec![0.0; TILE_PIXELS], vec![0; TILE_PIXELS]);
-            turn.cut(&case, 1, [MIDDLE; 2], &mut input, &mut classes);
+            turn.cut(&case, (Field::TILE, 1..2), [MIDDLE; 2], &mut input, &mut classes);
             (input, classes)
         };
         let (mut input, mut classes) = (vec![0.0; TILE_PIXELS], vec![0; TILE_PIXELS]);
-        case.cut(1, 0, &mut input);
-        case.cut_mask(1, 0, &mut classes);
+        let window = case.tiling().window(0);
+        case.cut(Field::TILE, 1..2, &window, &mut input);
+        case.cut_mask(1..2, &window, &mut classes);
         assert_eq!(cut(Turn::NONE), (input.clone(), classes.clone()));
         let (mirrored, mirrored_classes) = cut(Turn([[1.0, 0.0], [0.0, -1.0]]));
         for at in 0..TILE_PIXELS {
@@ -353,7 +388,7 @@ mod tests {
                 }),
                 ..whole
             }];
-            let (learn, _) = split(&cases, 1, &mut Rng::new(1));
+            let (learn, _) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
             let plain =
                 Sampler::new(&strong(&[Part::Augmentation, Part::Mirroring]), &cases, &learn).unwrap();
             let all = Sampler::new(&strong(&[]), &cases, &learn).unwrap();
@@ -373,7 +408,7 @@ mod tests {
     fn blur_keeps_the_mean_and_lowers_the_spread() {
         let mut rng = Rng::new(2);
         let values: Vec<f32> = (0..TILE_PIXELS).map(|_| rng.normal() as f32).collect();
-        let after = blurred(&values, 0.25);
+        let after = blurred(&values, TILE, 0.25);
         let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
         let squares = |values: &[f32]| values.iter().map(|v| v * v).sum::<f32>();
         assert!((mean(&values) - mean(&after)).abs() < 1e-3);

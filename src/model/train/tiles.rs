@@ -5,15 +5,16 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use crate::imaging::Rng;
-use crate::model::data::{Case, TILE, TILE_PIXELS, Window};
+use crate::model::data::{Case, Field, TILE, TILE_PIXELS, Window};
 use crate::model::place::placed;
 
 /// From this many cases on, whole cases are held out for validation instead of slices of each.
 const WHOLE_CASES: usize = 5;
 
-/// Tiles with signal, and the part of each that lies in its slice.
+/// Tiles with signal, as deep as the network's field, and the part of each that lies in its slices.
 #[derive(Clone)]
 pub struct Tiles {
+    field: Field,
     channels: usize,
     inputs: Vec<f32>,
     classes: Vec<u8>,
@@ -21,14 +22,16 @@ pub struct Tiles {
 }
 
 /// Where a tile comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Number of the case, of all that there are.
     pub case: usize,
-    pub slice: usize,
-    /// Its number in the slice.
-    pub tile: usize,
-    window: Window,
+    /// As many as the field is deep, or fewer.
+    pub slices: Range<usize>,
+    /// Those that it is there for.
+    asked: Range<usize>,
+    /// Where in each.
+    pub window: Window,
 }
 
 impl Place {
@@ -40,8 +43,9 @@ impl Place {
 }
 
 impl Tiles {
-    fn new(channels: usize) -> Tiles {
+    fn new(field: Field, channels: usize) -> Tiles {
         Tiles {
+            field,
             channels,
             inputs: Vec::new(),
             classes: Vec::new(),
@@ -49,38 +53,52 @@ impl Tiles {
         }
     }
 
+    /// What a tile is to the network.
+    pub fn field(&self) -> Field {
+        self.field
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Adds the tiles with signal of one slice.
-    fn add(&mut self, (number, case): (usize, &Case), slice: usize) {
-        let mut input = vec![0.0; TILE_PIXELS * self.channels];
-        let mut classes = vec![0; TILE_PIXELS];
-        for tile in 0..case.tiling().tiles() {
-            if case.cut(slice, tile, &mut input) {
-                case.cut_mask(slice, tile, &mut classes);
-                let window = case.tiling().window(tile);
-                self.inputs.extend_from_slice(&input);
-                self.classes.extend_from_slice(&classes);
-                self.places.push(Place {
-                    case: number,
-                    slice,
-                    tile,
-                    window,
-                });
+    /// Adds the tiles with signal of some slices that lie one behind the other; `there` are those that may be seen with them.
+    fn add(&mut self, (number, case): (usize, &Case), asked: Range<usize>, there: Range<usize>) {
+        let mut input = vec![0.0; self.field.seen() * self.channels];
+        let mut classes = vec![0; self.field.pixels()];
+        for (slices, asked) in self.field.stacks(asked, there) {
+            for window in (0..case.tiling().tiles()).map(|tile| case.tiling().window(tile)) {
+                if case.cut(self.field, slices.clone(), &window, &mut input) {
+                    case.cut_mask(slices.clone(), &window, &mut classes);
+                    self.inputs.extend_from_slice(&input);
+                    self.classes.extend_from_slice(&classes);
+                    self.places.push(Place {
+                        case: number,
+                        slices: slices.clone(),
+                        asked: asked.clone(),
+                        window,
+                    });
+                }
             }
         }
     }
 
-    /// The pixels of a tile that lie in its slice: where in the tile, and the class there.
+    /// The pixels of a tile that lie in the slices that it is there for: where in the tile, and the class there.
     pub fn known(&self, tile: usize) -> impl Iterator<Item = (usize, u8)> {
-        let window = self.places[tile].window;
+        let Place {
+            slices,
+            asked,
+            window,
+            ..
+        } = &self.places[tile];
+        let before = asked.start - slices.start;
         let (width, height) = (window.right - window.left, window.bottom - window.top);
-        let classes = &self.classes[tile * TILE_PIXELS..][..TILE_PIXELS];
-        (0..height)
-            .flat_map(move |y| (0..width).map(move |x| y * TILE + x))
+        let classes = &self.classes[tile * self.field.pixels()..][..self.field.pixels()];
+        (before * height..(before + asked.len()) * height)
+            .flat_map(move |row| {
+                (0..width).map(move |x| row / height * TILE_PIXELS + row % height * TILE + x)
+            })
             .map(|at| (at, classes[at]))
     }
 
@@ -96,7 +114,7 @@ impl Tiles {
             tile.iter().for_each(|&class| held[class as usize] = true);
             held
         };
-        self.classes.chunks_exact(TILE_PIXELS).map(held).collect()
+        self.classes.chunks_exact(self.field.pixels()).map(held).collect()
     }
 
     /// Of every class above background that there is, the tiles that hold it.
@@ -132,9 +150,9 @@ impl Tiles {
         held.iter().map(|held| rarest(held).unwrap_or(0)).collect()
     }
 
-    /// The inputs (tiles, TILE, TILE, channels) and the classes (tiles, TILE, TILE) of some.
+    /// The inputs (tiles x depth, edge, edge, channels) and the classes (tiles x depth, TILE, TILE) of some.
     pub fn batch(&self, batch: &[usize], device: &Device) -> candle_core::Result<(Tensor, Tensor)> {
-        let size = TILE_PIXELS * self.channels;
+        let (size, pixels) = (self.field.seen() * self.channels, self.field.pixels());
         let inputs: Vec<f32> = batch
             .iter()
             .flat_map(|&t| &self.inputs[t * size..][..size])
@@ -142,12 +160,12 @@ impl Tiles {
             .collect();
         let classes: Vec<u8> = batch
             .iter()
-            .flat_map(|&t| &self.classes[t * TILE_PIXELS..][..TILE_PIXELS])
+            .flat_map(|&t| &self.classes[t * pixels..][..pixels])
             .copied()
             .collect();
         Ok((
-            placed(inputs, (batch.len(), TILE, TILE, self.channels), device)?,
-            placed(classes, (batch.len(), TILE, TILE), device)?,
+            placed(inputs, self.field.shape(batch.len(), self.channels), device)?,
+            placed(classes, (batch.len() * self.field.depth, TILE, TILE), device)?,
         ))
     }
 }
@@ -170,17 +188,13 @@ pub fn deal(rarity: &[usize], batch: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
 }
 
 /// The tiles to learn from and those to check with.
-pub fn split(cases: &[Case], channels: usize, rng: &mut Rng) -> (Tiles, Tiles) {
-    let (mut learn, mut check) = (Tiles::new(channels), Tiles::new(channels));
-    for ((number, case), held_out) in cases.iter().enumerate().zip(held_out(cases, rng)) {
-        for slice in 0..case.slices() {
-            let tiles = if held_out.contains(&slice) {
-                &mut check
-            } else {
-                &mut learn
-            };
-            tiles.add((number, case), slice);
+pub fn split(cases: &[Case], field: Field, channels: usize, rng: &mut Rng) -> (Tiles, Tiles) {
+    let (mut learn, mut check) = (Tiles::new(field, channels), Tiles::new(field, channels));
+    for (case, held_out) in cases.iter().enumerate().zip(held_out(cases, rng)) {
+        for slices in [0..held_out.start, held_out.end..case.1.slices()] {
+            learn.add(case, slices.clone(), slices);
         }
+        check.add(case, held_out, 0..case.1.slices());
     }
     (learn, check)
 }
@@ -204,11 +218,9 @@ fn held_out(cases: &[Case], rng: &mut Rng) -> Vec<Range<usize>> {
         };
         return cases.iter().enumerate().map(all).collect();
     }
-    let mut input = vec![0.0; TILE_PIXELS * cases.iter().map(|case| case.channels.len()).max().unwrap_or(0)];
     let mut run_of = |case: &Case| {
-        let input = &mut input[..TILE_PIXELS * case.channels.len()];
         let signal: Vec<usize> = (0..case.slices())
-            .filter(|&slice| (0..case.tiling().tiles()).any(|tile| case.cut(slice, tile, input)))
+            .filter(|&slice| case.has_signal(slice))
             .collect();
         if signal.len() < 2 {
             return 0..0;
@@ -233,7 +245,7 @@ mod tests {
             held.iter().map(ExactSizeIterator::len).collect::<Vec<_>>(),
             [3; 4]
         );
-        let (learn, check) = split(&cases, 1, &mut Rng::new(1));
+        let (learn, check) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
         assert_eq!((learn.len(), check.len()), (30 + 31 + 32 + 33 - 12, 12));
         let tile = |tiles: &Tiles, t: usize| tiles.inputs[t * TILE_PIXELS..][..TILE_PIXELS].to_vec();
         for t in 0..check.len() {
@@ -282,8 +294,8 @@ mod tests {
             .iter_mut()
             .filter(|class| **class == 2)
             .for_each(|class| *class = 0);
-        let mut tiles = Tiles::new(1);
-        (0..10).for_each(|slice| tiles.add((0, &case), slice));
+        let mut tiles = Tiles::new(Field::TILE, 1);
+        tiles.add((0, &case), 0..10, 0..10);
         assert_eq!(tiles.rarity(), [2, 2, 10, 10, 10, 10, 10, 10, 10, 10]);
     }
 }

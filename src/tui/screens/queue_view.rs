@@ -173,6 +173,7 @@ fn score_head(snapshot: &Snapshot) -> String {
     let name = match ranking.strategy {
         Strategy::AverageBvsb => "Avg BvSB",
         Strategy::Entropy => "entropy",
+        Strategy::Disagreement => "disagreement",
         Strategy::ForegroundRandom | Strategy::Random => return "score".into(),
     };
     ranking

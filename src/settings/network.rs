@@ -1,0 +1,153 @@
+//! Which networks a project trains.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// `[model]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// Which network it is, or the members of a committee.
+    pub networks: Networks,
+    /// How wide it is: 64 is what each network was published with. The paper's has 31,030,788 parameters then.
+    pub base_channels: usize,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Model {
+            networks: Networks::default(),
+            base_channels: 16,
+        }
+    }
+}
+
+/// Members of a committee at most.
+const MOST: usize = 4;
+
+/// One network, or a committee of up to four, which may be of one kind: each begins with weights of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Network>", into = "Vec<Network>")]
+pub struct Networks {
+    first: Network,
+    others: [Option<Network>; MOST - 1],
+}
+
+impl Networks {
+    /// A network by itself.
+    pub const fn one(network: Network) -> Networks {
+        Networks {
+            first: network,
+            others: [None; MOST - 1],
+        }
+    }
+
+    /// Every member.
+    pub fn members(&self) -> impl Iterator<Item = Network> {
+        [self.first].into_iter().chain(self.others.into_iter().flatten())
+    }
+
+    /// Whether there are several.
+    pub fn is_committee(&self) -> bool {
+        self.others[0].is_some()
+    }
+}
+
+impl Default for Networks {
+    fn default() -> Networks {
+        Networks::one(Network::UNet)
+    }
+}
+
+impl TryFrom<Vec<Network>> for Networks {
+    type Error = String;
+
+    fn try_from(list: Vec<Network>) -> Result<Networks, String> {
+        match list[..] {
+            [first, ref others @ ..] if others.len() < MOST => Ok(Networks {
+                first,
+                others: std::array::from_fn(|n| others.get(n).copied()),
+            }),
+            _ => Err(format!(
+                "networks has {} members; it has to have 1 to {MOST}",
+                list.len()
+            )),
+        }
+    }
+}
+
+impl From<Networks> for Vec<Network> {
+    fn from(networks: Networks) -> Vec<Network> {
+        networks.members().collect()
+    }
+}
+
+impl FromStr for Networks {
+    type Err = String;
+
+    /// Names with `+` between them.
+    fn from_str(text: &str) -> Result<Networks, String> {
+        let list = text.split('+').map(Network::from_str);
+        list.collect::<Result<Vec<_>, _>>()?.try_into()
+    }
+}
+
+impl std::fmt::Display for Networks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.members().map(Network::name).collect();
+        f.write_str(&names.join("+"))
+    }
+}
+
+/// Which network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The paper's U-shape network, slice by slice.
+    #[default]
+    UNet,
+    /// Residual modules over stacks of slices (Chen et al. 2018).
+    #[serde(rename = "voxresnet")]
+    VoxResNet,
+    /// Three patches around every pixel (Moeskops et al. 2016).
+    MultiScale,
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Network, String> {
+        let all = [Network::UNet, Network::VoxResNet, Network::MultiScale];
+        let known = all.into_iter().find(|network| network.name() == text);
+        known.ok_or_else(|| format!("{text:?} is none of {}", all.map(Network::name).join(", ")))
+    }
+}
+
+impl Network {
+    /// What settings call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Network::UNet => "u-net",
+            Network::VoxResNet => "voxresnet",
+            Network::MultiScale => "multi-scale",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_committee_has_one_to_four_members_and_reads_as_it_is_written() {
+        let networks: Networks = "u-net+voxresnet+u-net".parse().unwrap();
+        assert_eq!(networks.to_string(), "u-net+voxresnet+u-net");
+        assert!(networks.is_committee() && !Networks::default().is_committee());
+        assert_eq!(networks.members().count(), 3);
+        let wrong = |text: &str| text.parse::<Networks>().unwrap_err();
+        assert!(wrong("u-net+resnet").contains("\"resnet\" is none of u-net, voxresnet, multi-scale"));
+        assert!(wrong("u-net+u-net+u-net+u-net+u-net").contains("5 members"));
+        assert!(Networks::try_from(Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! What is held against each other: networks, and what they learn by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::{Loss, Networks, Part, Settings};
+
+/// What the name of a system ends with that learns by the mean squared error.
+const MSE: &str = "-mse";
+
+/// A network or a committee, and whether it learns by the mean squared error (the paper's alternative) instead of what the
+/// settings say: `u-net`, `u-net-mse`, `u-net+voxresnet`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct System {
+    /// The networks.
+    pub networks: Networks,
+    /// Whether by the mean squared error.
+    pub mse: bool,
+}
+
+impl System {
+    /// That of some settings.
+    pub fn of(settings: &Settings) -> System {
+        System {
+            networks: settings.model.networks,
+            mse: settings.training.loss == Loss::Mse,
+        }
+    }
+
+    /// Has settings be this system's.
+    pub fn apply(self, settings: &mut Settings) {
+        settings.model.networks = self.networks;
+        let training = &mut settings.training;
+        if self.mse {
+            if training.has(Part::CrossEntropy) {
+                training.without.push(Part::CrossEntropy);
+            }
+            training.loss = Loss::Mse;
+        }
+    }
+}
+
+impl FromStr for System {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<System, String> {
+        let (networks, mse) = match text.strip_suffix(MSE) {
+            Some(networks) => (networks, true),
+            None => (text, false),
+        };
+        Ok(System {
+            networks: networks.parse()?,
+            mse,
+        })
+    }
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.networks, if self.mse { MSE } else { "" })
+    }
+}
+
+impl TryFrom<String> for System {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<System, String> {
+        text.parse()
+    }
+}
+
+impl From<System> for String {
+    fn from(system: System) -> String {
+        system.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Recipe;
+
+    #[test]
+    fn a_system_says_what_it_is_and_makes_settings_its_own() {
+        for name in ["u-net", "u-net-mse", "multi-scale", "u-net+voxresnet-mse"] {
+            assert_eq!(name.parse::<System>().unwrap().to_string(), name);
+        }
+        assert!("u-net-msa".parse::<System>().is_err());
+        let mut settings = Settings::default();
+        assert_eq!(System::of(&settings).to_string(), "u-net");
+        settings.training.recipe = Recipe::Strong;
+        "voxresnet-mse".parse::<System>().unwrap().apply(&mut settings);
+        let text = toml::to_string(&settings).unwrap();
+        let read = Settings::parse(&text, "x".as_ref()).unwrap();
+        assert_eq!(System::of(&read).to_string(), "voxresnet-mse");
+    }
+}
