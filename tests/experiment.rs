@@ -273,20 +273,29 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
         "--systems",
         "u-net+u-net,voxresnet+u-net",
     ];
-    let asked = ["--strategies", "disagreement,random", "--rounds", "1"];
+    let asked = [
+        "--strategies",
+        "disagreement,class-stratified,random",
+        "--rounds",
+        "1",
+    ];
     let query = done(&overtrace(folder.path(), &[&query[..], &asked, &data].concat()));
-    assert_eq!(query["summary"]["paired"].as_array().unwrap().len(), 2);
+    assert_eq!(query["summary"]["paired"].as_array().unwrap().len(), 4);
     let run = folder
         .path()
         .join("query/runs/fold1-seed1-u-net+u-net-disagreement");
     done_quietly(&overtrace(&run, &["verify"]));
+    let stratified = folder
+        .path()
+        .join("query/runs/fold1-seed1-u-net+u-net-class-stratified");
+    done_quietly(&overtrace(&stratified, &["verify"]));
     let ranked = done(&overtrace(&run, &["--json", "rank"]));
     let left = &ranked["queue"][0];
     assert!(left["score"].as_f64().unwrap() > 0.0, "{left}");
     let own = left["member_bvsb"].as_array().unwrap();
-    assert!(own.len() == 2 && own[0] != own[1], "{left}");
+    assert!(own.len() == 2 && own[0][1] != own[1][1], "{left}");
     let table = overtrace(&run, &["rank"]);
-    assert!(String::from_utf8_lossy(&table.stdout).contains("u-net BvSB"));
+    assert!(String::from_utf8_lossy(&table.stdout).contains("u-net 2 BvSB"));
     let report = fs::read_to_string(folder.path().join("query/report.html")).unwrap();
     assert!(report.contains("Worth annotating"));
     // One network has nobody to disagree with.

@@ -9,7 +9,7 @@ use std::fs;
 use overtrace::imaging::encode_labels;
 use overtrace::protocol::{Answer, CaseView, Command, NextStep, Outcome, Stage, Wanted};
 use overtrace::records::{Correction, HandoutEnd, Pool, Round, RoundState, What};
-use overtrace::settings::Settings;
+use overtrace::settings::{Settings, Strategy};
 use support::{Bench, SMALL, boxes, id};
 
 const START: Command = Command::StartRound {
@@ -429,6 +429,39 @@ fn a_round_that_is_not_begun_leaves_the_settings_as_they_were() {
     };
     assert!(bench.ask(command).unwrap_err().contains("budget of 0"));
     assert_eq!(bench.snapshot().settings.model.base_channels, 2);
+}
+
+/// Neither is half taken: what cannot be trained on, and what cannot be ranked by.
+#[test]
+fn another_network_s_weights_and_a_single_network_s_disagreement_are_refused_at_once() {
+    let made = bench(SMALL);
+    made.done(START);
+    let Answer::File(weights) = made.ask(Command::ExportModel).unwrap() else {
+        panic!("no weights");
+    };
+    let file = made.folder.path().join("u-net.safetensors");
+    fs::write(&file, weights).unwrap();
+    let by_disagreement = Command::StartRound {
+        from_scratch: false,
+        budget: None,
+        strategy: Some(Strategy::Disagreement),
+    };
+    let rank = Command::Rank {
+        strategy: Some(Strategy::Disagreement),
+        pixels: None,
+    };
+    for command in [by_disagreement, rank] {
+        let refused = made.ask(command).unwrap_err();
+        assert!(refused.contains("m1 is a single network"), "{refused}");
+    }
+    assert!(made.snapshot().open_round().is_none());
+    let other = bench(&SMALL.replace("[model]\n", "[model]\nnetworks = [\"voxresnet\"]\n"));
+    let refused = other.ask(Command::ImportModel { file }).unwrap_err();
+    assert!(
+        refused.contains("networks = u-net, this project voxresnet; set model.networks"),
+        "{refused}"
+    );
+    assert!(other.snapshot().models.is_empty());
 }
 
 #[test]

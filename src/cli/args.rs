@@ -480,8 +480,8 @@ pub enum PhantomsName {
 pub enum StrategyName {
     AverageBvsb,
     Entropy,
-    /// Where the members of a committee differ most
     Disagreement,
+    ClassStratified,
     ForegroundRandom,
     Random,
 }
@@ -492,6 +492,7 @@ impl From<StrategyName> for Strategy {
             StrategyName::AverageBvsb => Strategy::AverageBvsb,
             StrategyName::Entropy => Strategy::Entropy,
             StrategyName::Disagreement => Strategy::Disagreement,
+            StrategyName::ClassStratified => Strategy::ClassStratified,
             StrategyName::ForegroundRandom => Strategy::ForegroundRandom,
             StrategyName::Random => Strategy::Random,
         }

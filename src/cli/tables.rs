@@ -11,7 +11,7 @@ use crate::protocol::{EngineStatus, QueueRow, Snapshot, Space, Status};
 use crate::records::{
     BenchRow, ClassEffort, Correction, Entry, Machine, Model, Pool, Round, mean_of_known, printable,
 };
-use crate::settings::{Network, Pixels, Strategy};
+use crate::settings::{Pixels, Strategy};
 pub use experiment::experiment;
 
 /// A number between 0 and 1 as a percentage, or n/a.
@@ -87,7 +87,7 @@ pub fn score_words(snapshot: &Snapshot) -> String {
     let order = match ranking.strategy {
         Strategy::AverageBvsb => " (lowest is asked first)",
         Strategy::Entropy | Strategy::Disagreement => " in nats (highest is asked first)",
-        Strategy::ForegroundRandom | Strategy::Random => "",
+        Strategy::ClassStratified | Strategy::ForegroundRandom | Strategy::Random => "",
     };
     let stale = match snapshot.project.model {
         Some(current) if snapshot.ranking_is_stale() => {
@@ -105,11 +105,13 @@ pub fn queue(snapshot: &Snapshot, rows: &[QueueRow]) -> String {
         .into_iter()
         .map(String::from)
         .collect();
-    let members: Vec<Network> = match snapshot.settings.model.networks.is_committee() {
-        true => snapshot.settings.model.networks.members().collect(),
-        false => Vec::new(),
-    };
-    header.extend(members.iter().map(|member| format!("{} BvSB", member.name())));
+    let mut members: Vec<&String> = Vec::new();
+    for (name, _) in rows.iter().flat_map(|row| &row.member_bvsb) {
+        if !members.contains(&name) {
+            members.push(name);
+        }
+    }
+    header.extend(members.iter().map(|name| format!("{name} BvSB")));
     header.extend(labels.names().map(|name| format!("{name} ml")));
     header.push("by".into());
     header.extend(labels.names().map(|name| format!("{name} saved %")));
@@ -129,8 +131,10 @@ pub fn queue(snapshot: &Snapshot, rows: &[QueueRow]) -> String {
             status,
             since,
         ];
-        let own = row.member_bvsb.iter().map(|score| format!("{score:.6}"));
-        line.extend(own.chain(std::iter::repeat(String::new())).take(members.len()));
+        line.extend(members.iter().map(|member| {
+            let own = row.member_bvsb.iter().find(|(name, _)| name == *member);
+            own.map_or(String::new(), |(_, score)| format!("{score:.6}"))
+        }));
         let classes = labels.0.len();
         let cells = |values: &[String]| {
             let mut cells = values.to_vec();

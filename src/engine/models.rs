@@ -10,7 +10,7 @@ use super::actor::{Actor, Goal, Reply};
 use super::project::next;
 use crate::model;
 use crate::protocol::{Answer, Event};
-use crate::query;
+use crate::query::{self, Candidate};
 use crate::records::{
     Case, CaseId, Fixed, Model, ModelId, ModelOrigin, PredictCase, PredictTask, Predicted, Prediction,
     Ranking, RankingId, Row, SliceSums, Task, What,
@@ -32,7 +32,24 @@ impl Actor {
         if !self.project.snapshot.cases.values().any(Case::is_askable) {
             return Ok(Answer::Nothing("no unlabelled case is left to rank".into()).into());
         }
+        self.check_strategy(strategy)?;
         self.predict_then(Goal::Rank(strategy, pixels), who)
+    }
+
+    /// Whether the drawing model, if there is one, can rank so.
+    pub(super) fn check_strategy(&self, strategy: Strategy) -> Result<(), EngineError> {
+        match self.project.drawing_model() {
+            Some(model)
+                if strategy == Strategy::Disagreement && !model.architecture.networks.is_committee() =>
+            {
+                EngineError::refused(format!(
+                    "{} is a single network, which has nobody to disagree with; rank by another strategy, or name several \
+                     in model.networks and train from scratch",
+                    model.id
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has the drawing model predict the cases that `goal` wants and it has not predicted, then goes on with it; at
@@ -117,6 +134,7 @@ impl Actor {
             sums,
             members: drawn.members,
             class_voxels: drawn.class_voxels,
+            class_entropies: drawn.class_entropies,
             drawing: drawn.drawing,
             dice_mask: drawn.dice_mask,
             dice: drawn.dice,
@@ -143,7 +161,7 @@ impl Actor {
         let seed = snapshot.settings.query.seed.wrapping_add(u64::from(id.0));
         let (strategy, model, order) = match model {
             Some(model) if strategy != Strategy::Random => {
-                let mut sums: Vec<(CaseId, SliceSums)> = Vec::new();
+                let mut candidates: Vec<Candidate> = Vec::new();
                 for case in &pool {
                     let predicted = snapshot.predictions.get(&case.id).filter(|p| p.model == model);
                     let Some(predicted) = predicted else {
@@ -154,15 +172,9 @@ impl Actor {
                             snapshot.settings.image.channels
                         ));
                     };
-                    if strategy == Strategy::Disagreement && predicted.members.is_empty() {
-                        return EngineError::refused(format!(
-                            "{model} is a single network, which has nobody to disagree with; rank by another strategy, or \
-                             name several in model.networks and train anew"
-                        ));
-                    }
-                    sums.push((case.id.clone(), predicted.sums));
+                    candidates.push(Candidate::of(predicted));
                 }
-                let order = query::rank(strategy, pixels, &sums, seed)
+                let order = query::rank(strategy, pixels, &candidates, (seed, id.0))
                     .map_err(|error| EngineError::Refused(error.to_string()))?;
                 (strategy, Some(model), order)
             }
@@ -220,16 +232,9 @@ impl Actor {
         let refused = |words: String| EngineError::Refused(format!("{}: {words}", file.display()));
         let theirs = model::architecture_of(file).map_err(|error| refused(error.to_string()))?;
         let ours = self.project.architecture();
-        if theirs.base_channels != ours.base_channels {
+        if let Some((key, setting, theirs, ours)) = theirs.difference(&ours) {
             return Err(refused(format!(
-                "its network has base_channels {}, this project {}; set model.base_channels to the former",
-                theirs.base_channels, ours.base_channels
-            )));
-        }
-        if theirs.channels != ours.channels {
-            return Err(refused(format!(
-                "its network takes {} images a case, this project {}; set image.channels to the former",
-                theirs.channels, ours.channels
+                "its network has {key} = {theirs}, this project {ours}; set {setting} to the former"
             )));
         }
         let bytes = std::fs::read(file).map_err(EngineError::io("reading", file))?;

@@ -76,6 +76,7 @@ impl Actor {
             self.training_set()?;
         } else {
             self.check_channels(Case::is_askable)?;
+            self.check_strategy(strategy)?;
         }
         let snapshot = &self.project.snapshot;
         let id = RoundId(next(&snapshot.rounds, |id| id.0));

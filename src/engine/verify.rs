@@ -12,7 +12,7 @@ use super::EngineError;
 use super::project::label_map;
 use crate::effort::{agreement, saved_effort};
 use crate::imaging::Plane;
-use crate::query;
+use crate::query::{self, Candidate};
 use crate::records::{
     Agreement, CaseId, ClassEffort, Correction, Entry, Hash, ModelId, Prediction, Problem, Ranking, Row,
     Scored, SliceSums, Verified,
@@ -200,7 +200,7 @@ enum Checked {
 /// What earlier entries said.
 #[derive(Default)]
 struct Past {
-    predictions: HashMap<(ModelId, CaseId), SliceSums>,
+    predictions: HashMap<(ModelId, CaseId), Candidate>,
     /// Of the labels that masks were taken in with.
     classes: Option<usize>,
     /// Corrections, with what was found to hold.
@@ -212,7 +212,10 @@ impl Past {
     fn put(&mut self, row: &Row) {
         match row {
             Row::Project(row) => self.classes = row.mask_labels.as_ref().map(Labels::classes),
-            Row::Prediction(row) => drop(self.predictions.insert((row.model, row.case.clone()), row.sums)),
+            Row::Prediction(row) => drop(
+                self.predictions
+                    .insert((row.model, row.case.clone()), Candidate::of(row)),
+            ),
             _ => {}
         }
     }
@@ -278,14 +281,14 @@ impl Past {
                 let mut pool = Vec::with_capacity(cases.len());
                 for case in cases {
                     match self.predictions.get(&(model, case.clone())) {
-                        Some(sums) => pool.push((case, *sums)),
+                        Some(candidate) => pool.push(candidate.clone()),
                         None => {
                             return Checked::Breaks(format!("{}: {model} had not drawn {case}", row.id));
                         }
                     }
                 }
-                pool.sort_by(|a, b| a.0.cmp(&b.0));
-                match query::rank(row.strategy, row.pixels, &pool, seed.unwrap_or(0)) {
+                pool.sort_by(|a, b| a.case.cmp(&b.case));
+                match query::rank(row.strategy, row.pixels, &pool, (seed.unwrap_or(0), row.id.0)) {
                     Ok(again) => again,
                     Err(error) => return Checked::Breaks(format!("{}: {error}", row.id)),
                 }

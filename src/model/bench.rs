@@ -39,6 +39,8 @@ pub fn bench(
             channels: 1,
             classes: CLASSES,
             base_channels,
+            slices: 1,
+            deep_supervision: false,
         };
         let row = |what: &str, batch, seconds, flop| BenchRow {
             what: what.into(),
@@ -86,9 +88,10 @@ fn drawing(
     let id = CaseId::new("volume").expect("letters alone");
     let case = Case::new(id, vec![volume], None, Plane(1), Intensity::None, CLASSES)?;
     let net = Net::drawn(shape, &Rng::new(1), processor.device())?;
-    let (field, batch) = (net.field(), processor.drawing_batch(task.batch));
+    let field = net.field();
+    let batch = field.tiles(processor.drawing_batch(task.batch));
     let tiles = case.slices().div_ceil(field.depth) * case.tiling().tiles();
-    let tile = Tensor::zeros(field.shape(1, 1), DType::F32, processor.device())?;
+    let tile = Tensor::zeros(field.shape(1), DType::F32, processor.device())?;
     let flop = net.flop(&tile)? * tiles as f64;
     let net = processor.drawing(&net, task.precision)?;
     let mut once = || pool.install(|| draw(&net, &case, batch, &mut || ControlFlow::Continue(())).map(drop));
@@ -160,7 +163,7 @@ impl Work {
         Ok(Work {
             net: Net::new(shape, tensors.collect())?,
             adam: Adam::new(weights, 1e-4)?,
-            images: Tensor::from_vec(images, field.shape(tiles, 1), device)?,
+            images: Tensor::from_vec(images, field.shape(tiles), device)?,
             classes: Tensor::from_vec(classes, (tiles * field.depth, TILE, TILE), device)?,
         })
     }

@@ -87,7 +87,7 @@ impl<'a> Blender<'a> {
             true => &[[false, false], [false, true], [true, false], [true, true]],
             false => &[[false, false]],
         };
-        let blank = said(net, vec![0.0; net.field().seen() * net.shape().channels], 1)?;
+        let blank = said(net, vec![0.0; net.field().seen()], 1)?;
         Ok(Blender {
             net,
             members: net.shape().networks.members().count(),
@@ -113,7 +113,7 @@ impl<'a> Blender<'a> {
             sums: vec![0.0; pixels * m],
             weights: vec![0.0; pixels],
         };
-        let mut input = vec![0.0; field.seen() * case.channels.len()];
+        let mut input = vec![0.0; field.seen()];
         let mut waiting: Vec<(Window, [bool; 2])> = Vec::new();
         let mut inputs = Vec::new();
         for top in firsts(tiling.height, self.overlap) {
@@ -132,7 +132,7 @@ impl<'a> Blender<'a> {
                     }
                     inputs.extend(mirrored(&input, (field.depth, field.edge()), *mirror));
                     waiting.push((window, *mirror));
-                    if waiting.len() >= field.tiles(batch) {
+                    if waiting.len() == batch {
                         self.say(&mut slab, std::mem::take(&mut inputs), &waiting)?;
                         waiting.clear();
                         if tick().is_break() {
@@ -215,7 +215,7 @@ impl<'a> Blender<'a> {
 
 /// Of every pixel of some tiles the probabilities that each member gives the classes.
 fn said(net: &Net, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<f32>> {
-    let shape = net.field().shape(tiles, net.shape().channels);
+    let shape = net.field().shape(tiles);
     let logits = net.forward(&placed(inputs, shape, net.device())?)?;
     let members = logits
         .iter()
@@ -267,6 +267,8 @@ mod tests {
             channels: 1,
             classes: 3,
             base_channels: 2,
+            slices: 1,
+            deep_supervision: false,
         };
         let rng = Rng::new(4);
         let weights = parameters(&shape).into_iter().map(|parameter| {
@@ -363,6 +365,8 @@ mod tests {
             channels: 2,
             classes: 3,
             base_channels: 2,
+            slices: 1,
+            deep_supervision: false,
         };
         let weights = parameters(&shape).into_iter().map(|parameter| {
             let count = parameter.shape().iter().product();

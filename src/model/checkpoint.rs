@@ -215,34 +215,11 @@ pub fn load(
     device: &Device,
 ) -> Result<HashMap<String, Tensor>, ModelError> {
     let held = header_of(path)?.architecture;
-    let classes = if head.is_some() {
-        held.classes
-    } else {
-        wanted.classes
-    };
-    let fixed = [
-        (
-            "networks",
-            held.networks.to_string(),
-            wanted.networks.to_string(),
-            "model.networks",
-        ),
-        (
-            "channels",
-            held.channels.to_string(),
-            wanted.channels.to_string(),
-            "image.channels",
-        ),
-        (
-            "base_channels",
-            held.base_channels.to_string(),
-            wanted.base_channels.to_string(),
-            "model.base_channels",
-        ),
-        ("classes", held.classes.to_string(), classes.to_string(), "labels"),
-    ];
-    if let Some((key, held, wanted, setting)) = fixed.into_iter().find(|(_, held, wanted, _)| held != wanted)
-    {
+    let classes = (held.classes != wanted.classes && head.is_none()).then(|| {
+        let [held, wanted] = [held.classes, wanted.classes].map(|classes| classes.to_string());
+        ("classes", "labels", held, wanted)
+    });
+    if let Some((key, setting, held, wanted)) = held.difference(wanted).or(classes) {
         return Err(ModelError::Shape {
             path: path.to_path_buf(),
             key,
@@ -329,6 +306,8 @@ mod tests {
         channels: 2,
         classes: 3,
         base_channels: 2,
+        slices: 1,
+        deep_supervision: false,
     };
 
     fn written(folder: &Path) -> (std::path::PathBuf, Checkpoint) {
@@ -393,6 +372,8 @@ mod tests {
         assert_eq!(weights["down.0.0.bias"].to_vec1::<f32>().unwrap(), [0.0, 1.0]);
         let wider = Architecture {
             base_channels: 4,
+            slices: 1,
+            deep_supervision: false,
             ..SHAPE
         };
         let error = load(&path, &wider, Some(&Rng::new(1)), &Device::Cpu)

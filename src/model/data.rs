@@ -14,27 +14,48 @@ pub const TILE: usize = 64;
 /// Pixels of a tile.
 pub const TILE_PIXELS: usize = TILE * TILE;
 
-/// What a network sees at a time: a tile, `depth` slices deep, and in the slices `context` pixels around it.
+/// What a network sees at a time: a tile, `depth` slices deep, in the slices `context` pixels around it, and at every pixel
+/// those `beside` it in slices before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
     /// Slices.
     pub depth: usize,
     /// Pixels on every side, of which it says nothing.
     pub context: usize,
+    /// Slices before each, and as many after, that are further channels.
+    pub beside: usize,
+    /// Images of a case.
+    pub images: usize,
 }
 
 impl Field {
-    /// One slice of a tile, and nothing around it.
-    pub const TILE: Field = Field { depth: 1, context: 0 };
+    /// One slice of a tile of one image, and nothing around it.
+    #[cfg(test)]
+    pub const TILE: Field = Field {
+        depth: 1,
+        context: 0,
+        beside: 0,
+        images: 1,
+    };
 
     /// Edge of what it sees in a slice.
     pub fn edge(self) -> usize {
         TILE + 2 * self.context
     }
 
-    /// Pixels that it sees.
+    /// Slices that are seen at every pixel.
+    pub fn slices(self) -> usize {
+        2 * self.beside + 1
+    }
+
+    /// Channels of a pixel: every image, of every slice that is seen there.
+    pub fn channels(self) -> usize {
+        self.slices() * self.images
+    }
+
+    /// Values that it sees.
     pub fn seen(self) -> usize {
-        self.depth * self.edge() * self.edge()
+        self.depth * self.edge() * self.edge() * self.channels()
     }
 
     /// Pixels that it says something of.
@@ -42,9 +63,14 @@ impl Field {
         self.depth * TILE_PIXELS
     }
 
-    /// How many tiles of its depth are as much as so many of one slice; at least one.
+    /// How many tiles of its depth stand for so many of one slice. Slices that lie one behind the other tell less than tiles from
+    /// anywhere: a deep one counts as four. And there are two at least, so that a rare class is not missing from every other
+    /// batch.
     pub fn tiles(self, batch: usize) -> usize {
-        (batch / self.depth).max(1)
+        match self.depth {
+            1 => batch,
+            _ => (batch / 4).max(2),
+        }
     }
 
     /// Which slices are seen together, to say something of those in `asked`: all that are seen, and those that are asked for.
@@ -64,8 +90,8 @@ impl Field {
     }
 
     /// The shape of the input of so many tiles, for candle.
-    pub fn shape(self, tiles: usize, channels: usize) -> (usize, usize, usize, usize) {
-        (tiles * self.depth, self.edge(), self.edge(), channels)
+    pub fn shape(self, tiles: usize) -> (usize, usize, usize, usize) {
+        (tiles * self.depth, self.edge(), self.edge(), self.channels())
     }
 }
 
@@ -187,20 +213,21 @@ impl Case {
         self.plane.slices(self.grid())
     }
 
-    /// Whether a slice has any.
-    pub fn has_signal(&self, slice: usize) -> bool {
-        let Tiling { width, height } = self.tiling();
-        let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
-        let voxels = (0..width * height).map(|at| first + at % width * along + at / width * down);
-        voxels
-            .into_iter()
-            .any(|voxel| self.channels.iter().any(|channel| channel.voxels[voxel] != 0.0))
+    /// Whether any of a window over some slices is signal, whatever lies around it.
+    pub fn has_signal(&self, slices: Range<usize>, window: &Window) -> bool {
+        slices.into_iter().any(|slice| {
+            let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+            let mut voxels = (window.top..window.bottom).flat_map(|row| {
+                (window.left..window.right).map(move |column| first + column * along + row * down)
+            });
+            voxels.any(|voxel| self.channels.iter().any(|channel| channel.voxels[voxel] != 0.0))
+        })
     }
 
     /// Fills the input of a window of a tile's size over some slices (slice by slice, row by row, channels fastest), 0 where there
     /// is no image; whether any of it is signal.
     pub fn cut(&self, field: Field, slices: Range<usize>, window: &Window, input: &mut [f32]) -> bool {
-        let (count, channels, edge) = (self.channels.len(), &self.channels, field.edge());
+        let (count, edge) = (field.channels(), field.edge());
         let Tiling { width, height } = self.tiling();
         // The window may end at the slice's edge before its size.
         let seen = |first: usize, size: usize| {
@@ -209,21 +236,32 @@ impl Case {
         input.fill(0.0);
         let mut signal = false;
         for (slice, input) in slices.zip(input.chunks_exact_mut(edge * edge * count)) {
-            let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
-            for row in seen(window.top, height) {
-                let y = row + field.context - window.top;
-                for column in seen(window.left, width) {
-                    let x = column + field.context - window.left;
-                    let voxel = first + column * along + row * down;
-                    for (c, channel) in channels.iter().enumerate() {
-                        let value = channel.voxels[voxel];
-                        signal |= value != 0.0;
-                        input[(y * edge + x) * count + c] = value;
+            for (nth, slice) in self.beside(field, slice) {
+                let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
+                for row in seen(window.top, height) {
+                    let y = row + field.context - window.top;
+                    for column in seen(window.left, width) {
+                        let x = column + field.context - window.left;
+                        let voxel = first + column * along + row * down;
+                        for (c, channel) in self.channels.iter().enumerate() {
+                            let value = channel.voxels[voxel];
+                            signal |= value != 0.0;
+                            input[(y * edge + x) * count + nth * field.images + c] = value;
+                        }
                     }
                 }
             }
         }
         signal
+    }
+
+    /// The slices that are seen at a slice's pixels, each with its place among them; there is nothing beyond the last.
+    pub fn beside(&self, field: Field, slice: usize) -> impl Iterator<Item = (usize, usize)> {
+        let slices = self.slices();
+        let place = move |nth: usize| Some((nth, (slice + nth).checked_sub(field.beside)?));
+        (0..field.slices())
+            .filter_map(place)
+            .filter(move |(_, slice)| *slice < slices)
     }
 
     /// Fills a tile's classes over some slices, background beyond the edge and where there is no mask.
@@ -389,7 +427,7 @@ mod tests {
     fn stacks_are_full_where_there_are_slices_enough() {
         let field = Field {
             depth: 16,
-            context: 0,
+            ..Field::TILE
         };
         let stacks = |asked, there| field.stacks(asked, there).collect::<Vec<_>>();
         assert_eq!(
@@ -465,7 +503,15 @@ mod tests {
         .unwrap();
         let (mut input, mut classes) = (vec![9.0; 2 * TILE_PIXELS], vec![9; TILE_PIXELS]);
         let cut = |slice: usize, tile, input: &mut [f32]| {
-            case.cut(Field::TILE, slice..slice + 1, &case.tiling().window(tile), input)
+            case.cut(
+                Field {
+                    images: 2,
+                    ..Field::TILE
+                },
+                slice..slice + 1,
+                &case.tiling().window(tile),
+                input,
+            )
         };
         assert!(
             !cut(0, 1, &mut input) && !cut(1, 0, &mut input),
@@ -483,8 +529,13 @@ mod tests {
             (1, 1)
         );
         // Two slices, and two pixels around: the first tile sees the voxel beyond its edge, the second where it lies.
-        let wide = Field { depth: 2, context: 2 };
-        let mut input = vec![9.0; 2 * wide.seen()];
+        let wide = Field {
+            depth: 2,
+            context: 2,
+            images: 2,
+            ..Field::TILE
+        };
+        let mut input = vec![9.0; wide.seen()];
         for (tile, column) in [(0, 67), (1, 3)] {
             assert!(case.cut(wide, 0..2, &case.tiling().window(tile), &mut input));
             let at = 2 * ((68 + 4) * 68 + column);
@@ -493,7 +544,24 @@ mod tests {
                 (&[5.0, 5.0][..], 10.0)
             );
         }
-        assert!(case.has_signal(1) && !case.has_signal(0));
+        let window = |tile| case.tiling().window(tile);
+        assert!(case.has_signal(0..2, &window(1)) && !case.has_signal(0..2, &window(0)));
+        assert!(!case.has_signal(0..1, &window(1)));
+        // Seen from the slice before it, it lies among those after; from its own, in the middle.
+        let beside = Field {
+            beside: 1,
+            images: 2,
+            ..Field::TILE
+        };
+        let mut input = vec![9.0; beside.seen()];
+        for (slice, nth) in [(0, 2), (1, 1)] {
+            assert!(case.cut(beside, slice..slice + 1, &case.tiling().window(1), &mut input));
+            let at = (2 * TILE + 1) * 6 + 2 * nth;
+            assert_eq!(
+                (&input[at..at + 2], input.iter().sum::<f32>()),
+                (&[5.0, 5.0][..], 10.0)
+            );
+        }
     }
 
     #[test]

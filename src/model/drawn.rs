@@ -17,6 +17,8 @@ pub struct Drawn {
     pub slices: Vec<SliceSums>,
     /// What each member of a committee says by itself, over the volume.
     pub members: Vec<SliceSums>,
+    /// The sum of the entropies of each class's pixels.
+    pub class_entropies: Vec<f64>,
 }
 
 /// Tiles being judged: what comes of them is waited for when the next are under way.
@@ -65,6 +67,7 @@ impl Drawn {
             margins: vec![0; grid.len()],
             slices: vec![SliceSums::default(); case.slices()],
             members: Vec::new(),
+            class_entropies: vec![0.0; net.shape().classes],
         })
     }
 
@@ -98,6 +101,8 @@ impl Drawn {
             }
         }
         self.slices[at.slice] += judged.sums[tile];
+        let entropies = self.class_entropies.iter_mut().zip(&judged.class_entropies[tile]);
+        entropies.for_each(|(sum, entropy)| *sum += entropy);
         let own = judged.members.get(tile).map_or(&[][..], |own| own);
         self.members.resize(own.len(), SliceSums::default());
         self.members

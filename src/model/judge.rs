@@ -1,5 +1,7 @@
 //! What the network says of each pixel: its class, how sure it is, and what that adds up to over a tile.
 
+use std::ops::Range;
+
 #[cfg(feature = "cuda")]
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Shape};
 use candle_core::{Result, Tensor, bail};
@@ -23,6 +25,8 @@ pub struct Judged {
     pub sums: Vec<SliceSums>,
     /// Of each tile what each member of a committee says by itself; none of a single network.
     pub members: Vec<Vec<SliceSums>>,
+    /// Of each tile, the sum of the entropies of each class's pixels.
+    pub class_entropies: Vec<Vec<f64>>,
 }
 
 /// Judges every pixel of the members' `logits` (tiles, height, width, classes), in one pass: by the mean of their probabilities.
@@ -39,9 +43,9 @@ pub fn judge(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
 pub enum Judging {
     /// It is here.
     Done(Judged),
-    /// What [`Judged::of_bytes`] takes, on its way from a GPU; and how many tiles and rows.
+    /// What [`Judged::of_bytes`] takes, on its way from a GPU; and how many tiles, rows and classes.
     #[cfg(feature = "cuda")]
-    OnItsWay(Download, [usize; 2]),
+    OnItsWay(Download, [usize; 3]),
 }
 
 impl Judging {
@@ -64,7 +68,7 @@ impl Judging {
             let bytes = logits.apply_op2_no_bwd(&words, &OnDevice)?;
             return Ok(Judging::OnItsWay(
                 Download::begin(&bytes)?,
-                [tiles, logits.dim(1)?],
+                [tiles, logits.dim(1)?, logits.dim(3)?],
             ));
         }
         on_cpu(logits, sizes).map(Judging::Done)
@@ -85,14 +89,15 @@ impl Judging {
 
 #[cfg(any(test, feature = "cuda"))]
 impl Judged {
-    /// From what a GPU says of `tiles` tiles of `rows` rows: [`ROW`] bytes of sums of every row, every pixel's class, every
-    /// pixel's margin.
-    pub fn of_bytes(bytes: &[u8], [tiles, rows]: [usize; 2]) -> Judged {
-        let (sums, maps) = bytes.split_at(tiles * rows * ROW);
+    /// From what a GPU says of `tiles` tiles of `rows` rows and `m` classes: [`row_bytes`] of sums of every row, every pixel's
+    /// class, every pixel's margin.
+    pub fn of_bytes(bytes: &[u8], [tiles, rows, m]: [usize; 3]) -> Judged {
+        let size = row_bytes(m);
+        let (sums, maps) = bytes.split_at(tiles * rows * size);
         let (classes, margins) = maps.split_at(maps.len() / 2);
-        let sums = sums.chunks_exact(rows * ROW).map(|tile| {
-            let mut sums = SliceSums::default();
-            for row in tile.chunks_exact(ROW) {
+        let sums = sums.chunks_exact(rows * size).map(|tile| {
+            let (mut sums, mut entropies) = (SliceSums::default(), vec![0.0; m]);
+            for row in tile.chunks_exact(size) {
                 let row: Vec<f64> = row.as_chunks().0.iter().map(|n| f64::from_le_bytes(*n)).collect();
                 sums += SliceSums {
                     pixels: row[0] as u64,
@@ -103,11 +108,17 @@ impl Judged {
                     foreground_entropy: row[5],
                     ..SliceSums::default()
                 };
+                entropies
+                    .iter_mut()
+                    .zip(&row[6..])
+                    .for_each(|(sum, entropy)| *sum += entropy);
             }
-            sums
+            (sums, entropies)
         });
+        let (sums, class_entropies) = sums.unzip();
         Judged {
-            sums: sums.collect(),
+            sums,
+            class_entropies,
             members: Vec::new(),
             classes: classes.to_vec(),
             margins: margins.to_vec(),
@@ -115,9 +126,11 @@ impl Judged {
     }
 }
 
-/// Bytes of a row's six sums.
+/// Bytes of a row's six sums, and of the entropies of each class.
 #[cfg(any(test, feature = "cuda"))]
-pub const ROW: usize = 6 * size_of::<f64>();
+pub fn row_bytes(classes: usize) -> usize {
+    (6 + classes) * size_of::<f64>()
+}
 
 /// Judges on a GPU.
 #[cfg(feature = "cuda")]
@@ -143,56 +156,54 @@ impl CustomOp2 for OnDevice {
         let (tiles, height, width, m) = logits_layout.shape().dims4()?;
         let shape = [tiles, height, width, m];
         let bytes = cuda::judge(shape, (logits, logits_layout), (sizes, sizes_layout))?;
-        Ok((bytes, (tiles * height * (ROW + 2 * width)).into()))
+        Ok((bytes, (tiles * height * (row_bytes(m) + 2 * width)).into()))
     }
 }
+
+/// A tile's sums, those of its classes' entropies, and its members'.
+type OfTile = ((SliceSums, Vec<f64>), Vec<SliceSums>);
 
 fn on_cpu(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
     let (tiles, height, width, m) = logits[0].dims4()?;
     let members = values(logits)?;
     let pixels = height * width;
     let (mut classes, mut margins) = (vec![0; tiles * pixels], vec![0; tiles * pixels]);
-    let judged: Vec<(SliceSums, Vec<SliceSums>)> = classes
+    let judged: Vec<OfTile> = classes
         .par_chunks_mut(pixels)
         .zip(margins.par_chunks_mut(pixels))
         .zip(sizes)
         .enumerate()
         .map(|(tile, ((classes, margins), &[rows, columns]))| {
-            let mut sums = SliceSums::default();
+            let (mut sums, mut entropies) = (SliceSums::default(), vec![0.0; m]);
             let mut own = vec![SliceSums::default(); if members.len() > 1 { members.len() } else { 0 }];
+            let mut committee = Committee::new(members.len(), m);
             for at in 0..pixels {
-                let counts = at / width < rows && at % width < columns;
-                let of = |values: &Vec<f32>| Pixel::of(&values[(tile * pixels + at) * m..][..m]);
+                let logits = (tile * pixels + at) * m..(tile * pixels + at + 1) * m;
                 let pixel = match &members[..] {
-                    [one] => of(one),
-                    several => {
-                        let said: Vec<&[f32]> = several
-                            .iter()
-                            .map(|values| &values[(tile * pixels + at) * m..][..m])
-                            .collect();
-                        if counts {
-                            own.iter_mut()
-                                .zip(several)
-                                .for_each(|(sums, values)| of(values).count(sums));
-                        }
-                        Pixel::of_committee(&said)
-                    }
+                    [one] => Pixel::of(&one[logits]),
+                    several => committee.hear(several, logits),
                 };
                 classes[at] = pixel.class;
                 margins[at] = (255.0 * pixel.margin).round() as u8;
-                if counts {
+                if at / width < rows && at % width < columns {
                     pixel.count(&mut sums);
+                    entropies[pixel.class as usize] += pixel.entropy;
+                    own.iter_mut()
+                        .zip(&committee.own)
+                        .for_each(|(sums, own)| own.count(sums));
                 }
             }
-            (sums, own)
+            ((sums, entropies), own)
         })
         .collect();
-    let (sums, members) = judged.into_iter().unzip();
+    let (sums, members): (Vec<_>, _) = judged.into_iter().unzip();
+    let (sums, class_entropies) = sums.into_iter().unzip();
     Ok(Judged {
         classes,
         margins,
         sums,
         members,
+        class_entropies,
     })
 }
 
@@ -205,12 +216,11 @@ pub fn best_classes(logits: &[Tensor]) -> Result<Vec<u8>> {
     if let [one] = &members[..] {
         return Ok(one.par_chunks_exact(m).map(best_class).collect());
     }
-    let pixels = members[0].len() / m;
-    let of = |at: usize| {
-        let said: Vec<&[f32]> = members.iter().map(|values| &values[at * m..][..m]).collect();
-        Pixel::of_committee(&said).class
-    };
-    Ok((0..pixels).into_par_iter().map(of).collect())
+    let mut committee = Committee::new(members.len(), m);
+    let pixels = 0..members[0].len() / m;
+    Ok(pixels
+        .map(|at| committee.hear(&members, at * m..(at + 1) * m).class)
+        .collect())
 }
 
 fn values(logits: &[Tensor]) -> Result<Vec<Vec<f32>>> {
@@ -252,31 +262,6 @@ impl Pixel {
         }
     }
 
-    /// From the logits of several, whose probabilities' mean counts.
-    fn of_committee(members: &[&[f32]]) -> Pixel {
-        let (mut mean, mut entropies) = (vec![0.0; members[0].len()], 0.0);
-        for logits in members {
-            let pixel = Pixel::of(logits);
-            let largest = f64::from(logits[pixel.class as usize]);
-            let powers = || logits.iter().map(|&logit| (f64::from(logit) - largest).exp());
-            let share = 1.0 / (powers().sum::<f64>() * members.len() as f64);
-            mean.iter_mut()
-                .zip(powers())
-                .for_each(|(mean, e)| *mean += share * e);
-            entropies += pixel.entropy / members.len() as f64;
-        }
-        let class = best_class(&mean) as usize;
-        let others = mean.iter().enumerate().filter(|(c, _)| *c != class);
-        let second = others.fold(0.0f64, |second, (_, p)| second.max(*p));
-        let entropy: f64 = mean.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
-        Pixel {
-            class: class as u8,
-            margin: mean[class] - second,
-            entropy: entropy.max(0.0),
-            disagreement: (entropy - entropies).max(0.0),
-        }
-    }
-
     fn count(self, sums: &mut SliceSums) {
         sums.pixels += 1;
         sums.margin += self.margin;
@@ -287,6 +272,56 @@ impl Pixel {
             sums.foreground_margin += self.margin;
             sums.foreground_entropy += self.entropy;
             sums.foreground_disagreement += self.disagreement;
+        }
+    }
+}
+
+/// Several that say something of one pixel after the other; the mean of their probabilities counts.
+struct Committee {
+    /// The last pixel, by each.
+    own: Vec<Pixel>,
+    mean: Vec<f64>,
+    powers: Vec<f64>,
+}
+
+impl Committee {
+    fn new(members: usize, classes: usize) -> Committee {
+        Committee {
+            own: Vec::with_capacity(members),
+            mean: vec![0.0; classes],
+            powers: vec![0.0; classes],
+        }
+    }
+
+    /// What they say together of the pixel whose logits lie at a place of each member's.
+    fn hear(&mut self, members: &[Vec<f32>], at: Range<usize>) -> Pixel {
+        self.own.clear();
+        self.mean.fill(0.0);
+        let mut entropies = 0.0;
+        for logits in members.iter().map(|values| &values[at.clone()]) {
+            let pixel = Pixel::of(logits);
+            let largest = f64::from(logits[pixel.class as usize]);
+            let mut sum = 0.0;
+            for (power, &logit) in self.powers.iter_mut().zip(logits) {
+                *power = (f64::from(logit) - largest).exp();
+                sum += *power;
+            }
+            let share = 1.0 / (sum * members.len() as f64);
+            let powers = self.mean.iter_mut().zip(&self.powers);
+            powers.for_each(|(mean, power)| *mean += share * power);
+            entropies += pixel.entropy / members.len() as f64;
+            self.own.push(pixel);
+        }
+        let class = best_class(&self.mean) as usize;
+        let others = self.mean.iter().enumerate().filter(|(c, _)| *c != class);
+        let second = others.fold(0.0f64, |second, (_, p)| second.max(*p));
+        let known = self.mean.iter().filter(|p| **p > 0.0);
+        let entropy = known.map(|p| -p * p.ln()).sum::<f64>().max(0.0);
+        Pixel {
+            class: class as u8,
+            margin: self.mean[class] - second,
+            entropy,
+            disagreement: (entropy - entropies).max(0.0),
         }
     }
 }
@@ -335,6 +370,11 @@ mod tests {
         assert_eq!((part.pixels, part.foreground_pixels), (2, 1));
         assert!((part.margin - margin(6.0) - margin(7.0)).abs() < 1e-12);
         assert!((part.foreground_margin - margin(7.0)).abs() < 1e-12);
+        let [background, foreground] = judged.class_entropies[1][..] else {
+            panic!("two classes")
+        };
+        assert!((foreground - part.foreground_entropy).abs() < 1e-12);
+        assert!((background + foreground - part.entropy).abs() < 1e-12);
         assert!(judge(&[logits], &[[2, 3]]).is_err());
     }
 

@@ -41,7 +41,7 @@ pub fn predict(
     let net = load_network(&task.weights, &task.architecture, processor.device())?;
     let net = processor.drawing(&net, task.precision)?;
     let pool = processor.pool(task.threads)?;
-    let mut batch = processor.drawing_batch(task.batch);
+    let mut batch = net.field().tiles(processor.drawing_batch(task.batch));
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
         let start = Instant::now();
         let mask = case.mask.as_ref().map(|(path, _)| path.as_path());
@@ -122,12 +122,12 @@ pub(super) fn draw(
     batch: usize,
     tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
 ) -> Result<Option<Drawn>, ModelError> {
-    let (field, channels) = (net.field(), net.shape().channels);
+    let field = net.field();
     let mut drawn = Drawn::of(case, net)?;
     let mut waiting = Waiting::default();
     let mut ahead = None;
     let mut blank = HashMap::new();
-    let mut input = vec![0.0; field.seen() * channels];
+    let mut input = vec![0.0; field.seen()];
     for ((slices, asked), window) in places(field, case) {
         let spots = Spot::all(slices.start, field.depth, &asked, &window);
         if case.cut(field, slices, &window, &mut input) {
@@ -143,7 +143,7 @@ pub(super) fn draw(
                 drawn.place(case, at, judged, n);
             }
         }
-        if waiting.at.len() >= field.tiles(batch) * field.depth {
+        if waiting.at.len() == batch * field.depth {
             let begun = waiting.begin(net)?;
             drawn.place_all(case, ahead.replace(begun))?;
             if tick().is_break() {
@@ -183,9 +183,7 @@ impl Waiting {
 }
 
 fn begin(net: &Net, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judging> {
-    let shape = net
-        .field()
-        .shape(at.len() / net.field().depth, net.shape().channels);
+    let shape = net.field().shape(at.len() / net.field().depth);
     let logits = net.forward(&placed(inputs, shape, net.device())?)?;
     let sizes: Vec<[usize; 2]> = at.iter().map(|at| at.size).collect();
     Judging::begin(&logits, &sizes)
@@ -213,6 +211,7 @@ fn finish(
         margins,
         slices: drawn.slices,
         members: drawn.members,
+        class_entropies: drawn.class_entropies,
         class_voxels,
         drawing: Drawing::default(),
         dice_mask: None,
@@ -255,6 +254,8 @@ mod tests {
         channels: 1,
         classes: 3,
         base_channels: 2,
+        slices: 1,
+        deep_supervision: false,
     };
 
     /// 70 x 66 pixels a slice (four tiles, three of them padded), the first slice and one more tile without signal.
@@ -310,6 +311,7 @@ mod tests {
             margins: vec![0; case.grid().len()],
             slices: vec![crate::records::SliceSums::default(); 3],
             members: Vec::new(),
+            class_entropies: vec![0.0; 3],
         };
         let mut blanks = 0;
         for (slice, tile) in (0..3).flat_map(|slice| (0..4).map(move |tile| (slice, tile))) {
@@ -329,6 +331,56 @@ mod tests {
                 // Tiles are added in another order where blank ones do not wait for a batch.
                 assert!((a.margin - b.margin).abs() < 1e-9 && (a.entropy - b.entropy).abs() < 1e-9);
             }
+        }
+    }
+
+    /// Twenty slices, the first seven of them and a corner of the others without signal, through networks that see slices and
+    /// surroundings: as if each tile were asked about by itself.
+    #[test]
+    fn blank_stacks_and_surroundings_change_nothing_for_a_committee() {
+        let shape = Architecture {
+            networks: vec![Network::VoxResNet, Network::MultiScale].try_into().unwrap(),
+            base_channels: 4,
+            ..SHAPE
+        };
+        let net = Net::drawn(shape, &Rng::new(1), &Device::Cpu).unwrap();
+        let grid = Grid::new([140, 66, 20], [1.0; 3]);
+        let mut rng = Rng::new(3);
+        let voxels = (0..grid.len()).map(|at| {
+            let has_signal = at / 140 / 66 >= 7 && at % 140 >= 100;
+            if has_signal {
+                rng.range(1.0, 2.0) as f32
+            } else {
+                0.0
+            }
+        });
+        let volume = Volume {
+            grid,
+            voxels: voxels.collect(),
+        };
+        let id = CaseId::new("a").unwrap();
+        let case = Case::new(id, vec![volume], None, Plane(2), Intensity::None, 3).unwrap();
+        let mut each = Drawn::of(&case, &net).unwrap();
+        let mut blanks = 0;
+        for ((slices, asked), window) in places(net.field(), &case) {
+            let mut input = vec![0.0; net.field().seen()];
+            blanks += usize::from(!case.cut(net.field(), slices.clone(), &window, &mut input));
+            let spots = Spot::all(slices.start, net.field().depth, &asked, &window);
+            let judged = begin(&net, input, &spots).unwrap().end().unwrap();
+            for (n, at) in spots.into_iter().enumerate() {
+                each.place(&case, at, &judged, n);
+            }
+        }
+        // The left column's tiles, whose surroundings end before 98: two of them in each of two stacks.
+        assert_eq!(blanks, 4);
+        let drawn = draw(&net, &case, 2, &mut || ControlFlow::Continue(()))
+            .unwrap()
+            .unwrap();
+        assert_eq!((&drawn.labels, &drawn.margins), (&each.labels, &each.margins));
+        assert_eq!(drawn.members.len(), 2);
+        for (a, b) in drawn.members.iter().zip(&each.members) {
+            assert_eq!(a.pixels as usize, grid.len(), "every pixel once");
+            assert!((a.margin - b.margin).abs() < 1e-6 * b.margin);
         }
     }
 

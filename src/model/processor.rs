@@ -79,6 +79,8 @@ impl Processor {
             channels: 1,
             classes: 2,
             base_channels: 8,
+            slices: 1,
+            deep_supervision: false,
         };
         let net = Net::drawn(shape, &Rng::new(1), &self.device)?;
         let images = Tensor::ones((1, 16, 16, 1), DType::F32, &self.device)?;

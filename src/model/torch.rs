@@ -45,6 +45,8 @@ fn differences(path: &str) -> Vec<(String, f64)> {
         channels: 1,
         classes: 4,
         base_channels: file["w/head.weight"].dims()[1],
+        slices: 1,
+        deep_supervision: false,
     };
     let vars: HashMap<String, Var> = parameters(&shape)
         .into_iter()

@@ -71,7 +71,7 @@ pub(super) fn train_on(
     let channels = task.architecture.channels;
     cases.iter().try_for_each(|case| case.check_channels(channels))?;
     let field = field(&task.architecture);
-    let (learn, mut check) = split(cases, field, channels, &mut rng.fork("validation"));
+    let (learn, mut check) = split(cases, field, &mut rng.fork("validation"));
     if learn.len() == 0 {
         return Err(ModelError::NoSignal { cases: cases.len() });
     }
@@ -98,7 +98,7 @@ pub(super) fn train_on(
                 curve: Vec::new(),
                 best: None,
                 shuffle: rng.fork("shuffle"),
-                batch: training.batch,
+                batch: field.tiles(training.batch),
                 seconds: 0.0,
             };
             (state, None)
@@ -127,7 +127,7 @@ pub(super) fn train_on(
         let epoch = state.curve.len() + 1;
         let began = Instant::now();
         let samples = state.shuffle.fork("samples");
-        let mut batches = deal(&rarity, field.tiles(state.batch), &mut state.shuffle);
+        let mut batches = deal(&rarity, state.batch, &mut state.shuffle);
         batches.truncate(left);
         let mut run = Epoch::new(epoch, batches);
         let draw = |tiles: &[usize]| match &sampler {
@@ -135,7 +135,7 @@ pub(super) fn train_on(
             None => learn.batch(tiles, processor.device()),
         };
         let loss = with_batch(&mut state.batch, report, |batch, report| {
-            run.shrink(field.tiles(batch));
+            run.shrink(batch);
             pool.install(|| student.epoch(&mut run, &draw, report))
         })?;
         let Some(loss) = loss else {
@@ -369,7 +369,7 @@ impl<'a> Student<'a> {
         let all: Vec<usize> = (0..tiles.len()).collect();
         let net = self.net.frozen();
         let field = net.field();
-        for batch in all.chunks(field.tiles(batch)) {
+        for batch in all.chunks(batch) {
             let (images, _) = tiles.batch(batch, self.device)?;
             let classes = best_classes(&net.forward(&images)?)?;
             for (classes, &tile) in classes.chunks_exact(field.pixels()).zip(batch) {

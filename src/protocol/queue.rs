@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Snapshot;
 use crate::records::{
-    Case, CaseId, ClassEffort, ModelId, Pool, Prediction, Scored, SliceSums, mean_of_known, mean_saved,
+    Case, CaseId, ClassEffort, ModelId, Pool, Prediction, Scored, mean_of_known, mean_saved,
 };
 
 /// Where a case is, in the words of the queue.
@@ -103,8 +103,8 @@ pub struct QueueRow {
     pub dice: Vec<Option<f64>>,
     /// Average BvSB over all pixels of what `volume_model` drew.
     pub drawn_bvsb: Option<f64>,
-    /// That of each member of a committee by itself; none of a single network.
-    pub member_bvsb: Vec<f64>,
+    /// That of each member of a committee by itself, by its name; none of a single network.
+    pub member_bvsb: Vec<(String, f64)>,
     /// What its correction would save, as the corrections so far say; `None` for a case that is not asked for any more, or
     /// while nothing was measured.
     pub expected_effort: Option<f64>,
@@ -326,8 +326,12 @@ impl Snapshot {
             dice: prediction.map_or_else(Vec::new, |prediction| prediction.dice.clone()),
             drawn_bvsb: prediction.and_then(|prediction| prediction.sums.average_bvsb()),
             member_bvsb: prediction.map_or_else(Vec::new, |prediction| {
-                let members = prediction.members.iter();
-                members.filter_map(SliceSums::average_bvsb).collect()
+                let model = self.models.get(&prediction.model);
+                let names = model.map_or_else(Vec::new, |model| model.architecture.networks.names());
+                let scored = names.into_iter().zip(&prediction.members);
+                scored
+                    .filter_map(|(name, sums)| Some((name, sums.average_bvsb()?)))
+                    .collect()
             }),
             expected_effort: None,
             added_at: case.added_at,

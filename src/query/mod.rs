@@ -3,11 +3,14 @@
 //! A score says how unsure the model is of one whole case. All here is arithmetic on sums: no GPU, no files, no
 //! clock. Imports `imaging` (for its seeded generator), `records` and `settings`.
 
+mod candidate;
+mod classes;
 mod spread;
 
 use crate::imaging::Rng;
 use crate::records::{CaseId, Scored, SliceSums};
 use crate::settings::{Pixels, Strategy};
+pub use candidate::Candidate;
 pub use spread::{CANDIDATES, spread};
 
 /// Why a pool could not be ranked.
@@ -68,26 +71,29 @@ fn average(sums: &SliceSums, pixels: Pixels, all: f64, foreground: f64) -> Resul
 /// A case without a score (nothing but background was found in it) is the most doubtful of all and comes first;
 /// equal scores keep the order of their names.
 ///
+/// * `seed`, and the number of the ranking: what chance decides depends on them alone
+///
 /// # Errors
 /// [`QueryError::NoPixels`] for a case with an empty volume.
 pub fn rank(
     strategy: Strategy,
     pixels: Pixels,
-    pool: &[(CaseId, SliceSums)],
-    seed: u64,
+    pool: &[Candidate],
+    (seed, nth): (u64, u32),
 ) -> Result<Vec<Scored>, QueryError> {
     let score: fn(&SliceSums, Pixels) -> Result<Option<f64>, QueryError> = match strategy {
         Strategy::Random => {
-            let cases: Vec<CaseId> = pool.iter().map(|(case, _)| case.clone()).collect();
+            let cases: Vec<CaseId> = pool.iter().map(|candidate| candidate.case.clone()).collect();
             return Ok(random_order(&cases, seed));
         }
         Strategy::ForegroundRandom => return Ok(foreground_order(pool, seed)),
+        Strategy::ClassStratified => return Ok(classes::order(pool, seed, nth)),
         Strategy::AverageBvsb => average_bvsb,
         Strategy::Entropy => mean_entropy,
         Strategy::Disagreement => mean_disagreement,
     };
     let mut scored = Vec::with_capacity(pool.len());
-    for (case, sums) in pool {
+    for Candidate { case, sums, .. } in pool {
         scored.push(Scored {
             case: case.clone(),
             score: score(sums, pixels)?,
@@ -122,11 +128,11 @@ pub fn random_order(cases: &[CaseId], seed: u64) -> Vec<Scored> {
 /// strategy has to be held against where foreground alone may be why it works (Luth et al., nnActive, 2025).
 ///
 /// Source: Efraimidis & Spirakis, "Weighted random sampling with a reservoir", 2006.
-fn foreground_order(pool: &[(CaseId, SliceSums)], seed: u64) -> Vec<Scored> {
-    let mut pool: Vec<&(CaseId, SliceSums)> = pool.iter().collect();
-    pool.sort_by(|a, b| a.0.cmp(&b.0));
+fn foreground_order(pool: &[Candidate], seed: u64) -> Vec<Scored> {
+    let mut pool: Vec<&Candidate> = pool.iter().collect();
+    pool.sort_by(|a, b| a.case.cmp(&b.case));
     let mut rng = Rng::new(seed).fork("foreground order");
-    let keyed = pool.into_iter().map(|(case, sums)| {
+    let keyed = pool.into_iter().map(|Candidate { case, sums, .. }| {
         let share = sums.foreground_pixels as f64 / sums.pixels.max(1) as f64;
         ((1.0 - rng.uniform()).ln() / share.max(1e-9), case)
     });
@@ -150,7 +156,7 @@ mod tests {
             ("much", sums(100, 50.0, 40, 1.0)),
             ("little", sums(100, 50.0, 10, 1.0)),
         ]);
-        let order = |seed| rank(Strategy::ForegroundRandom, Pixels::All, &pool, seed).unwrap();
+        let order = |seed| rank(Strategy::ForegroundRandom, Pixels::All, &pool, (seed, 1)).unwrap();
         let first = (0..1000).filter(|&seed| names(&order(seed))[0] == "much").count();
         assert!((760..840).contains(&first), "{first} of 1000");
         assert_eq!(order(7), order(7));
@@ -170,10 +176,14 @@ mod tests {
         }
     }
 
-    fn pool(scores: &[(&str, SliceSums)]) -> Vec<(CaseId, SliceSums)> {
+    fn pool(scores: &[(&str, SliceSums)]) -> Vec<Candidate> {
         scores
             .iter()
-            .map(|(name, sums)| (CaseId::new(name).unwrap(), *sums))
+            .map(|(name, sums)| Candidate {
+                case: CaseId::new(name).unwrap(),
+                sums: *sums,
+                classes: Vec::new(),
+            })
             .collect()
     }
 
@@ -208,16 +218,16 @@ mod tests {
             ("a", sums(10, 5.0, 1, 1.0)),
         ]);
         assert_eq!(
-            names(&rank(Strategy::AverageBvsb, Pixels::All, &pool, 1).unwrap()),
+            names(&rank(Strategy::AverageBvsb, Pixels::All, &pool, (1, 1)).unwrap()),
             ["a", "b", "sure"]
         );
-        let entropy = rank(Strategy::Entropy, Pixels::All, &pool, 1).unwrap();
+        let entropy = rank(Strategy::Entropy, Pixels::All, &pool, (1, 1)).unwrap();
         assert_eq!(
             (names(&entropy), entropy[2].score),
             (vec!["a", "b", "sure"], Some(0.1))
         );
         // Half the margin each: the least sure is the one they agree on most.
-        let disagreement = rank(Strategy::Disagreement, Pixels::All, &pool, 1).unwrap();
+        let disagreement = rank(Strategy::Disagreement, Pixels::All, &pool, (1, 1)).unwrap();
         assert_eq!(
             (names(&disagreement), disagreement[0].score),
             (vec!["sure", "a", "b"], Some(0.45))
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn a_case_without_foreground_ranks_first() {
         let pool = pool(&[("some", sums(10, 9.0, 5, 0.5)), ("none", sums(10, 9.9, 0, 0.0))]);
-        let order = rank(Strategy::AverageBvsb, Pixels::Foreground, &pool, 1).unwrap();
+        let order = rank(Strategy::AverageBvsb, Pixels::Foreground, &pool, (1, 1)).unwrap();
         assert_eq!((names(&order), order[0].score), (vec!["none", "some"], None));
     }
 

@@ -47,7 +47,7 @@ pub struct BenchRow {
     pub what: String,
     /// Width of the network's first level; `None` for what has no network.
     pub base_channels: Option<usize>,
-    /// Tiles a batch; `None` for what has none.
+    /// Tiles a batch, as they are counted for the U-shape network; `None` for what has none.
     pub batch: Option<usize>,
     /// Seconds of every run, in the order they were made.
     pub seconds: Vec<f64>,

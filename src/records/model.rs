@@ -18,6 +18,17 @@ pub struct Architecture {
     pub classes: usize,
     /// How wide it is; 64 is what was published.
     pub base_channels: usize,
+    /// Slices that it sees at every place, those beside a slice as further channels.
+    #[serde(default = "one")]
+    pub slices: usize,
+    /// Whether a U-shape network has classifiers at lower levels, to be taught by.
+    #[serde(default)]
+    pub deep_supervision: bool,
+}
+
+/// What a network saw at every place before there was a choice.
+pub(super) fn one() -> usize {
+    1
 }
 
 impl Architecture {
@@ -28,7 +39,41 @@ impl Architecture {
             channels: settings.image.channels,
             classes: settings.classes(),
             base_channels: settings.model.base_channels,
+            slices: settings.model.slices,
+            deep_supervision: settings.model.deep_supervision,
         }
+    }
+
+    /// The first thing in which two differ whose weights the one cannot take from the other, the classes left out: its name, the
+    /// setting that decides, and both values.
+    pub fn difference(&self, other: &Architecture) -> Option<(&'static str, &'static str, String, String)> {
+        let values = |shape: &Architecture| {
+            [
+                ("networks", "model.networks", shape.networks.to_string()),
+                ("channels", "image.channels", shape.channels.to_string()),
+                (
+                    "base_channels",
+                    "model.base_channels",
+                    shape.base_channels.to_string(),
+                ),
+                ("slices", "model.slices", shape.slices.to_string()),
+                (
+                    "deep_supervision",
+                    "model.deep_supervision",
+                    shape.deep_supervision.to_string(),
+                ),
+            ]
+        };
+        let both = values(self).into_iter().zip(values(other));
+        let mut differing = both.filter(|(a, b)| a.2 != b.2);
+        differing
+            .next()
+            .map(|((key, setting, a), (.., b))| (key, setting, a, b))
+    }
+
+    /// Channels that a network's first layers take: every image at every slice that is seen.
+    pub fn inputs(&self) -> usize {
+        self.channels * self.slices
     }
 }
 
@@ -147,6 +192,9 @@ pub struct Prediction {
     pub members: Vec<SliceSums>,
     /// Voxels of each class, background first.
     pub class_voxels: Vec<u64>,
+    /// The sum of the entropies of each class's pixels, in nats; none in drawings of before it was counted.
+    #[serde(default)]
+    pub class_entropies: Vec<f64>,
     /// How tiles became a drawing.
     #[serde(default)]
     pub drawing: Drawing,

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::model::one;
+
 use super::{CaseId, ClassEffort, Hash, ModelId, RankingId, RoundId, mean_of_known};
 use crate::settings::{Labels, Networks, PlaneChoice, Settings, Strategy};
 
@@ -126,6 +128,12 @@ pub struct Fixed {
     pub networks: Networks,
     /// Their width.
     pub base_channels: usize,
+    /// Slices that they see at every place.
+    #[serde(default = "one")]
+    pub slices: usize,
+    /// Whether the U-shape network is taught at its lower levels.
+    #[serde(default)]
+    pub deep_supervision: bool,
 }
 
 impl Fixed {
@@ -137,42 +145,27 @@ impl Fixed {
             channels: settings.image.channels,
             networks: settings.model.networks,
             base_channels: settings.model.base_channels,
+            slices: settings.model.slices,
+            deep_supervision: settings.model.deep_supervision,
         }
     }
 
     /// The first key in which two differ, with both values.
     pub fn difference(&self, other: &Fixed) -> Option<(&'static str, String, String)> {
-        let differ = |key, a: String, b: String| (a != b).then_some((key, a, b));
-        let names = |f: &Fixed| f.labels.to_string();
-        differ("labels", names(self), names(other))
-            .or_else(|| {
-                differ(
-                    "image.plane",
-                    format!("{:?}", self.plane),
-                    format!("{:?}", other.plane),
-                )
-            })
-            .or_else(|| {
-                differ(
-                    "image.channels",
-                    self.channels.to_string(),
-                    other.channels.to_string(),
-                )
-            })
-            .or_else(|| {
-                differ(
-                    "model.networks",
-                    self.networks.to_string(),
-                    other.networks.to_string(),
-                )
-            })
-            .or_else(|| {
-                differ(
-                    "model.base_channels",
-                    self.base_channels.to_string(),
-                    other.base_channels.to_string(),
-                )
-            })
+        let values = |fixed: &Fixed| {
+            [
+                ("labels", fixed.labels.to_string()),
+                ("image.plane", format!("{:?}", fixed.plane)),
+                ("image.channels", fixed.channels.to_string()),
+                ("model.networks", fixed.networks.to_string()),
+                ("model.base_channels", fixed.base_channels.to_string()),
+                ("model.slices", fixed.slices.to_string()),
+                ("model.deep_supervision", fixed.deep_supervision.to_string()),
+            ]
+        };
+        let both = values(self).into_iter().zip(values(other));
+        let mut differing = both.filter(|((_, a), (_, b))| a != b);
+        differing.next().map(|((key, a), (_, b))| (key, a, b))
     }
 }
 

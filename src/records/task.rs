@@ -180,6 +180,8 @@ pub struct Predicted {
     pub members: Vec<SliceSums>,
     /// Voxels of each class, background first.
     pub class_voxels: Vec<u64>,
+    /// The sum of the entropies of each class's pixels, in nats.
+    pub class_entropies: Vec<f64>,
     /// How tiles became the drawing.
     pub drawing: Drawing,
     /// Blob of the mask that `dice` is against.

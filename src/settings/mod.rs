@@ -160,6 +160,8 @@ pub enum Strategy {
     Entropy,
     /// How much a committee's members differ (BALD), highest first.
     Disagreement,
+    /// Mean entropy, each class having its turn, with noise that falls from ranking to ranking (ClaSP PE).
+    ClassStratified,
     /// A seeded random order in which cases with more predicted foreground come earlier.
     ForegroundRandom,
     /// A seeded random order: the control.
@@ -173,6 +175,7 @@ impl Strategy {
             Strategy::AverageBvsb => "Average BvSB",
             Strategy::Entropy => "mean entropy",
             Strategy::Disagreement => "mean disagreement",
+            Strategy::ClassStratified => "a class-stratified, noisy order by entropy",
             Strategy::ForegroundRandom => "a foreground-aware random order",
             Strategy::Random => "a random order",
         }
@@ -184,6 +187,7 @@ impl Strategy {
             Strategy::AverageBvsb => "average-bvsb",
             Strategy::Entropy => "entropy",
             Strategy::Disagreement => "disagreement",
+            Strategy::ClassStratified => "class-stratified",
             Strategy::ForegroundRandom => "foreground-random",
             Strategy::Random => "random",
         }
@@ -193,7 +197,7 @@ impl Strategy {
     pub fn has_scores(self) -> bool {
         match self {
             Strategy::AverageBvsb | Strategy::Entropy | Strategy::Disagreement => true,
-            Strategy::ForegroundRandom | Strategy::Random => false,
+            Strategy::ClassStratified | Strategy::ForegroundRandom | Strategy::Random => false,
         }
     }
 }
@@ -425,6 +429,13 @@ impl Settings {
                 "query.strategy",
                 "disagreement".into(),
                 "has to be another: a single network in model.networks has nobody to disagree with",
+            );
+        }
+        if self.model.slices.is_multiple_of(2) || self.model.slices > 9 {
+            return value(
+                "model.slices",
+                self.model.slices.to_string(),
+                "has to be 1, 3, 5, 7 or 9",
             );
         }
         if self.model.base_channels > 512 {

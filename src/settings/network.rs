@@ -12,6 +12,10 @@ pub struct Model {
     pub networks: Networks,
     /// How wide it is: 64 is what each network was published with. The paper's has 31,030,788 parameters then.
     pub base_channels: usize,
+    /// Slices that it sees at every place, those beside a slice as further channels: 1 (the slice alone), 3, 5 ..
+    pub slices: usize,
+    /// Whether the U-shape network is taught at its lower levels too (deep supervision).
+    pub deep_supervision: bool,
 }
 
 impl Default for Model {
@@ -19,6 +23,8 @@ impl Default for Model {
         Model {
             networks: Networks::default(),
             base_channels: 16,
+            slices: 1,
+            deep_supervision: false,
         }
     }
 }
@@ -46,6 +52,19 @@ impl Networks {
     /// Every member.
     pub fn members(&self) -> impl Iterator<Item = Network> {
         [self.first].into_iter().chain(self.others.into_iter().flatten())
+    }
+
+    /// The members' names, numbered where several are of one kind.
+    pub fn names(&self) -> Vec<String> {
+        let of_kind = |network| self.members().filter(|other| *other == network).count();
+        let name = |(n, network): (usize, Network)| match of_kind(network) {
+            1 => network.name().to_string(),
+            _ => {
+                let before = self.members().take(n).filter(|other| *other == network).count();
+                format!("{} {}", network.name(), before + 1)
+            }
+        };
+        self.members().enumerate().map(name).collect()
     }
 
     /// Whether there are several.
@@ -145,6 +164,7 @@ mod tests {
         assert_eq!(networks.to_string(), "u-net+voxresnet+u-net");
         assert!(networks.is_committee() && !Networks::default().is_committee());
         assert_eq!(networks.members().count(), 3);
+        assert_eq!(networks.names(), ["u-net 1", "voxresnet", "u-net 2"]);
         let wrong = |text: &str| text.parse::<Networks>().unwrap_err();
         assert!(wrong("u-net+resnet").contains("\"resnet\" is none of u-net, voxresnet, multi-scale"));
         assert!(wrong("u-net+u-net+u-net+u-net+u-net").contains("5 members"));

@@ -2,7 +2,7 @@
 
 /// Every key at its default, explained.
 pub const TEMPLATE: &str = r##"# overtrace.toml: what this project's owner decides. Every key may be left out; these are the defaults.
-# Labels, plane, channels, networks and base_channels are fixed once there is a model
+# Labels, plane, channels and [model] are fixed once there is a model
 # (`overtrace round start --from-scratch` begins anew); the rest may change between rounds.
 
 # The classes of a mask: the value in the file, a name, a colour. Background is always 0.
@@ -20,6 +20,8 @@ channels = 1              # images a case holds on one grid (T1 alone: 1; T1 and
 [model]
 networks = ["u-net"]      # the paper's; or "voxresnet" (stacks of slices), "multi-scale" (three patches a pixel); up to
                           # four are a committee: they learn side by side and draw and rank together
+slices = 1                # 3, 5, 7 or 9: sees the slices beside each, too
+deep_supervision = false  # true: the U-shape network is taught at its lower levels, too
 base_channels = 16        # how wide; 64 is what each was published with: the paper's has 31,030,788 parameters then
 
 [training]
@@ -42,7 +44,7 @@ cuda_worker = ""          # whole path of the program that computes on GPUs; "" 
 
 [query]
 strategy = "average-bvsb" # lowest mean margin first (Eq. 2); or "entropy", "disagreement" (of a committee),
-                          # "foreground-random", "random"
+                          # "class-stratified", "foreground-random", "random"
 pixels = "all"            # or "foreground": pixels whose best class is not background
 budget = 1                # cases asked for in a round
 diversity = false         # true: of the first 3 x budget those that differ most (with "random" as they come)

@@ -81,6 +81,9 @@ pub enum PlanError {
     /// A name that is no case's.
     #[error("--test names {0}, which is none of the cases")]
     NoCase(CaseId),
+    /// Something that is held against itself.
+    #[error("{0} is named twice; once is enough")]
+    Twice(String),
     /// A strategy that a system cannot follow.
     #[error(
         "{0} is a single network, which has nobody to disagree with; leave the strategy disagreement out, or the system"
@@ -138,6 +141,13 @@ impl Experiment {
         }
         if self.start == 0 && self.weights.is_none() && self.kind != Kind::Full {
             return number("--start", 0, "at least 1 without --weights");
+        }
+        let systems = self.systems.iter().map(System::to_string);
+        let strategies = self.strategies.iter().map(|strategy| strategy.name().to_string());
+        let mut named: Vec<String> = systems.chain(strategies).collect();
+        named.sort();
+        if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(PlanError::Twice(twice[0].clone()));
         }
         let alone = |system: &&System| !system.networks.is_committee();
         if let Some(alone) = self.systems.iter().find(alone)
@@ -372,6 +382,14 @@ mod tests {
             with(|e| e.test = vec![CaseId::new("x").unwrap()]),
             PlanError::NoCase(_)
         ));
+        assert_eq!(
+            with(|e| e.systems.push(e.systems[0])),
+            PlanError::Twice("u-net".into())
+        );
+        assert_eq!(
+            with(|e| e.strategies.push(Strategy::Random)),
+            PlanError::Twice("random".into())
+        );
         assert!(matches!(
             with(|e| e.strategies.push(Strategy::Disagreement)),
             PlanError::Alone(_)

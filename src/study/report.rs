@@ -92,13 +92,11 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
         _ => format!("-{system}"),
     };
     let names: Vec<&str> = outcome.experiment.settings.labels.names().collect();
-    let mut learnt = outcome
-        .runs
-        .iter()
-        .filter(|run| !run.curve.is_empty())
-        .collect::<Vec<_>>();
-    learnt.dedup_by_key(|run| run.system);
-    learnt.retain(|_| outcome.experiment.kind == Kind::Full);
+    // Of every system the first run that learnt.
+    let learnt = outcome.experiment.systems.iter().filter_map(|system| {
+        let mut runs = outcome.runs.iter().filter(|run| run.system == *system);
+        runs.find(|run| !run.curve.is_empty() && outcome.experiment.kind == Kind::Full)
+    });
     for run in learnt {
         let lines = names.iter().enumerate().map(|(class, name)| Line {
             name: (*name).to_string(),
@@ -218,7 +216,7 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             })
             .collect();
         let header = [
-            "strategy",
+            "asked for by",
             "99 % of all labelled at, % of the cases",
             "area, % Dice",
             "area less random's, 95 % interval",
@@ -245,7 +243,10 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         );
         let mut header = vec!["class".to_string()];
         header.extend((1..=iterations).map(|n| format!("iteration {n}")));
-        header.extend(["mean".to_string(), "paper, iterations 1 to 4; mean".to_string()]);
+        header.extend([
+            "mean".to_string(),
+            "paper, U-shape network, iterations 1 to 4; mean".to_string(),
+        ]);
         let rows: Vec<Vec<String>> = names
             .iter()
             .enumerate()

@@ -398,6 +398,40 @@ mod tests {
         assert_eq!(full.seconds_a_case, Some(1.5));
     }
 
+    /// The second system is better by 0.1 throughout and asks worse than random.
+    #[test]
+    fn systems_are_summed_up_and_paired_each_by_itself() {
+        let other: System = "voxresnet".parse().unwrap();
+        let of = |strategy, dice| RunOutcome {
+            system: other,
+            ..run(strategy, 1, dice)
+        };
+        let runs = vec![
+            run(Strategy::AverageBvsb, 1, [0.5, 0.7, 0.8]),
+            run(Strategy::Random, 1, [0.5, 0.6, 0.8]),
+            of(Strategy::AverageBvsb, [0.6, 0.6, 0.9]),
+            of(Strategy::Random, [0.6, 0.8, 0.9]),
+        ];
+        let summary = summarise(&outcome(runs));
+        let full: Vec<(String, Option<f64>)> = summary
+            .full
+            .iter()
+            .map(|full| (full.system.to_string(), full.mean))
+            .collect();
+        assert_eq!(
+            full,
+            [("u-net".into(), Some(0.8)), ("voxresnet".into(), Some(0.9))]
+        );
+        let paired: Vec<f64> = summary.paired.iter().map(|paired| paired.area.mean).collect();
+        assert!(
+            (paired[0] - 0.05).abs() < 1e-12 && (paired[1] + 0.1).abs() < 1e-12,
+            "{paired:?}"
+        );
+        assert_eq!((summary.curves.len(), summary.efforts.len()), (4, 4));
+        // 0.9 of its own best is not enough for the one, though it were for the other.
+        assert!(summary.curves.iter().all(|curve| curve.enough_at == Some(1.0)));
+    }
+
     #[test]
     fn what_is_not_known_yet_is_not_made_up() {
         let mut half = run(Strategy::AverageBvsb, 1, [0.8, 0.9, 1.0]);

@@ -39,6 +39,8 @@ impl System {
                 training.without.push(Part::CrossEntropy);
             }
             training.loss = Loss::Mse;
+        } else if training.loss == Loss::Mse {
+            training.loss = Loss::Dice;
         }
     }
 }
@@ -96,5 +98,10 @@ mod tests {
         let text = toml::to_string(&settings).unwrap();
         let read = Settings::parse(&text, "x".as_ref()).unwrap();
         assert_eq!(System::of(&read).to_string(), "voxresnet-mse");
+        "u-net".parse::<System>().unwrap().apply(&mut settings);
+        assert_eq!(
+            (System::of(&settings).to_string().as_str(), settings.training.loss),
+            ("u-net", Loss::Dice)
+        );
     }
 }

@@ -23,7 +23,7 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
     }
     if !summary.curves.is_empty() {
         let header = [
-            "strategy",
+            "asked for by",
             "99 % of that at % of cases",
             "area % Dice",
             "less random's",

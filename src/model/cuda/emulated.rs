@@ -16,7 +16,7 @@ use super::gpu::{ARGUMENTS, Gpu, Kind, Matrix, Product};
 use super::ops;
 use crate::imaging::Rng;
 use crate::model::adam::Adam;
-use crate::model::judge::{Judged, ROW, judge};
+use crate::model::judge::{Judged, judge, row_bytes};
 use crate::model::kernels::{Conv, Pool, UpConv, add_gated, channel_sums, concat, split};
 use crate::model::loss::{Answer, probabilities};
 use crate::settings::Loss;
@@ -429,15 +429,19 @@ fn judgements_are_the_cpu_s() {
     let expected = judge(&[tensor], &sizes).unwrap();
     let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
     // Whole words, so that the sums lie on multiples of 8.
-    let mut out = vec![0u64; (8 * ROW + 2 * 48) / 8];
+    let mut out = vec![0u64; (8 * row_bytes(4) + 2 * 48) / 8];
     let to = out.as_mut_ptr() as u64;
     ops::judge(&gpu, shape, (at(&logits), at(&words)), to).unwrap();
     let bytes: Vec<u8> = out.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let judged = Judged::of_bytes(&bytes, [2, 4]);
+    let judged = Judged::of_bytes(&bytes, [2, 4, 4]);
     assert_eq!(
         (judged.classes, judged.margins),
         (expected.classes, expected.margins)
     );
+    let entropies = judged.class_entropies.concat();
+    for (got, expected) in entropies.iter().zip(expected.class_entropies.concat()) {
+        assert!((got - expected).abs() < 1e-9, "{entropies:?}");
+    }
     for (got, expected) in judged.sums.iter().zip(expected.sums) {
         assert_eq!(got.pixels, expected.pixels);
         assert_eq!(got.foreground_pixels, expected.foreground_pixels);

@@ -290,7 +290,7 @@ KERNEL(adam_move) {
 }
 
 // Class, margin and sums of a row of a tile's pixels: logits, sizes (rows and columns of each tile that count), classes, margins,
-// sums [row][six], height, width, classes. A thread a row.
+// sums [row][six, and each class's entropy], height, width, classes. A thread a row.
 KERNEL(judge) {
     THREAD(i);
     INPUT(unsigned int, sizes, 2);
@@ -300,6 +300,8 @@ KERNEL(judge) {
     const Size tile = i / height, y = i % height;
     const bool counts = y < sizes[2 * tile];
     double sums[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
+    double *out = (double *)a.w[5] + (Word)i * (6 + m), *entropies = out + 6;
+    for (Size c = 0; c < m; c++) entropies[c] = 0.0;
     for (Size x = 0; x < width; x++) {
         const float *logits = (const float *)a.w[1] + (Word)(i * width + x) * m;
         Size best = 0;
@@ -322,6 +324,7 @@ KERNEL(judge) {
             sums[0] += 1.0;
             sums[1] += margin;
             sums[2] += entropy;
+            entropies[best] += entropy;
             if (best != 0) {
                 sums[3] += 1.0;
                 sums[4] += margin;
@@ -329,7 +332,6 @@ KERNEL(judge) {
             }
         }
     }
-    double *out = (double *)a.w[5] + (Word)i * 6;
     for (int n = 0; n < 6; n++) out[n] = sums[n];
 }
 

@@ -8,7 +8,7 @@ use super::cudnn;
 use super::device::{address, filled, filled_of, kind};
 use super::gpu::Kind;
 use super::{ops, stacks};
-use crate::model::judge::ROW;
+use crate::model::judge::row_bytes;
 use crate::model::kernels::{Conv, DensePool, Norm, Pool, UpConv, Window};
 use crate::model::layers::Kept;
 use crate::settings::Loss;
@@ -276,9 +276,9 @@ pub fn adam_move(weight: At<'_>, moments: At<'_>, rate: f32, epsilon: f64) -> Re
 
 /// What [`ops::judge`] says of tiles.
 pub fn judge(shape: [usize; 4], logits: At<'_>, sizes: At<'_>) -> Result<CudaStorage> {
-    let [tiles, height, width, _] = shape;
+    let [tiles, height, width, m] = shape;
     let (gpu, given) = (device(logits), (of(logits)?, of(sizes)?));
-    filled::<u8>(gpu, tiles * height * (ROW + 2 * width), |out| {
+    filled::<u8>(gpu, tiles * height * (row_bytes(m) + 2 * width), |out| {
         ops::judge(gpu, shape, given, out)
     })
 }

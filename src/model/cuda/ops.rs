@@ -8,7 +8,7 @@
 use candle_core::Result;
 
 use super::gpu::{Gpu, Kind, Matrix, Product};
-use crate::model::judge::ROW;
+use crate::model::judge::row_bytes;
 use crate::model::kernels::{Conv, Pool, UpConv};
 use crate::settings::Loss;
 
@@ -473,7 +473,7 @@ pub fn judge<G: Gpu>(
     out: u64,
 ) -> Result<()> {
     // The sums first: they have to lie on multiples of 8.
-    let (sums, classes) = (out, out + (tiles * height * ROW) as u64);
+    let (sums, classes) = (out, out + (tiles * height * row_bytes(m)) as u64);
     let margins = classes + (tiles * height * width) as u64;
     let [rows, height, width, m] = [tiles * height, height, width, m].map(|n| n as u64);
     gpu.launch(

@@ -8,8 +8,8 @@ use super::gpu::{Gpu, Kind, Matrix, Product};
 use super::ops::{finish, gated};
 use crate::model::kernels::{DensePool, Norm, Spread, Window};
 
-/// Values that are gathered at a time: 256 MB.
-const GATHERED: usize = 1 << 26;
+/// Values that are gathered at a time: 256 MB; so few in tests that there are several times.
+const GATHERED: usize = if cfg!(test) { 1 << 10 } else { 1 << 26 };
 /// Pixels of a part of a normalisation's sums.
 const PART: usize = 1024;
 

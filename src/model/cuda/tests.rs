@@ -164,6 +164,8 @@ const SHAPE: Architecture = Architecture {
     channels: 1,
     classes: 4,
     base_channels: 8,
+    slices: 1,
+    deep_supervision: false,
 };
 
 /// Every network's output and every gradient, in f32; the U-shape network's in TF32 and bf16 too, within what their mantissas
@@ -177,7 +179,7 @@ fn whole_networks_are_the_cpu_s() {
             ..SHAPE
         };
         let net = Net::drawn(shape, &Rng::new(5), device).unwrap();
-        let (batch, height, width, channels) = net.field().shape(2, 1);
+        let (batch, height, width, channels) = net.field().shape(2);
         let images = random(&[batch, height, width, channels], &mut Rng::new(4));
         let classes = Tensor::from_vec(vec![1u8; batch * 64 * 64], (batch, 64, 64), device).unwrap();
         let (logits, trace) = net.forward_traced(&images.to_device(device).unwrap()).unwrap();

@@ -57,19 +57,28 @@ pub fn parameter_count(shape: &Architecture) -> usize {
 
 /// What a network sees at a time; of a committee, all that any member does.
 pub fn field(shape: &Architecture) -> Field {
-    let fields = || shape.networks.members().map(of_member);
+    let members = || shape.networks.members();
     Field {
-        depth: fields().map(|field| field.depth).max().unwrap_or(1),
-        context: fields().map(|field| field.context).max().unwrap_or(0),
+        depth: members().map(depth).max().unwrap_or(1),
+        context: members().map(context).max().unwrap_or(0),
+        beside: shape.slices / 2,
+        images: shape.channels,
     }
 }
 
-/// What a member sees; one that looks at single slices takes any number of them for so many images.
-fn of_member(network: Network) -> Field {
+/// Slices that a network sees at a time; one that looks at single slices takes any number of them for so many images.
+fn depth(network: Network) -> usize {
     match network {
-        Network::UNet => Field::TILE,
-        Network::VoxResNet => voxresnet::FIELD,
-        Network::MultiScale => multi_scale::FIELD,
+        Network::VoxResNet => voxresnet::DEPTH,
+        Network::UNet | Network::MultiScale => 1,
+    }
+}
+
+/// Pixels that a network sees around a tile.
+fn context(network: Network) -> usize {
+    match network {
+        Network::MultiScale => multi_scale::CONTEXT,
+        Network::UNet | Network::VoxResNet => 0,
     }
 }
 
@@ -245,10 +254,10 @@ impl Net {
         let all = self.field();
         for (n, network) in self.shape.networks.members().enumerate() {
             tape.prefix = prefix(n);
-            let around = all.context - of_member(network).context;
+            let around = all.context - context(network);
             let seen = tape.images(self.cropped(images, around)?);
             let mut logits = match network {
-                Network::UNet => unet::follow(tape, seen)?,
+                Network::UNet => unet::follow(tape, seen, &self.shape)?,
                 Network::VoxResNet => voxresnet::follow(tape, seen)?,
                 Network::MultiScale => multi_scale::follow(tape, seen)?,
             }

@@ -1,7 +1,7 @@
 //! The multi-scale network of Moeskops et al., "Automatic segmentation of MR brain images with a convolutional neural network",
 //! IEEE TMI 2016: of every pixel three patches, each through convolutions of its own, decide the class together.
 //!
-//! As it was published, with 24 channels at first:
+//! The paper's layers and widths, with 24 channels at first:
 //!
 //! | part     | patch   | layers                                                                          |
 //! |----------|---------|---------------------------------------------------------------------------------|
@@ -11,7 +11,8 @@
 //! | `head`   |         | full, of the three side by side, to the classes                                 |
 //!
 //! Every layer but the last goes through ReLU. The paper says 25, 51 and 75 pixels, whose halvings do not come out even: what
-//! they would leave over is not looked at. All pixels of a tile are asked about at once: where patch by patch a pooling would
+//! they would leave over is not looked at, and the patches lie around the middle of what is. Loss, optimizer and tiles are those of
+//! every network here: the paper's drop-out, RMSprop and patches balanced over the classes are not. All pixels of a tile are asked about at once: where patch by patch a pooling would
 //! halve, here all layers after it skip every other pixel. The answers are the same; each convolution is computed once for all
 //! the patches that share it.
 
@@ -19,7 +20,6 @@ use candle_core::{Result, bail};
 
 use super::parameter::{Layers, Parameter};
 use super::tape::{Tape, Value};
-use crate::model::data::Field;
 use crate::model::kernels::Reach;
 use crate::model::layers::Stacked;
 use crate::records::Architecture;
@@ -30,11 +30,8 @@ pub const BRANCHES: [(&str, [usize; 3], usize, usize); 3] = [
     ("middle", [7, 5, 3], 46, 3),
     ("large", [9, 7, 5], 68, 4),
 ];
-/// What it sees at a time.
-pub const FIELD: Field = Field {
-    depth: 1,
-    context: 34,
-};
+/// Pixels around a tile that it sees.
+pub const CONTEXT: usize = 34;
 
 /// Channels of the three convolutions and of the full layer.
 pub fn widths(shape: &Architecture) -> [usize; 4] {
@@ -46,7 +43,7 @@ pub fn widths(shape: &Architecture) -> [usize; 4] {
 pub fn parameters(shape: &Architecture) -> Vec<Parameter> {
     let (widths, mut layers) = (widths(shape), Layers::default());
     for (name, kernels, _, full) in BRANCHES {
-        let mut inputs = shape.channels;
+        let mut inputs = shape.inputs();
         for (n, (kernel, outputs)) in kernels.into_iter().chain([full]).zip(widths).enumerate() {
             layers.conv(format!("{name}.{n}"), kernel, inputs, outputs);
             inputs = outputs;
@@ -59,13 +56,13 @@ pub fn parameters(shape: &Architecture) -> Vec<Parameter> {
 /// From images, with their context, to logits.
 pub fn follow(tape: &mut Tape<'_>, images: Value) -> Result<Vec<Value>> {
     let (_, height, width, _) = images.tensor.dims4()?;
-    let around = 2 * FIELD.context;
+    let around = 2 * CONTEXT;
     if height <= around || width <= around {
         bail!("a tile of {width} x {height} is nothing but context");
     }
     let mut branches = Vec::new();
     for (name, kernels, patch, full) in BRANCHES {
-        let first = FIELD.context - patch / 2;
+        let first = CONTEXT - patch / 2;
         let cut = images.tensor.narrow(1, first, height - around + patch - 1)?;
         let cut = cut.narrow(2, first, width - around + patch - 1)?.contiguous()?;
         let mut x = tape.images(cut);

@@ -33,7 +33,8 @@ pub struct Parameter {
 impl Parameter {
     /// Whether it belongs to a layer whose outputs are the classes.
     pub fn is_head(&self) -> bool {
-        self.name.split('.').any(|part| part == "head")
+        let has = |part| self.name.split('.').any(|name| name == part);
+        has("head") && !has("norm")
     }
 
     /// The window's axes, those over a single slice left out.

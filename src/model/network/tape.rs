@@ -241,7 +241,10 @@ impl Trace {
         let mut found = HashMap::new();
         let mut way = Way(vec![None; self.nodes]);
         for (node, gradient) in self.outputs.into_iter().zip(by_outputs) {
-            way.0[node] = Some((gradient, None));
+            way.0[node] = Some(match way.0[node].take() {
+                None => (gradient, None),
+                Some((before, _)) => ((gradient + before)?, None),
+            });
         }
         let mut steps = self.steps;
         while let Some(step) = steps.pop() {

@@ -16,12 +16,13 @@
 //! | `up.3`   | as above, beside `down.0`'s                                   | 64 x 64 x 64  |
 //! | `head`   | conv 1x1                                                      | 64 x 64 x 4   |
 //!
-//! Any height and width that are multiples of 16 will do.
+//! Any height and width that are multiples of 16 will do. With deep supervision a conv 1x1 makes classes of `up.1` and `up.2` too,
+//! each for the 4x4 or 2x2 pixels that theirs stand for (after nnU-Net, Isensee et al., Nature Methods 2021).
 
 use candle_core::{Result, bail};
 
 use super::parameter::{Layers, Parameter};
-use super::tape::{Tape, Value};
+use super::tape::{Shuffle, Tape, Value};
 use crate::records::Architecture;
 
 /// Levels, the lowest included.
@@ -35,7 +36,7 @@ pub fn parameters(shape: &Architecture) -> Vec<Parameter> {
     let width = |level: usize| shape.base_channels << level;
     for level in 0..LEVELS {
         let inputs = if level == 0 {
-            shape.channels
+            shape.inputs()
         } else {
             width(level - 1)
         };
@@ -48,11 +49,28 @@ pub fn parameters(shape: &Architecture) -> Vec<Parameter> {
         layers.conv(format!("up.{step}.2"), 3, width(level), width(level));
     }
     layers.conv("head", 1, width(0), shape.classes);
+    for level in auxiliary(shape) {
+        layers.conv(
+            format!("head.{level}"),
+            1,
+            width(level),
+            shape.classes << (2 * level),
+        );
+    }
     layers.list()
 }
 
-/// From images to logits.
-pub fn follow(tape: &mut Tape<'_>, images: Value) -> Result<Vec<Value>> {
+/// The levels whose classifiers it is taught by too.
+fn auxiliary(shape: &Architecture) -> std::ops::Range<usize> {
+    if shape.deep_supervision {
+        1..LEVELS - 2
+    } else {
+        0..0
+    }
+}
+
+/// From images to logits, then those of lower levels.
+pub fn follow(tape: &mut Tape<'_>, images: Value, shape: &Architecture) -> Result<Vec<Value>> {
     let (_, height, width, _) = images.tensor.dims4()?;
     if height % MULTIPLE + width % MULTIPLE != 0 {
         bail!(
@@ -60,7 +78,7 @@ pub fn follow(tape: &mut Tape<'_>, images: Value) -> Result<Vec<Value>> {
             LEVELS - 1
         );
     }
-    let mut skips = Vec::new();
+    let (mut skips, mut lower) = (Vec::new(), Vec::new());
     let mut x = images;
     for level in 0..LEVELS {
         if level > 0 {
@@ -79,6 +97,13 @@ pub fn follow(tape: &mut Tape<'_>, images: Value) -> Result<Vec<Value>> {
         for n in 1..3 {
             x = tape.conv(x, format!("up.{step}.{n}"), true)?;
         }
+        let level = LEVELS - 2 - step;
+        if auxiliary(shape).contains(&level) {
+            let low = tape.conv(x.clone(), format!("head.{level}"), false)?;
+            let by = [1, 1 << level, 1 << level];
+            lower.push(tape.shuffle(&low, Shuffle { depth: 1, by })?);
+        }
     }
-    Ok(vec![tape.conv(x, "head", false)?])
+    lower.insert(0, tape.conv(x, "head", false)?);
+    Ok(lower)
 }

@@ -2,7 +2,7 @@
 //! images", NeuroImage 2018: residual modules over stacks of slices, and a classifier at each of four resolutions, whose sum is
 //! the answer.
 //!
-//! As it was published, with 32 channels at first, over 16 slices of a tile:
+//! The paper's widths, with 32 channels at first, over 16 slices of a tile:
 //!
 //! | part         | layers                                                      | stack out         |
 //! |--------------|-------------------------------------------------------------|-------------------|
@@ -13,30 +13,28 @@
 //! | `head.0 ..3` | norm + ReLU, up to full size and to classes, of each level  | 16 x 64 x 64 x 4  |
 //!
 //! A residual module adds to its input what norm + ReLU, conv 3x3x3, twice, make of it. A head's up-convolution has a window as
-//! large as its step. Each normalisation takes the stack that it sees, where the original takes batches and remembers their
-//! means: batches here are of few stacks.
+//! large as its step, and a bias for each of its voxels; it makes classes at once, where the original makes more channels first. Each
+//! normalisation takes the stack that it sees, where the original takes batches and remembers their
+//! means: batches here are of few stacks. Loss, optimizer and tiles are those of every network here (the original: cross-entropy,
+//! crops of 80 x 80 x 80); its second stage, which learns from the first's answers, is left out.
 
 use candle_core::Result;
 
 use super::parameter::{Layers, Parameter};
 use super::tape::{Shuffle, Tape, Value};
-use crate::model::data::Field;
 use crate::model::kernels::Reach;
 use crate::model::layers::Stacked;
 use crate::records::Architecture;
 
 /// Levels, the first included.
 const LEVELS: usize = 4;
-/// What it sees at a time.
-pub const FIELD: Field = Field {
-    depth: 16,
-    context: 0,
-};
+/// Slices of a stack.
+pub const DEPTH: usize = 16;
 
 /// Every parameter, from the input to the output.
 pub fn parameters(shape: &Architecture) -> Vec<Parameter> {
     let (b, mut layers) = ((shape.base_channels / 2).max(1), Layers::default());
-    layers.cube("first.0", shape.channels, b);
+    layers.cube("first.0", shape.inputs(), b);
     layers.norm("first.1", b);
     layers.cube("first.2", b, b);
     for level in 1..LEVELS {
@@ -62,7 +60,7 @@ pub fn follow(tape: &mut Tape<'_>, images: Value) -> Result<Vec<Value>> {
         depth,
         reach: Reach::cube(step),
     };
-    let mut depth = FIELD.depth;
+    let mut depth = DEPTH;
     let mut x = tape.window(images, "first.0", cube(depth, 1), false)?;
     x = tape.norm(x, "first.1", depth)?;
     x = tape.window(x, "first.2", cube(depth, 1), false)?;

@@ -36,7 +36,7 @@ pub struct State {
     pub best: Option<(usize, f64)>,
     /// Deals the next epoch's batches.
     pub shuffle: Rng,
-    /// Tiles at a time, which a full GPU may have lowered.
+    /// The network's tiles at a time, which a full GPU may have lowered.
     pub batch: usize,
     /// Seconds that the training has taken.
     pub seconds: f64,

@@ -61,8 +61,7 @@ impl<'a> Sampler<'a> {
         epoch: &Rng,
         device: &Device,
     ) -> candle_core::Result<(Tensor, Tensor)> {
-        let channels = self.cases[0].channels.len();
-        let (seen, pixels) = (self.field.seen() * channels, self.field.pixels());
+        let (seen, pixels) = (self.field.seen(), self.field.pixels());
         let mut inputs = vec![0.0; batch.len() * seen];
         let mut classes = vec![0; batch.len() * pixels];
         inputs
@@ -73,7 +72,7 @@ impl<'a> Sampler<'a> {
                 self.sample(tile, &mut epoch.fork(&tile.to_string()), input, classes);
             });
         Ok((
-            placed(inputs, self.field.shape(batch.len(), channels), device)?,
+            placed(inputs, self.field.shape(batch.len()), device)?,
             placed(classes, (batch.len() * self.field.depth, TILE, TILE), device)?,
         ))
     }
@@ -105,9 +104,13 @@ impl<'a> Sampler<'a> {
         let turn = Turn::draw(rng, self.augmentation, self.mirroring);
         turn.cut(case, (self.field, place.slices.clone()), middle, input, classes);
         if self.augmentation {
-            let channels = case.channels.len();
-            for channel in 0..channels {
-                recolour(input, self.field.edge(), (channel, channels), rng);
+            for image in 0..self.field.images {
+                // The same of every slice that is seen.
+                let drawn = rng.fork(&image.to_string());
+                for nth in 0..self.field.slices() {
+                    let channel = (nth * self.field.images + image, self.field.channels());
+                    recolour(input, self.field.edge(), channel, &mut drawn.clone());
+                }
             }
         }
     }
@@ -156,10 +159,10 @@ impl Turn {
     ) {
         input.fill(0.0);
         classes.fill(0);
-        let (edge, count) = (field.edge(), case.channels.len());
+        let (edge, count) = (field.edge(), field.channels());
         let inputs = input.chunks_exact_mut(edge * edge * count);
         for ((slice, input), classes) in slices.zip(inputs).zip(classes.chunks_exact_mut(TILE_PIXELS)) {
-            self.cut_slice(case, slice, (middle, field.context), input, classes);
+            self.cut_slice(case, slice, (middle, field), input, classes);
         }
     }
 
@@ -167,26 +170,31 @@ impl Turn {
         &self,
         case: &Case,
         slice: usize,
-        (middle, context): ([f64; 2], usize),
+        (middle, field): ([f64; 2], Field),
         input: &mut [f32],
         classes: &mut [u8],
     ) {
         let tiling = case.tiling();
         let (height, width) = (tiling.height as isize, tiling.width as isize);
-        let (first, [along, down]) = case.plane.strides(case.grid().shape, slice);
-        let voxel = |y: isize, x: isize| {
+        let strides = |slice| case.plane.strides(case.grid().shape, slice);
+        let (mask_first, [along, down]) = strides(slice);
+        let voxel = |first: usize, y: isize, x: isize| {
             let is_inside = (0..height).contains(&y) && (0..width).contains(&x);
             is_inside.then(|| first + x as usize * along + y as usize * down)
         };
-        let (count, edge) = (case.channels.len(), TILE + 2 * context);
+        let (count, edge, context) = (field.channels(), field.edge(), field.context);
         let half = MIDDLE + context as f64;
+        let beside: Vec<(usize, usize)> = case
+            .beside(field, slice)
+            .map(|(nth, slice)| (nth, strides(slice).0))
+            .collect();
         for at in 0..edge * edge {
             let offset = [(at / edge) as f64 - half, (at % edge) as f64 - half];
             let to = |axis: usize| middle[axis] + self.0[axis][0] * offset[0] + self.0[axis][1] * offset[1];
             let (y, x) = (to(0), to(1));
             let inner = [at / edge, at % edge].map(|at| at.checked_sub(context).filter(|at| *at < TILE));
             if let [Some(row), Some(column)] = inner {
-                let nearest = voxel(y.round() as isize, x.round() as isize);
+                let nearest = voxel(mask_first, y.round() as isize, x.round() as isize);
                 let mask = case.mask.as_ref();
                 classes[row * TILE + column] =
                     nearest.zip(mask).map_or(0, |(voxel, mask)| mask.voxels[voxel]);
@@ -199,14 +207,16 @@ impl Turn {
                 (1, 0, below * (1.0 - right)),
                 (1, 1, below * right),
             ];
-            let corners =
-                corners.map(|(dy, dx, share)| (voxel(top as isize + dy, left as isize + dx), share));
-            for (c, channel) in case.channels.iter().enumerate() {
-                let of = |(voxel, share): &(Option<usize>, f32)| match voxel {
-                    Some(voxel) if *share != 0.0 => share * channel.voxels[*voxel],
-                    _ => 0.0,
-                };
-                input[at * count + c] = corners.iter().map(of).sum();
+            for (nth, first) in &beside {
+                let corners = corners
+                    .map(|(dy, dx, share)| (voxel(*first, top as isize + dy, left as isize + dx), share));
+                for (c, channel) in case.channels.iter().enumerate() {
+                    let of = |(voxel, share): &(Option<usize>, f32)| match voxel {
+                        Some(voxel) if *share != 0.0 => share * channel.voxels[*voxel],
+                        _ => 0.0,
+                    };
+                    input[at * count + nth * field.images + c] = corners.iter().map(of).sum();
+                }
             }
         }
     }
@@ -300,7 +310,7 @@ mod tests {
     #[test]
     fn the_paper_s_recipe_has_no_samples_and_neither_part_alone_changes_a_tile_as_it_lies() {
         let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
-        let (learn, _) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
+        let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1));
         assert!(Sampler::new(&Training::default(), &cases, &learn).is_none());
         assert!(
             Sampler::new(
@@ -328,7 +338,7 @@ mod tests {
     #[test]
     fn a_sample_s_classes_lie_where_its_image_says() {
         let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
-        let (learn, _) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
+        let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1));
         let sampler = Sampler::new(&strong(&[]), &cases, &learn).unwrap();
         let (mut right, mut all, mut kinds) = (0, 0, std::collections::BTreeSet::new());
         for seed in 0..40 {
@@ -366,6 +376,26 @@ mod tests {
         }
     }
 
+    /// Two slices, five pixels around them and a slice beside each, beyond the last one too.
+    #[test]
+    fn a_turn_by_nothing_is_the_lattice_s_tile_whatever_the_network_sees() {
+        let case = discs_and_squares("a", 3, 5);
+        let field = Field {
+            depth: 2,
+            context: 5,
+            beside: 1,
+            images: 1,
+        };
+        let blank = || (vec![9.0; field.seen()], vec![9; field.pixels()]);
+        let ((mut input, mut classes), (mut sampled, mut drawn)) = (blank(), blank());
+        let window = case.tiling().window(0);
+        case.cut(field, 1..3, &window, &mut input);
+        case.cut_mask(1..3, &window, &mut classes);
+        Turn::NONE.cut(&case, (field, 1..3), [MIDDLE; 2], &mut sampled, &mut drawn);
+        assert!(sampled == input && drawn == classes);
+        assert!(input.iter().any(|value| *value != 0.0));
+    }
+
     /// 70 x 100 pixels: six tiles, most of them beyond an edge; those that are not moved are the lattice's own.
     #[test]
     fn tiles_beyond_the_edge_are_taken_as_they_lie_and_small_slices_are_sampled() {
@@ -388,7 +418,7 @@ mod tests {
                 }),
                 ..whole
             }];
-            let (learn, _) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
+            let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1));
             let plain =
                 Sampler::new(&strong(&[Part::Augmentation, Part::Mirroring]), &cases, &learn).unwrap();
             let all = Sampler::new(&strong(&[]), &cases, &learn).unwrap();

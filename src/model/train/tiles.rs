@@ -15,7 +15,6 @@ const WHOLE_CASES: usize = 5;
 #[derive(Clone)]
 pub struct Tiles {
     field: Field,
-    channels: usize,
     inputs: Vec<f32>,
     classes: Vec<u8>,
     places: Vec<Place>,
@@ -43,10 +42,9 @@ impl Place {
 }
 
 impl Tiles {
-    fn new(field: Field, channels: usize) -> Tiles {
+    fn new(field: Field) -> Tiles {
         Tiles {
             field,
-            channels,
             inputs: Vec::new(),
             classes: Vec::new(),
             places: Vec::new(),
@@ -65,11 +63,13 @@ impl Tiles {
 
     /// Adds the tiles with signal of some slices that lie one behind the other; `there` are those that may be seen with them.
     fn add(&mut self, (number, case): (usize, &Case), asked: Range<usize>, there: Range<usize>) {
-        let mut input = vec![0.0; self.field.seen() * self.channels];
+        let mut input = vec![0.0; self.field.seen()];
         let mut classes = vec![0; self.field.pixels()];
         for (slices, asked) in self.field.stacks(asked, there) {
             for window in (0..case.tiling().tiles()).map(|tile| case.tiling().window(tile)) {
-                if case.cut(self.field, slices.clone(), &window, &mut input) {
+                // Of one without there is nothing to learn, though there may be something around it.
+                if case.has_signal(slices.clone(), &window) {
+                    case.cut(self.field, slices.clone(), &window, &mut input);
                     case.cut_mask(slices.clone(), &window, &mut classes);
                     self.inputs.extend_from_slice(&input);
                     self.classes.extend_from_slice(&classes);
@@ -152,7 +152,7 @@ impl Tiles {
 
     /// The inputs (tiles x depth, edge, edge, channels) and the classes (tiles x depth, TILE, TILE) of some.
     pub fn batch(&self, batch: &[usize], device: &Device) -> candle_core::Result<(Tensor, Tensor)> {
-        let (size, pixels) = (self.field.seen() * self.channels, self.field.pixels());
+        let (size, pixels) = (self.field.seen(), self.field.pixels());
         let inputs: Vec<f32> = batch
             .iter()
             .flat_map(|&t| &self.inputs[t * size..][..size])
@@ -164,7 +164,7 @@ impl Tiles {
             .copied()
             .collect();
         Ok((
-            placed(inputs, self.field.shape(batch.len(), self.channels), device)?,
+            placed(inputs, self.field.shape(batch.len()), device)?,
             placed(classes, (batch.len() * self.field.depth, TILE, TILE), device)?,
         ))
     }
@@ -188,8 +188,8 @@ pub fn deal(rarity: &[usize], batch: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
 }
 
 /// The tiles to learn from and those to check with.
-pub fn split(cases: &[Case], field: Field, channels: usize, rng: &mut Rng) -> (Tiles, Tiles) {
-    let (mut learn, mut check) = (Tiles::new(field, channels), Tiles::new(field, channels));
+pub fn split(cases: &[Case], field: Field, rng: &mut Rng) -> (Tiles, Tiles) {
+    let (mut learn, mut check) = (Tiles::new(field), Tiles::new(field));
     for (case, held_out) in cases.iter().enumerate().zip(held_out(cases, rng)) {
         for slices in [0..held_out.start, held_out.end..case.1.slices()] {
             learn.add(case, slices.clone(), slices);
@@ -220,7 +220,10 @@ fn held_out(cases: &[Case], rng: &mut Rng) -> Vec<Range<usize>> {
     }
     let mut run_of = |case: &Case| {
         let signal: Vec<usize> = (0..case.slices())
-            .filter(|&slice| case.has_signal(slice))
+            .filter(|&slice| {
+                let mut windows = (0..case.tiling().tiles()).map(|tile| case.tiling().window(tile));
+                windows.any(|window| case.has_signal(slice..slice + 1, &window))
+            })
             .collect();
         if signal.len() < 2 {
             return 0..0;
@@ -245,7 +248,7 @@ mod tests {
             held.iter().map(ExactSizeIterator::len).collect::<Vec<_>>(),
             [3; 4]
         );
-        let (learn, check) = split(&cases, Field::TILE, 1, &mut Rng::new(1));
+        let (learn, check) = split(&cases, Field::TILE, &mut Rng::new(1));
         assert_eq!((learn.len(), check.len()), (30 + 31 + 32 + 33 - 12, 12));
         let tile = |tiles: &Tiles, t: usize| tiles.inputs[t * TILE_PIXELS..][..TILE_PIXELS].to_vec();
         for t in 0..check.len() {
@@ -285,6 +288,32 @@ mod tests {
         assert_ne!(epochs[0], epochs[1], "an epoch is dealt like the one before");
     }
 
+    /// Twenty slices are two stacks of sixteen, of which four are seen twice.
+    #[test]
+    fn every_pixel_of_overlapping_stacks_is_known_once() {
+        let case = discs_and_squares("a", 20, 1);
+        let field = Field {
+            depth: 16,
+            ..Field::TILE
+        };
+        let mut tiles = Tiles::new(field);
+        tiles.add((0, &case), 0..20, 0..20);
+        assert_eq!(tiles.len(), 2);
+        let known: Vec<u8> = (0..2)
+            .flat_map(|tile| tiles.known(tile))
+            .map(|(_, class)| class)
+            .collect();
+        assert_eq!(known, case.mask.as_ref().unwrap().voxels);
+        // Held-out ones see their neighbours, which are not measured.
+        let mut tiles = Tiles::new(field);
+        tiles.add((0, &case), 9..11, 0..20);
+        let known: Vec<u8> = tiles.known(0).map(|(_, class)| class).collect();
+        assert_eq!(
+            known,
+            case.mask.as_ref().unwrap().voxels[9 * TILE_PIXELS..11 * TILE_PIXELS]
+        );
+    }
+
     /// Discs are in every tile; squares are wiped from all but two of the ten.
     #[test]
     fn the_rarity_of_a_tile_is_that_of_the_rarest_class_in_it() {
@@ -294,7 +323,7 @@ mod tests {
             .iter_mut()
             .filter(|class| **class == 2)
             .for_each(|class| *class = 0);
-        let mut tiles = Tiles::new(Field::TILE, 1);
+        let mut tiles = Tiles::new(Field::TILE);
         tiles.add((0, &case), 0..10, 0..10);
         assert_eq!(tiles.rarity(), [2, 2, 10, 10, 10, 10, 10, 10, 10, 10]);
     }

@@ -174,7 +174,7 @@ fn score_head(snapshot: &Snapshot) -> String {
         Strategy::AverageBvsb => "Avg BvSB",
         Strategy::Entropy => "entropy",
         Strategy::Disagreement => "disagreement",
-        Strategy::ForegroundRandom | Strategy::Random => return "score".into(),
+        Strategy::ClassStratified | Strategy::ForegroundRandom | Strategy::Random => return "score".into(),
     };
     ranking
         .model
