@@ -4,8 +4,9 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use overtrace::imaging::{encode_labels, encode_volume};
 use serde_json::Value;
@@ -154,6 +155,42 @@ fn strategies_are_tried_side_by_side_and_gone_on_with_where_they_were_stopped() 
     let other = overtrace(folder.path(), &[QUERY, &["--budget", "2"]].concat());
     assert_eq!(other.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&other.stderr).contains("holds another experiment"));
+}
+
+/// Killed twice, at other places: what was begun is gone on with, and nothing that was reached is done again.
+#[test]
+fn a_killed_experiment_goes_on_to_the_figures_that_it_would_have_had() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path(), 6);
+    let at_once = done(&overtrace(folder.path(), QUERY));
+    fs::rename(folder.path().join("out"), folder.path().join("at-once")).unwrap();
+    for rounds in [1, 4] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_overtrace"))
+            .current_dir(folder.path())
+            .args(QUERY)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut reached = said
+            .map(|line| line.unwrap())
+            .filter(|line| line.contains(" labelled, held-out Dice "));
+        assert!(
+            reached.nth(rounds - 1).is_some(),
+            "it ended before it could be killed"
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let in_parts = done(&overtrace(folder.path(), QUERY));
+    assert_eq!(figures(&in_parts), figures(&at_once));
+    for run in fs::read_dir(folder.path().join("out/runs")).unwrap() {
+        let run = run.unwrap().path();
+        if !run.file_name().unwrap().to_string_lossy().starts_with('.') {
+            done_quietly(&overtrace(&run, &["verify"]));
+        }
+    }
 }
 
 fn point_of(run: &Value, at: usize) -> &Value {
