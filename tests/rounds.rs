@@ -489,13 +489,19 @@ fn rounds_are_held_against_a_control_that_is_another_project() {
     control.done(START);
     assert_eq!(state(&control), RoundState::Closed);
     let folder = control.project();
-    let ours = bench(&format!("{SMALL}[query]\ncontrol = {folder:?}\n"));
+    let ours = bench(&format!(
+        "{SMALL}[query]\ncontrol = {folder:?}\nbeside = [{folder:?}, \"nowhere\"]\n"
+    ));
     assert!(
         ours.snapshot().control.len() == 1,
         "it is there before our first round"
     );
     ours.done(START);
     let (snapshot, theirs) = (ours.snapshot(), last_round(&control));
+    let [(name, rounds)] = &snapshot.beside[..] else {
+        panic!("of what is not there nothing is drawn")
+    };
+    assert!(folder.ends_with(name) && *rounds == [theirs.clone()]);
     let round = snapshot.rounds.values().next_back().unwrap();
     assert_eq!(snapshot.control_of(round), Some(&theirs));
     let mut smaller = round.clone();

@@ -358,9 +358,11 @@ impl Actor {
         Ok(answer.into())
     }
 
-    /// Reads the rounds that ours are held against, if there are such.
+    /// Reads the rounds that ours are held against, or drawn beside, if there are such.
     fn read_control(&mut self) {
         let snapshot = &mut self.project.snapshot;
+        let query = &snapshot.settings.query;
+        snapshot.beside = control::beside(&snapshot.folder, &query.beside);
         let folder = &snapshot.settings.query.control;
         if folder.as_os_str().is_empty() {
             snapshot.control.clear();

@@ -89,7 +89,8 @@ fn drawing(
     let case = Case::new(id, vec![volume], None, Plane(1), Intensity::None, CLASSES)?;
     let net = Net::drawn(shape, &Rng::new(1), processor.device())?;
     let field = net.field();
-    let batch = field.tiles(processor.drawing_batch(task.batch));
+    let slices = processor.drawing_batch(task.batch);
+    let batch = field.drawn(slices);
     let tiles = case.slices().div_ceil(field.depth) * case.tiling().tiles();
     let tile = Tensor::zeros(field.shape(1), DType::F32, processor.device())?;
     let flop = net.flop(&tile)? * tiles as f64;
@@ -105,7 +106,7 @@ fn drawing(
     Ok(BenchRow {
         what: "drawing 256x128x256".into(),
         base_channels: Some(shape.base_channels),
-        batch: Some(batch),
+        batch: Some(slices),
         seconds,
         flop: Some(flop),
     })

@@ -408,6 +408,8 @@ mod tests {
                     .all(|&is| (f64::from(is) - 255.0 * margin).abs() < 1.0)
             );
             assert!((drawn.slices[1].margin / drawn.slices[1].pixels as f64 - margin).abs() < 1e-5);
+            let entropy: f64 = drawn.slices.iter().map(|slice| slice.entropy).sum();
+            assert!((drawn.class_entropies[1] - entropy).abs() < 1e-3 && drawn.class_entropies[0] == 0.0);
         }
         let stopped = draw_blended(&net, &case, 5, BOTH, &mut || ControlFlow::Break(()));
         assert!(stopped.unwrap().is_none());

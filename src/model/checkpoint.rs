@@ -372,8 +372,6 @@ mod tests {
         assert_eq!(weights["down.0.0.bias"].to_vec1::<f32>().unwrap(), [0.0, 1.0]);
         let wider = Architecture {
             base_channels: 4,
-            slices: 1,
-            deep_supervision: false,
             ..SHAPE
         };
         let error = load(&path, &wider, Some(&Rng::new(1)), &Device::Cpu)

@@ -63,7 +63,7 @@ impl Field {
         self.depth * TILE_PIXELS
     }
 
-    /// How many tiles of its depth stand for so many of one slice. Slices that lie one behind the other tell less than tiles from
+    /// How many tiles of its depth stand for so many of one slice to learn from. Slices that lie one behind the other tell less than tiles from
     /// anywhere: a deep one counts as four. And there are two at least, so that a rare class is not missing from every other
     /// batch.
     pub fn tiles(self, batch: usize) -> usize {
@@ -71,6 +71,11 @@ impl Field {
             1 => batch,
             _ => (batch / 4).max(2),
         }
+    }
+
+    /// How many tiles of its depth are as much to draw as so many of one slice; at least one.
+    pub fn drawn(self, batch: usize) -> usize {
+        (batch / self.depth).max(1)
     }
 
     /// Which slices are seen together, to say something of those in `asked`: all that are seen, and those that are asked for.

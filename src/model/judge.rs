@@ -216,11 +216,10 @@ pub fn best_classes(logits: &[Tensor]) -> Result<Vec<u8>> {
     if let [one] = &members[..] {
         return Ok(one.par_chunks_exact(m).map(best_class).collect());
     }
-    let mut committee = Committee::new(members.len(), m);
-    let pixels = 0..members[0].len() / m;
-    Ok(pixels
-        .map(|at| committee.hear(&members, at * m..(at + 1) * m).class)
-        .collect())
+    let pixels = (0..members[0].len() / m).into_par_iter();
+    let committee = || Committee::new(members.len(), m);
+    let class = |committee: &mut Committee, at| committee.hear(&members, at * m..(at + 1) * m).class;
+    Ok(pixels.map_init(committee, class).collect())
 }
 
 fn values(logits: &[Tensor]) -> Result<Vec<Vec<f32>>> {

@@ -41,7 +41,7 @@ pub fn predict(
     let net = load_network(&task.weights, &task.architecture, processor.device())?;
     let net = processor.drawing(&net, task.precision)?;
     let pool = processor.pool(task.threads)?;
-    let mut batch = net.field().tiles(processor.drawing_batch(task.batch));
+    let mut batch = net.field().drawn(processor.drawing_batch(task.batch));
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
         let start = Instant::now();
         let mask = case.mask.as_ref().map(|(path, _)| path.as_path());
@@ -299,6 +299,10 @@ mod tests {
         let bytes: f64 = drawn.margins.iter().map(|&m| f64::from(m) / 255.0).sum();
         let sums: f64 = drawn.slices.iter().map(|s| s.margin).sum();
         assert!((bytes - sums).abs() <= drawn.margins.len() as f64 * 0.5 / 255.0);
+        let entropy: f64 = drawn.slices.iter().map(|slice| slice.entropy).sum();
+        let foreground: f64 = drawn.slices.iter().map(|slice| slice.foreground_entropy).sum();
+        assert!((drawn.class_entropies.iter().sum::<f64>() - entropy).abs() < 1e-6);
+        assert!((drawn.class_entropies[1..].iter().sum::<f64>() - foreground).abs() < 1e-6);
     }
 
     /// Every tile by itself, without signal or not, through a network that sees one tile at a time.
@@ -378,6 +382,9 @@ mod tests {
             .unwrap();
         assert_eq!((&drawn.labels, &drawn.margins), (&each.labels, &each.margins));
         assert_eq!(drawn.members.len(), 2);
+        for (a, b) in drawn.class_entropies.iter().zip(&each.class_entropies) {
+            assert!(*b > 0.0 && (a - b).abs() < 1e-6 * b, "{a} {b}");
+        }
         for (a, b) in drawn.members.iter().zip(&each.members) {
             assert_eq!(a.pixels as usize, grid.len(), "every pixel once");
             assert!((a.margin - b.margin).abs() < 1e-6 * b.margin);

@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub held: BTreeMap<HeldId, HeldFile>,
     /// The rounds of the random control, oldest first; none without one.
     pub control: Vec<Round>,
+    /// The rounds of other projects that are drawn beside ours, by their names.
+    pub beside: Vec<(String, Vec<Round>)>,
     /// Cases of which a file in the inbox is waited for, and why.
     pub in_inbox: BTreeMap<CaseId, String>,
     /// Times that blobs were taken away.
@@ -104,6 +106,7 @@ impl Snapshot {
             predictions: BTreeMap::new(),
             held: BTreeMap::new(),
             control: Vec::new(),
+            beside: Vec::new(),
             in_inbox: BTreeMap::new(),
             erasures: 0,
             order: Vec::new(),
@@ -148,6 +151,7 @@ impl Snapshot {
             predictions,
             held: self.held.clone(),
             control: self.control.clone(),
+            beside: self.beside.clone(),
             in_inbox: self.in_inbox.clone(),
             erasures: self.erasures,
             order: self.order.iter().take(most).cloned().collect(),

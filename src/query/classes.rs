@@ -8,12 +8,13 @@ use crate::records::Scored;
 const WHOLE: usize = 3;
 /// How many times less the scores' logarithms are shaken after [`RANKINGS`] rankings than at first.
 const CALMER: f64 = 100.0;
-/// After so many the noise falls no further.
-const RANKINGS: u32 = 10;
+/// After so many the noise falls no further: a round ranks twice.
+const RANKINGS: u32 = 20;
 
 /// Two of three places go by the mean entropy where one class was drawn, the classes above background taking turns; the third
 /// by that of the whole case. The logarithm of each score is shaken, less from ranking to ranking: at first so that those asked
-/// for differ, later so that the most doubtful come first. A case where nothing of a class was drawn is last in that class's turn.
+/// for differ, later so that the most doubtful come first. A class that was drawn in none of those left has no turn; a case whose
+/// classes were not counted goes by the whole in every turn.
 ///
 /// * `seed`, `nth`: as [`super::rank`]'s
 ///
@@ -28,27 +29,36 @@ pub fn order(pool: &[Candidate], seed: u64, nth: u32) -> Vec<Scored> {
         .map(|candidate| candidate.classes.len())
         .max()
         .unwrap_or(0);
-    let drawn = |class: &usize| {
-        let voxels = |candidate: &&Candidate| candidate.classes.get(*class).is_some_and(|known| known.0 > 0);
-        left.iter().any(voxels)
-    };
-    let mut classes: Vec<usize> = (1..count).filter(drawn).collect();
+    let has =
+        |candidate: &Candidate, class: usize| candidate.classes.get(class).is_some_and(|known| known.0 > 0);
+    let mut classes: Vec<usize> = (1..count).collect();
     rng.shuffle(&mut classes);
     let calm = CALMER.powf(f64::from(nth.saturating_sub(1).min(RANKINGS)) / f64::from(RANKINGS));
-    let mut turns = classes.iter().cycle();
+    // A budget of one is to meet every kind of place, too.
+    let begin = rng.below(WHOLE);
     let mut order = Vec::new();
     while !left.is_empty() {
-        let class = match order.len() % WHOLE {
+        let class = match (begin + order.len()) % WHOLE {
             2 => None,
-            _ => turns.next(),
+            _ => {
+                let next = classes
+                    .iter()
+                    .position(|class| left.iter().any(|one| has(one, *class)));
+                next.map(|at| {
+                    let class = classes.remove(at);
+                    classes.push(class);
+                    class
+                })
+            }
         };
         let shaken = left.iter().map(|candidate| {
             let mean = match class {
-                None => candidate.sums.entropy / candidate.sums.pixels.max(1) as f64,
-                Some(class) => match candidate.classes.get(*class) {
-                    Some((voxels, entropy)) if *voxels > 0 => entropy / *voxels as f64,
-                    _ => 0.0,
-                },
+                Some(class) if has(candidate, class) => {
+                    let (voxels, entropy) = candidate.classes[class];
+                    entropy / voxels as f64
+                }
+                Some(_) if !candidate.classes.is_empty() => 0.0,
+                _ => candidate.sums.entropy / candidate.sums.pixels.max(1) as f64,
             };
             // Gumbel's distribution: the largest of shaken logarithms is drawn by the scores.
             let noise = -(-(1.0 - rng.uniform()).ln()).ln();
@@ -100,13 +110,13 @@ mod tests {
     fn late_rankings_go_by_each_class_in_turn_and_then_by_the_whole() {
         let mut firsts = std::collections::BTreeSet::new();
         for seed in 0..50 {
-            let order = order(&pool(), seed, 11);
+            let order = order(&pool(), seed, 21);
             let names = names(&order);
-            assert_eq!(names[2..], ["whole", "dull"], "seed {seed}");
+            assert_eq!(names[3], "dull", "seed {seed}");
             firsts.insert(names[0].to_string());
             assert!(order.iter().all(|scored| scored.score.is_none()));
         }
-        assert_eq!(firsts.len(), 2, "which class has the first turn is drawn");
+        assert_eq!(firsts.len(), 3, "who has the first turn is drawn");
     }
 
     #[test]
@@ -128,7 +138,29 @@ mod tests {
         for candidate in &mut pool {
             candidate.classes.truncate(1);
         }
-        assert_eq!(names(&order(&pool, 1, 11))[0], "whole");
+        assert_eq!(names(&order(&pool, 1, 21))[0], "whole");
         assert_eq!(order(&[], 1, 1), []);
+        for candidate in &mut pool {
+            candidate.classes.clear();
+        }
+        assert_eq!(names(&order(&pool, 1, 21))[0], "whole");
+    }
+
+    /// Drawn in one case alone: once that was asked for, its turns are those of the others.
+    #[test]
+    fn a_class_without_cases_left_gives_its_turns_away() {
+        let mut pool = pool();
+        for candidate in &mut pool {
+            if candidate.case.as_str() != "second" {
+                candidate.classes[2] = (0, 0.0);
+            }
+        }
+        for seed in 0..50 {
+            let names: Vec<String> = names(&order(&pool, seed, 21))
+                .into_iter()
+                .map(String::from)
+                .collect();
+            assert_eq!(names[3], "dull", "seed {seed}: {names:?}");
+        }
     }
 }

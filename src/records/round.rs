@@ -197,6 +197,12 @@ mod tests {
         let mut other = settings.clone();
         other.labels.0[0].color = "#000000".into();
         assert_eq!(Fixed::of(&settings).difference(&Fixed::of(&other)), None);
+        other.model.deep_supervision = true;
+        let (key, was, is) = Fixed::of(&settings).difference(&Fixed::of(&other)).unwrap();
+        assert_eq!(
+            (key, was.as_str(), is.as_str()),
+            ("model.deep_supervision", "false", "true")
+        );
         other.model.base_channels = 8;
         let (key, was, is) = Fixed::of(&settings).difference(&Fixed::of(&other)).unwrap();
         assert_eq!(

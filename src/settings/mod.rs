@@ -148,6 +148,8 @@ pub struct Query {
     /// The folder of another project on the same cases that asks in a random order, to hold the rounds against; relative
     /// to this project's. Empty: none.
     pub control: PathBuf,
+    /// The folders of other projects on the same cases whose Dice is drawn beside this one's.
+    pub beside: Vec<PathBuf>,
 }
 
 /// How cases are ranked.
@@ -294,6 +296,7 @@ impl Default for Query {
             target_dice: 0.0,
             train_when_complete: true,
             control: PathBuf::new(),
+            beside: Vec::new(),
         }
     }
 }
@@ -429,6 +432,19 @@ impl Settings {
                 "query.strategy",
                 "disagreement".into(),
                 "has to be another: a single network in model.networks has nobody to disagree with",
+            );
+        }
+        if self.model.deep_supervision
+            && self
+                .model
+                .networks
+                .members()
+                .all(|member| member != Network::UNet)
+        {
+            return value(
+                "model.deep_supervision",
+                "true".into(),
+                "has to be false without \"u-net\" in model.networks: it is the one that is taught so",
             );
         }
         if self.model.slices.is_multiple_of(2) || self.model.slices > 9 {

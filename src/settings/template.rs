@@ -52,6 +52,7 @@ seed = 1                  # of random orders
 target_dice = 0.0         # mean held-out Dice that ends the loop; 0 leaves that to the expert
 train_when_complete = true # start training when the last queried case is back
 control = ""              # folder of a project on the same cases that asks in a random order; rounds are held against it
+beside = []               # folders of others on the same cases, whose Dice is drawn beside this one's
 
 [effort]
 tolerance_mm = 0.0        # how far a predicted contour may lie from the corrected one and still be shared

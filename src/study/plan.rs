@@ -262,13 +262,33 @@ impl Experiment {
             strategy: Strategy::Random,
             ..run.clone()
         };
-        // The app shows its rounds beside those of the run that asked at random.
+        // The app shows its rounds beside those of the run that asked at random, and those of all others of its seed.
         let has_control = run.strategy != Strategy::Random && self.strategies.contains(&Strategy::Random);
         settings.query.control = match has_control && self.kind != Kind::Full {
             true => PathBuf::from("..").join(self.name_of(&random)),
             false => PathBuf::new(),
         };
+        let others = self.sides().filter(|side| *side != (run.system, run.strategy));
+        let control = (run.system, Strategy::Random);
+        let others = others.filter(|side| !has_control || *side != control);
+        settings.query.beside = others
+            .map(|(system, strategy)| {
+                let other = Run {
+                    system,
+                    strategy,
+                    ..run.clone()
+                };
+                PathBuf::from("..").join(self.name_of(&other))
+            })
+            .collect();
         settings
+    }
+
+    /// The systems and strategies that ask for cases.
+    fn sides(&self) -> impl Iterator<Item = (System, Strategy)> {
+        let asks = self.kind != Kind::Full;
+        let systems = self.systems.iter().filter(move |_| asks);
+        systems.flat_map(|&system| self.strategies.iter().map(move |&strategy| (system, strategy)))
     }
 
     /// Rounds of asking that a run with `pool` cases to ask for has.
@@ -362,6 +382,16 @@ mod tests {
         assert_eq!(
             settings.query.control,
             PathBuf::from("../fold1-seed1-voxresnet-mse-random")
+        );
+        let beside: Vec<String> = settings
+            .query
+            .beside
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        assert_eq!(
+            beside,
+            ["../fold1-seed1-u-net-average-bvsb", "../fold1-seed1-u-net-random"]
         );
         assert_eq!(
             several.words_of(runs[3].system, runs[3].strategy),

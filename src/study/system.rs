@@ -41,6 +41,7 @@ impl System {
             training.loss = Loss::Mse;
         } else if training.loss == Loss::Mse {
             training.loss = Loss::Dice;
+            training.without.retain(|part| *part != Part::CrossEntropy);
         }
     }
 }

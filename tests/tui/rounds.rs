@@ -255,7 +255,7 @@ fn what_was_learnt_from_labels_is_a_chart_over_the_rounds_beside_the_control() {
         snapshot.control.push(round.clone());
         snapshot.put(Row::Round(round));
     }
-    let mut bench = Bench::on(snapshot);
+    let mut bench = Bench::on(snapshot.clone());
     bench.resize(140, 40);
     bench.keys("f4");
     for name in [
@@ -267,6 +267,18 @@ fn what_was_learnt_from_labels_is_a_chart_over_the_rounds_beside_the_control() {
         shows(&bench, name);
     }
     assert!(marks(&bench) > one + 5, "a line: {}", bench.screen());
+    // Other projects' rounds, named in a legend by what differs.
+    let mut round = first;
+    round.labelled = 30;
+    round.held_out_dice = vec![Some(0.2); 3];
+    let names = ["fold1-seed1-entropy", "fold1-seed1-u-net-average-bvsb"];
+    snapshot.beside = names.map(|name| (name.to_string(), vec![round.clone()])).into();
+    let mut bench = Bench::on(snapshot);
+    bench.resize(140, 40);
+    bench.keys("f4");
+    shows(&bench, "entropy");
+    shows(&bench, "u-net-average-bvsb");
+    shows(&bench, "cases 30");
 }
 
 #[test]

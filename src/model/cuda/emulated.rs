@@ -439,6 +439,7 @@ fn judgements_are_the_cpu_s() {
         (expected.classes, expected.margins)
     );
     let entropies = judged.class_entropies.concat();
+    assert_eq!(entropies.len(), 2 * 4);
     for (got, expected) in entropies.iter().zip(expected.class_entropies.concat()) {
         assert!((got - expected).abs() < 1e-9, "{entropies:?}");
     }

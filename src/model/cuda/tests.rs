@@ -137,10 +137,19 @@ fn loss_judgement_and_adam_are_the_cpu_s() {
     }
     let sizes = [[16, 24], [16, 7], [3, 24]];
     let (there, here) = (
-        judge(&logits.to_device(&gpu).unwrap(), &sizes).unwrap(),
-        judge(&logits, &sizes).unwrap(),
+        judge(&[logits.to_device(&gpu).unwrap()], &sizes).unwrap(),
+        judge(&[logits], &sizes).unwrap(),
     );
     assert_eq!((there.classes, there.margins), (here.classes, here.margins));
+    let entropies = there
+        .class_entropies
+        .concat()
+        .into_iter()
+        .zip(here.class_entropies.concat());
+    assert_eq!(entropies.len(), 3 * here.class_entropies[0].len());
+    for (there, here) in entropies {
+        assert!((there - here).abs() < 1e-6);
+    }
     for (there, here) in there.sums.iter().zip(&here.sums) {
         assert_eq!(
             (there.pixels, there.foreground_pixels),

@@ -118,6 +118,11 @@ impl<'a> Tape<'a> {
         }
     }
 
+    /// Whether somebody will go back.
+    pub fn is_traced(&self) -> bool {
+        self.steps.is_some()
+    }
+
     /// What it noted, for the way back from `outputs`.
     pub fn trace<'v>(self, outputs: impl Iterator<Item = &'v Value>) -> Trace {
         Trace {

@@ -177,7 +177,7 @@ fn every_network_has_the_gradients_of_its_slopes() {
     }
 }
 
-/// And looks at the slices beside a slice.
+/// And what it says of a slice depends on the slices beside that.
 #[test]
 fn voxresnet_answers_with_the_sum_of_its_heads() {
     let (net, images) = small(Networks::one(Network::VoxResNet));

@@ -98,7 +98,7 @@ pub fn follow(tape: &mut Tape<'_>, images: Value, shape: &Architecture) -> Resul
             x = tape.conv(x, format!("up.{step}.{n}"), true)?;
         }
         let level = LEVELS - 2 - step;
-        if auxiliary(shape).contains(&level) {
+        if tape.is_traced() && auxiliary(shape).contains(&level) {
             let low = tape.conv(x.clone(), format!("head.{level}"), false)?;
             let by = [1, 1 << level, 1 << level];
             lower.push(tape.shuffle(&low, Shuffle { depth: 1, by })?);

@@ -105,11 +105,10 @@ impl<'a> Sampler<'a> {
         turn.cut(case, (self.field, place.slices.clone()), middle, input, classes);
         if self.augmentation {
             for image in 0..self.field.images {
-                // The same of every slice that is seen.
-                let drawn = rng.fork(&image.to_string());
+                let colours = Colours::draw(rng);
                 for nth in 0..self.field.slices() {
                     let channel = (nth * self.field.images + image, self.field.channels());
-                    recolour(input, self.field.edge(), channel, &mut drawn.clone());
+                    colours.apply(input, self.field.edge(), channel, rng);
                 }
             }
         }
@@ -222,49 +221,72 @@ impl Turn {
     }
 }
 
-/// Another brightness, contrast and gamma, noise and blur, where there is signal.
-fn recolour(input: &mut [f32], edge: usize, (channel, channels): (usize, usize), rng: &mut Rng) {
-    let mut values: Vec<f32> = input.iter().skip(channel).step_by(channels).copied().collect();
-    let signal: Vec<usize> = (0..values.len()).filter(|&at| values[at] != 0.0).collect();
-    if signal.is_empty() {
-        return;
-    }
-    let chance = |share: f64, low: f64, high: f64, rng: &mut Rng| {
-        let drawn = rng.range(low, high);
-        (rng.uniform() < share).then_some(drawn as f32)
-    };
-    if let Some(spread) = chance(0.1, 0.0, 0.3, rng) {
-        let mean = signal.iter().map(|&at| values[at]).sum::<f32>() / signal.len() as f32;
-        let squares = signal.iter().map(|&at| (values[at] - mean).powi(2)).sum::<f32>();
-        let deviation = (squares / signal.len() as f32).sqrt();
-        for &at in &signal {
-            values[at] += spread * deviation * rng.normal() as f32;
+/// Another brightness, contrast and gamma, noise and blur, where there is signal; the same of every slice that is seen.
+struct Colours {
+    /// In deviations of the signal.
+    noise: Option<f32>,
+    /// The share of the pixels beside.
+    blur: Option<f32>,
+    brightness: Option<f32>,
+    contrast: Option<f32>,
+    gamma: Option<f32>,
+}
+
+impl Colours {
+    fn draw(rng: &mut Rng) -> Colours {
+        let mut chance = |share: f64, low: f64, high: f64| {
+            let drawn = rng.range(low, high);
+            (rng.uniform() < share).then_some(drawn as f32)
+        };
+        Colours {
+            noise: chance(0.1, 0.0, 0.3),
+            blur: chance(0.2, 0.05, 0.25),
+            brightness: chance(0.15, 0.75, 1.25),
+            contrast: chance(0.15, 0.75, 1.25),
+            gamma: chance(0.3, 0.7, 1.5),
         }
     }
-    if let Some(share) = chance(0.2, 0.05, 0.25, rng) {
-        values = blurred(&values, edge, share);
-    }
-    if let Some(factor) = chance(0.15, 0.75, 1.25, rng) {
-        signal.iter().for_each(|&at| values[at] *= factor);
-    }
-    if let Some(factor) = chance(0.15, 0.75, 1.25, rng) {
-        let mean = signal.iter().map(|&at| values[at]).sum::<f32>() / signal.len() as f32;
-        signal
-            .iter()
-            .for_each(|&at| values[at] = mean + factor * (values[at] - mean));
-    }
-    if let Some(gamma) = chance(0.3, 0.7, 1.5, rng) {
-        let (low, high) = signal.iter().fold((f32::MAX, f32::MIN), |(low, high), &at| {
-            (low.min(values[at]), high.max(values[at]))
-        });
-        if high > low {
+
+    fn apply(&self, input: &mut [f32], edge: usize, (channel, channels): (usize, usize), rng: &mut Rng) {
+        let mut values: Vec<f32> = input.iter().skip(channel).step_by(channels).copied().collect();
+        let signal: Vec<usize> = (0..values.len()).filter(|&at| values[at] != 0.0).collect();
+        if signal.is_empty() {
+            return;
+        }
+        let mean_of = |values: &[f32]| signal.iter().map(|&at| values[at]).sum::<f32>() / signal.len() as f32;
+        if let Some(spread) = self.noise {
+            let mean = mean_of(&values);
+            let squares = signal.iter().map(|&at| (values[at] - mean).powi(2)).sum::<f32>();
+            let deviation = (squares / signal.len() as f32).sqrt();
             for &at in &signal {
-                values[at] = low + (high - low) * ((values[at] - low) / (high - low)).powf(gamma);
+                values[at] += spread * deviation * rng.normal() as f32;
             }
         }
-    }
-    for &at in &signal {
-        input[at * channels + channel] = values[at];
+        if let Some(share) = self.blur {
+            values = blurred(&values, edge, share);
+        }
+        if let Some(factor) = self.brightness {
+            signal.iter().for_each(|&at| values[at] *= factor);
+        }
+        if let Some(factor) = self.contrast {
+            let mean = mean_of(&values);
+            signal
+                .iter()
+                .for_each(|&at| values[at] = mean + factor * (values[at] - mean));
+        }
+        if let Some(gamma) = self.gamma {
+            let (low, high) = signal.iter().fold((f32::MAX, f32::MIN), |(low, high), &at| {
+                (low.min(values[at]), high.max(values[at]))
+            });
+            if high > low {
+                for &at in &signal {
+                    values[at] = low + (high - low) * ((values[at] - low) / (high - low)).powf(gamma);
+                }
+            }
+        }
+        for &at in &signal {
+            input[at * channels + channel] = values[at];
+        }
     }
 }
 

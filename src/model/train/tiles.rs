@@ -66,9 +66,11 @@ impl Tiles {
         let mut input = vec![0.0; self.field.seen()];
         let mut classes = vec![0; self.field.pixels()];
         for (slices, asked) in self.field.stacks(asked, there) {
+            let beside = self.field.beside;
+            let seen = slices.start.saturating_sub(beside)..case.slices().min(slices.end + beside);
             for window in (0..case.tiling().tiles()).map(|tile| case.tiling().window(tile)) {
                 // Of one without there is nothing to learn, though there may be something around it.
-                if case.has_signal(slices.clone(), &window) {
+                if case.has_signal(seen.clone(), &window) {
                     case.cut(self.field, slices.clone(), &window, &mut input);
                     case.cut_mask(slices.clone(), &window, &mut classes);
                     self.inputs.extend_from_slice(&input);

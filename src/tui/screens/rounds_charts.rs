@@ -52,14 +52,14 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
             true => [best, worst],
             false => [0.0, if worst > 0.0 { worst } else { 1.0 }],
         },
-        lines: vec![(Marker::Braille, loss)],
+        lines: vec![(Marker::Braille, loss, None)],
     };
     let last_dice = dice(mean_of_known(last.dice.iter().copied()));
     let dice = Plot {
         title: format!(" validation Dice: {last_dice}, best epoch {} ", last.best_epoch),
         x: loss.x,
         y: [0.0, 1.0],
-        lines: vec![(Marker::Braille, mean)],
+        lines: vec![(Marker::Braille, mean, None)],
     };
     match is_wide {
         true => {
@@ -71,7 +71,8 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
     }
 }
 
-/// Held-out Dice and saved effort by labelled cases, and the random control's Dice: what the next label is worth.
+/// Held-out Dice and saved effort by labelled cases, the random control's Dice and that of other projects: what the next label
+/// is worth.
 fn draw_learning(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Rect) {
     let saved = |round: &Round| mean_saved(&round.effort);
     let points = |rounds: Vec<&Round>, value: &dyn Fn(&Round) -> Option<f64>| -> Vec<(f64, f64)> {
@@ -84,7 +85,7 @@ fn draw_learning(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
         points
     };
     let own = || snapshot.rounds.values().collect();
-    let lines: Vec<_> = [
+    let mut lines = vec![
         (
             "\u{2812} held-out Dice",
             Marker::Braille,
@@ -96,31 +97,55 @@ fn draw_learning(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
             Marker::Block,
             points(snapshot.control.iter().collect(), &Round::mean_dice),
         ),
-    ]
-    .into_iter()
-    .filter(|(_, _, points)| !points.is_empty())
-    .collect();
-    let ends = lines
-        .iter()
-        .flat_map(|(_, _, points)| points.iter().map(|point| point.0));
-    let first = ends.clone().fold(f64::INFINITY, f64::min);
-    let last = ends.fold(0.0, f64::max);
+    ];
+    lines.retain(|(_, _, points)| !points.is_empty());
     if lines.is_empty() {
         let why = "no round has been measured on held-out cases yet";
         return draw_nothing(app, frame, area, why.into());
     }
-    // A legend would lie over the lines, and is left out where there is little room.
+    // These are named above, since a legend would lie over their lines; for others' names there would be no room.
     let names: Vec<&str> = lines.iter().map(|(name, ..)| *name).collect();
+    let title = format!(" {} ", names.join("  "));
+    let lines = lines
+        .into_iter()
+        .map(|(_, marker, points)| (marker, points, None));
+    let common = common_beginning(snapshot.beside.iter().map(|(name, _)| name.as_str()));
+    let others = snapshot.beside.iter().map(|(name, rounds)| {
+        let points = points(rounds.iter().collect(), &Round::mean_dice);
+        (Marker::HalfBlock, points, Some(name[common..].to_string()))
+    });
+    let lines: Vec<PlotLine> = lines.chain(others).collect();
+    let ends = lines
+        .iter()
+        .flat_map(|(_, points, _)| points.iter().map(|point| point.0));
+    let first = ends.clone().fold(f64::INFINITY, f64::min);
+    let last = ends.fold(0.0, f64::max);
     let plot = Plot {
-        title: format!(" {} ", names.join("  ")),
+        title,
         x: ("cases", first.min(last - 1.0), last),
         y: [0.0, 1.0],
-        lines: lines
-            .into_iter()
-            .map(|(_, marker, points)| (marker, points))
-            .collect(),
+        lines,
     };
     plot.draw(app, frame, area);
+}
+
+/// Bytes that all of several names begin with, up to the last dash; 0 of one name.
+fn common_beginning<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> usize {
+    let Some(first) = names.next().filter(|_| names.clone().next().is_some()) else {
+        return 0;
+    };
+    let same = |name: &str| {
+        first
+            .bytes()
+            .zip(name.bytes())
+            .take_while(|(a, b)| a == b)
+            .count()
+    };
+    let common = names.map(same).min().unwrap_or(0);
+    first.as_bytes()[..common]
+        .iter()
+        .rposition(|byte| *byte == b'-')
+        .map_or(0, |dash| dash + 1)
 }
 
 /// Says why there is no chart.
@@ -132,8 +157,8 @@ fn draw_nothing(app: &App, frame: &mut Frame<'_>, area: Rect, why: String) {
     frame.render_widget(words, layout::middle(area, area.width, 2));
 }
 
-/// A line's marks, and its points.
-type PlotLine = (Marker, Vec<(f64, f64)>);
+/// A line's marks, its points, and its name where it goes into a legend.
+type PlotLine = (Marker, Vec<(f64, f64)>, Option<String>);
 
 /// A chart: what it shows, its axes, and lines.
 struct Plot {
@@ -151,14 +176,28 @@ impl Plot {
             10.0.. => format!("{value:.0}"),
             _ => format!("{value:.2}"),
         };
-        let styles = [theme.title(), theme.good(), theme.warn()];
-        let data = self.lines.iter().zip(styles).map(|((marker, points), style)| {
-            Dataset::default()
-                .marker(*marker)
-                .graph_type(GraphType::Line)
-                .style(style)
-                .data(points)
-        });
+        let styles = [
+            theme.title(),
+            theme.good(),
+            theme.warn(),
+            theme.dim(),
+            theme.error(),
+        ];
+        let data =
+            self.lines
+                .iter()
+                .zip(styles.into_iter().cycle())
+                .map(|((marker, points, name), style)| {
+                    let line = Dataset::default()
+                        .marker(*marker)
+                        .graph_type(GraphType::Line)
+                        .style(style)
+                        .data(points);
+                    match name {
+                        Some(name) => line.name(name.as_str()),
+                        None => line,
+                    }
+                });
         let (what, first, last) = self.x;
         let x = Axis::default().bounds([first, last]).labels([
             Span::raw(format!("{first:.0}")),
@@ -171,7 +210,9 @@ impl Plot {
         let chart = Chart::new(data.collect())
             .block(Block::bordered().title(self.title.as_str()))
             .x_axis(x.style(theme.dim()))
-            .y_axis(y.style(theme.dim()));
+            .y_axis(y.style(theme.dim()))
+            // Names that are there are more than a part of a line that they hide.
+            .hidden_legend_constraints((Constraint::Percentage(70), Constraint::Percentage(70)));
         frame.render_widget(chart, area);
     }
 }
