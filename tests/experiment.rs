@@ -359,6 +359,19 @@ fn done_quietly(output: &Output) {
 fn what_makes_no_experiment_is_said_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     data(folder.path(), 3);
+    // Too few phantoms: more of them may be made in the same place.
+    let phantoms = [
+        "experiment",
+        "query",
+        "made",
+        "--settings",
+        "small.toml",
+        "--phantoms",
+    ];
+    let few = overtrace(folder.path(), &[&phantoms[..], &["3"]].concat());
+    assert!(String::from_utf8_lossy(&few.stderr).contains("start from fewer"));
+    let still = overtrace(folder.path(), &[&phantoms[..], &["2"]].concat());
+    assert!(String::from_utf8_lossy(&still.stderr).contains("start from fewer"));
     for (args, words) in [
         (&["experiment", "query", "out"][..], "no data"),
         (

@@ -21,6 +21,8 @@ use crate::study::{
 
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
+/// Where phantoms are made.
+const PHANTOMS: &str = "phantoms";
 /// Where pictures of measured cases lie.
 const PICTURES: &str = "pictures";
 /// Who corrects.
@@ -72,7 +74,7 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
         }
         return Ok(known.clone());
     }
-    if known.is_none() && wish.folder.is_dir() && fs::read_dir(&wish.folder)?.next().is_some() {
+    if known.is_none() && has_others(&wish.folder)? {
         bail!(
             "{} is not empty and holds no experiment; name another folder",
             wish.folder.display()
@@ -125,10 +127,20 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
     Ok(experiment)
 }
 
+/// Whether there is anything in a folder but the phantoms that an experiment which could not be has left.
+fn has_others(folder: &Path) -> Result<bool> {
+    if !folder.is_dir() {
+        return Ok(false);
+    }
+    let names = fs::read_dir(folder)?.map(|item| Ok(item?.file_name()));
+    let names = names.collect::<std::io::Result<Vec<_>>>()?;
+    Ok(names.iter().any(|name| name != PHANTOMS))
+}
+
 /// The labelled cases of the data, or phantoms that are made for it.
 fn cases(wish: &ExperimentArgs) -> Result<Vec<StoredCase>> {
     let items = match wish.phantoms {
-        Some(count) => made(&wish.folder.join("phantoms"), count, wish.of)?,
+        Some(count) => made(&wish.folder.join(PHANTOMS), count, wish.of)?,
         None if wish.data.is_empty() => {
             bail!("no data: name folders of cases by --data, or have --phantoms 18 made")
         }

@@ -29,6 +29,33 @@ impl Default for Model {
     }
 }
 
+impl Model {
+    /// The key that cannot be as it is, its value, and what it has to be.
+    pub(super) fn problem(&self) -> Option<(&'static str, String, &'static str)> {
+        let has_unet = self.networks.members().any(|member| member == Network::UNet);
+        if self.deep_supervision && !has_unet {
+            let remedy =
+                "has to be false without \"u-net\" in model.networks: it is the one that is taught so";
+            return Some(("model.deep_supervision", "true".into(), remedy));
+        }
+        if self.slices.is_multiple_of(2) || self.slices > 9 {
+            return Some((
+                "model.slices",
+                self.slices.to_string(),
+                "has to be 1, 3, 5, 7 or 9",
+            ));
+        }
+        if self.base_channels > 512 {
+            return Some((
+                "model.base_channels",
+                self.base_channels.to_string(),
+                "has to be at most 512",
+            ));
+        }
+        None
+    }
+}
+
 /// Members of a committee at most.
 const MOST: usize = 4;
 
@@ -157,6 +184,28 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_network_cannot_be_is_told_with_its_key() {
+        let with = |change: fn(&mut Model)| {
+            let mut model = Model::default();
+            change(&mut model);
+            model.problem().map(|(key, ..)| key)
+        };
+        assert_eq!(with(|_| ()), None);
+        assert_eq!(with(|model| model.slices = 2), Some("model.slices"));
+        assert_eq!(with(|model| model.slices = 11), Some("model.slices"));
+        assert_eq!(
+            with(|model| model.base_channels = 513),
+            Some("model.base_channels")
+        );
+        let deep = |model: &mut Model| {
+            model.networks = Networks::one(Network::VoxResNet);
+            model.deep_supervision = true;
+        };
+        assert_eq!(with(deep), Some("model.deep_supervision"));
+        assert_eq!(with(|model| model.deep_supervision = true), None);
+    }
 
     #[test]
     fn a_committee_has_one_to_four_members_and_reads_as_it_is_written() {

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The paper's experiments, and what later work asks for, at full size: hours on a GPU, days on a CPU. Whatever stops it, the same
+# command goes on.
+#
+#   benches/experiments.sh OUT [DATA]
+#
+# DATA holds CASE/image.nii.gz and CASE/label.nii.gz of IBSR18 (10 cases train, 5 measure: not the paper's split); without it
+# phantoms alone are tried. Every folder in OUT gets a report, with the paper's figures beside ours; the tables come last.
+# WIDTH, STEPS, SEEDS and PHANTOMS make it smaller.
+set -euo pipefail
+out=$(realpath -m "$1") data=${2:+$(realpath "$2")}
+cd "$(dirname "$0")/.."
+width=${WIDTH:-64} steps=${STEPS:-6000} seeds=${SEEDS:-5} phantoms=${PHANTOMS:-18}
+overtrace=$(realpath "${OVERTRACE:-target/release/overtrace}")
+held_out=IBSR_11,IBSR_12,IBSR_13,IBSR_14,IBSR_17
+mkdir -p "$out"
+
+# settings NAME, then lines of [training]
+settings() {
+  printf '[model]\nbase_channels = %s\n[training]\nbatch = 16\nsteps = %s\n%s\n' "$width" "$steps" "$2" >"$out/$1.toml"
+}
+settings paper 'learning_rate = 0.0003'
+# Dice alone can lose a class for good; cross-entropy finds it again. The other parts are tried by leaving them out of "strong".
+settings strong 'learning_rate = 0.0005
+recipe = "strong"
+without = ["augmentation", "mirroring", "overlap"]'
+
+# experiment NAME KIND SETTINGS, then what else it takes
+experiment() {
+  local name=$1 kind=$2 settings=$3
+  shift 3
+  echo "== $name"
+  # One that was begun is gone on with.
+  if [ -f "$out/$name/experiment.toml" ]; then set --; else set -- --settings "$out/$settings.toml" "$@"; fi
+  "$overtrace" experiment "$kind" "$out/$name" "$@" >"$out/$name.txt"
+}
+
+strategies=average-bvsb,entropy,class-stratified,foreground-random,random
+systems=u-net,u-net-mse,voxresnet,multi-scale,u-net+voxresnet+multi-scale
+for of in brain usual-brain; do
+  experiment "query-$of" query strong --phantoms "$phantoms" --of $of --seeds "$seeds" --strategies $strategies
+done
+experiment full-phantoms full strong --phantoms "$phantoms" --systems $systems
+experiment disagreement-phantoms query strong --phantoms "$phantoms" --seeds "$seeds" --systems u-net+u-net+u-net \
+  --strategies average-bvsb,disagreement,random
+if [ -n "$data" ]; then
+  for recipe in paper strong; do
+    experiment "full-$recipe" full $recipe --data "$data" --test $held_out --systems $systems
+    experiment "effort-$recipe" effort $recipe --data "$data" --test $held_out --seeds "$seeds"
+  done
+  experiment query-ibsr query strong --data "$data" --test $held_out --seeds "$seeds" --strategies $strategies
+  # Table 4's setting: no label at all, weights of another data set.
+  if [ ! -f "$out/phantoms.safetensors" ]; then
+    "$overtrace" --project "$out/full-phantoms/runs/fold1-seed1-u-net" model export "$out/phantoms.safetensors"
+  fi
+  experiment effort-transferred effort strong --data "$data" --test $held_out --start 0 --weights "$out/phantoms.safetensors"
+fi
+for table in "$out"/*.txt; do
+  echo
+  echo "== $(basename "$table" .txt)"
+  cat "$table"
+done
