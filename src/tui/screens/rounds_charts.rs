@@ -109,7 +109,10 @@ fn draw_learning(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, area: Re
     let lines = lines
         .into_iter()
         .map(|(_, marker, points)| (marker, points, None));
-    let common = common_beginning(snapshot.beside.iter().map(|(name, _)| name.as_str()));
+    // A single one is called by what it does not share with ours.
+    let ours = snapshot.folder.file_name().and_then(|name| name.to_str());
+    let names = snapshot.beside.iter().map(|(name, _)| name.as_str());
+    let common = common_beginning(names.chain(ours.filter(|_| snapshot.beside.len() == 1)));
     let others = snapshot.beside.iter().map(|(name, rounds)| {
         let points = points(rounds.iter().collect(), &Round::mean_dice);
         (Marker::HalfBlock, points, Some(name[common..].to_string()))
