@@ -217,18 +217,11 @@ pub fn norm(norm: &Norm, x: At<'_>, (scale, shift): (At<'_>, At<'_>), relu: bool
     filled::<f32>(gpu, count, |out| stacks::norm(gpu, norm, given, relu, out))
 }
 
-/// Its gradient by the input.
+/// Its gradients, as the CPU's kernel puts them.
 pub fn norm_gradient(norm: &Norm, x: At<'_>, scale: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
-    let (gpu, count) = (device(x), x.1.shape().elem_count());
-    let given = (of(x)?, of(scale)?, of(dy)?);
-    filled::<f32>(gpu, count, |dx| stacks::norm_gradient(gpu, norm, given, dx))
-}
-
-/// Its gradients by the scales, then by the shifts.
-pub fn norm_weight_gradient(norm: &Norm, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
-    let (gpu, given) = (device(x), (of(x)?, of(dy)?));
-    filled::<f32>(gpu, 2 * norm.channels, |out| {
-        stacks::norm_weight_gradient(gpu, norm, given, out)
+    let (gpu, given) = (device(x), (of(x)?, of(scale)?, of(dy)?));
+    filled::<f32>(gpu, norm.gradients(), |out| {
+        stacks::norm_gradient(gpu, norm, given, out)
     })
 }
 

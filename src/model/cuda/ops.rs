@@ -15,7 +15,8 @@ use crate::settings::Loss;
 /// Pixels of a part of the loss's sums.
 const PART: usize = 256;
 
-fn matrix(at: u64, step: usize) -> Matrix {
+/// A matrix row by row.
+pub fn matrix(at: u64, step: usize) -> Matrix {
     Matrix {
         at,
         step,
@@ -23,7 +24,8 @@ fn matrix(at: u64, step: usize) -> Matrix {
     }
 }
 
-fn transposed(at: u64, step: usize) -> Matrix {
+/// One taken with rows and columns exchanged.
+pub fn transposed(at: u64, step: usize) -> Matrix {
     Matrix {
         transposed: true,
         ..matrix(at, step)

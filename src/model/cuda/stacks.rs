@@ -4,22 +4,14 @@
 
 use candle_core::Result;
 
-use super::gpu::{Gpu, Kind, Matrix, Product};
-use super::ops::{finish, gated};
+use super::gpu::{Gpu, Kind, Product};
+use super::ops::{finish, gated, matrix, transposed};
 use crate::model::kernels::{DensePool, Norm, Spread, Window};
 
 /// Values that are gathered at a time: 256 MB; so few in tests that there are several times.
 const GATHERED: usize = if cfg!(test) { 1 << 10 } else { 1 << 26 };
 /// Pixels of a part of a normalisation's sums.
 const PART: usize = 1024;
-
-fn matrix(at: u64, step: usize) -> Matrix {
-    Matrix {
-        at,
-        step,
-        transposed: false,
-    }
-}
 
 fn triple([slices, rows, columns]: [usize; 3]) -> u64 {
     (slices as u64) << 40 | (rows as u64) << 20 | columns as u64
@@ -144,10 +136,7 @@ pub fn window_weight_gradient<G: Gpu>(gpu: &G, window: &Window, (x, dy): (u64, u
     windows.gather(gpu, x, |first, count, rows| {
         gpu.multiply(&Product {
             size: [windows.values(), window.outputs, count],
-            a: Matrix {
-                transposed: true,
-                ..matrix(rows, windows.values())
-            },
+            a: transposed(rows, windows.values()),
             b: matrix(
                 dy + (first * window.outputs * Kind::F32.size()) as u64,
                 window.outputs,
@@ -222,22 +211,18 @@ pub fn norm<G: Gpu>(
     )
 }
 
-/// The gradient by its input.
-pub fn norm_gradient<G: Gpu>(gpu: &G, norm: &Norm, (x, scale, dy): (u64, u64, u64), dx: u64) -> Result<()> {
+/// The gradient by its input, then those by its scales, then those by its shifts.
+pub fn norm_gradient<G: Gpu>(gpu: &G, norm: &Norm, (x, scale, dy): (u64, u64, u64), out: u64) -> Result<()> {
     let known = known(gpu, norm, x, dy)?;
-    let [count, pixels, channels] = [
+    let [count, pixels, channels, stacks] = [
         norm.stacks * norm.pixels * norm.channels,
         norm.pixels,
         norm.channels,
+        norm.stacks,
     ]
     .map(|n| n as u64);
     let at = gpu.address(&known);
-    gpu.launch("norm_gradient", &[count, x, dy, dx, at, scale, pixels, channels])
-}
-
-/// The gradients by its scales, then by its shifts.
-pub fn norm_weight_gradient<G: Gpu>(gpu: &G, norm: &Norm, (x, dy): (u64, u64), out: u64) -> Result<()> {
-    let known = known(gpu, norm, x, dy)?;
-    let arguments = [norm.channels as u64, gpu.address(&known), out, norm.stacks as u64];
-    gpu.launch("norm_learnt", &arguments)
+    gpu.launch("norm_gradient", &[count, x, dy, out, at, scale, pixels, channels])?;
+    let learnt = out + count * Kind::F32.size() as u64;
+    gpu.launch("norm_learnt", &[channels, at, learnt, stacks])
 }

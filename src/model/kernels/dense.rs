@@ -22,6 +22,7 @@ pub struct DensePool {
 
 impl DensePool {
     /// Values of the output.
+    #[cfg(any(test, feature = "cuda"))]
     pub fn outputs(&self) -> usize {
         self.batch * (self.height - self.apart) * (self.width - self.apart) * self.channels
     }

@@ -46,13 +46,22 @@ impl Norm {
         }
     }
 
-    /// The gradient by the input.
-    pub fn gradient<T: Real>(&self, x: &[T], scale: &[T], dy: &[T], dx: &mut [T]) {
+    /// How many values [`Norm::gradient`] gives.
+    pub fn gradients(&self) -> usize {
+        self.stacks * self.pixels * self.channels + 2 * self.channels
+    }
+
+    /// The gradient by the input, then those by the scales, then those by the shifts.
+    pub fn gradient<T: Real>(&self, x: &[T], scale: &[T], dy: &[T], out: &mut [T]) {
         let stack = self.pixels * self.channels;
+        let (dx, learnt) = out.split_at_mut(self.stacks * stack);
+        let mut totals = vec![0.0; learnt.len()];
         let stacks = x.chunks_exact(stack).zip(dy.chunks_exact(stack));
         for ((x, dy), dx) in stacks.zip(dx.chunks_exact_mut(stack)) {
             let (means, inverses) = self.moments(x);
-            let (sums, weighed) = self.slopes(x, dy, &means, &inverses);
+            let [sums, weighed] = self.sums(x, dy, |x, dy, c| [dy, dy * (x - means[c]) * inverses[c]]);
+            let both = weighed.iter().chain(&sums);
+            totals.iter_mut().zip(both).for_each(|(total, sum)| *total += sum);
             // scale / deviation * (dy - mean of dy - z * mean of dy z), with z = (x - mean) / deviation
             let n = self.pixels as f64;
             let per_channel = |c: usize| {
@@ -69,23 +78,8 @@ impl Norm {
                 }
             });
         }
-    }
-
-    /// The gradients by the scales, then by the shifts.
-    pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], out: &mut [T]) {
-        let stack = self.pixels * self.channels;
-        let mut totals = vec![0.0; 2 * self.channels];
-        for (x, dy) in x.chunks_exact(stack).zip(dy.chunks_exact(stack)) {
-            let (means, inverses) = self.moments(x);
-            let (sums, weighed) = self.slopes(x, dy, &means, &inverses);
-            totals
-                .iter_mut()
-                .zip(weighed.iter().chain(&sums))
-                .for_each(|(total, sum)| *total += sum);
-        }
-        out.iter_mut()
-            .zip(totals)
-            .for_each(|(out, total)| *out = T::of(total));
+        let learnt = learnt.iter_mut().zip(totals);
+        learnt.for_each(|(out, total)| *out = T::of(total));
     }
 
     /// Of each channel of a stack the mean, and 1 over the deviation.
@@ -96,12 +90,6 @@ impl Norm {
         let [squares] = self.sums(x, &[], |x, _, c| [(x - means[c]) * (x - means[c])]);
         let inverses = squares.iter().map(|sum| T::of((sum / n + LEAST).sqrt().recip()));
         (means, inverses.collect())
-    }
-
-    /// Of each channel the sum of `dy`, and that of `dy (x - mean) / deviation`.
-    fn slopes<T: Real>(&self, x: &[T], dy: &[T], means: &[T], inverses: &[T]) -> (Vec<f64>, Vec<f64>) {
-        let [sums, weighed] = self.sums(x, dy, |x, dy, c| [dy, dy * (x - means[c]) * inverses[c]]);
-        (sums, weighed)
     }
 
     /// Of each channel the sums of what `terms` says of a value of `x`, that of `y` (0 where there is none) and the channel.

@@ -94,6 +94,7 @@ pub struct UpConv {
 
 impl UpConv {
     /// Number of weights.
+    #[cfg(any(test, feature = "cuda"))]
     pub fn weights(&self) -> usize {
         4 * self.inputs * self.outputs
     }

@@ -19,11 +19,13 @@ pub struct Conv {
 
 impl Conv {
     /// Pixels of all images.
+    #[cfg(any(test, feature = "cuda"))]
     pub fn pixels(&self) -> usize {
         self.batch * self.height * self.width
     }
 
     /// Number of weights.
+    #[cfg(any(test, feature = "cuda"))]
     pub fn weights(&self) -> usize {
         self.kernel * self.kernel * self.inputs * self.outputs
     }

@@ -107,11 +107,13 @@ impl Window {
     }
 
     /// Voxels of all inputs.
+    #[cfg(any(test, feature = "cuda"))]
     pub fn voxels(&self) -> usize {
         self.stacks * self.size.iter().product::<usize>()
     }
 
     /// Voxels of all outputs.
+    #[cfg(any(test, feature = "cuda"))]
     pub fn outcomes(&self) -> usize {
         self.stacks * self.windows().map_or(0, |windows| windows.iter().product())
     }
@@ -122,6 +124,7 @@ impl Window {
     }
 
     /// Number of weights.
+    #[cfg(any(test, feature = "cuda"))]
     pub fn weights(&self) -> usize {
         self.taps() * self.inputs * self.outputs
     }

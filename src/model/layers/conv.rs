@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
+use candle_core::{Result, Shape, Tensor, WithDType, bail};
 
-use super::{Kept, Source, by_dtype, filled, gate, values, with_kept};
+use super::op::{Kernel, Op};
+use super::{Kept, Source, gate, with_kept};
 #[cfg(feature = "cuda")]
-use crate::model::cuda::layers as cuda;
-use crate::model::kernels::{Conv, channel_sums, relu_gradient};
+use crate::model::cuda::layers::{self as cuda, At};
+use crate::model::kernels::{Conv, Real, channel_sums, relu_gradient};
 
 /// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
 /// plus `bias` (outputs), through ReLU where `relu` is set. `kept` belongs to these weights, if they stay as they are.
@@ -24,7 +24,8 @@ pub fn conv(
     relu: bool,
     kept: Option<Arc<Kept>>,
 ) -> Result<Tensor> {
-    x.apply_op3(weight, bias, Convolution { relu, kept })
+    let conv = shape_of(x.shape(), weight.shape())?;
+    x.apply_op3(weight, bias, Op(Convolution { conv, relu, kept }))
 }
 
 /// What the gradient by the output of [`conv`], before its ReLU, says of its input, its weights and its bias.
@@ -40,10 +41,10 @@ pub fn conv_gradients(
     let conv = shape_of(x.shape(), weight.shape())?;
     let dx = match source {
         Source::Images => None,
-        _ => Some(grad.apply_op3_no_bwd(weight, x, &InputGradient { conv, source })?),
+        _ => Some(grad.apply_op3_no_bwd(weight, x, &Op(InputGradient { conv, source }))?),
     };
-    let dw = x.apply_op2_no_bwd(grad, &WeightGradient(conv))?;
-    Ok((dx, dw, grad.apply_op1_no_bwd(&ChannelSums)?))
+    let dw = x.apply_op2_no_bwd(grad, &Op(WeightGradient(conv)))?;
+    Ok((dx, dw, bias_gradient(grad)?))
 }
 
 /// What the gradient by the output `out` of a ReLU says before it.
@@ -51,12 +52,16 @@ pub fn conv_gradients(
 /// # Errors
 /// Tensors of different sizes, or not contiguous f32 or f64.
 pub fn before_relu(grad: &Tensor, out: &Tensor) -> Result<Tensor> {
-    grad.apply_op2_no_bwd(out, &ReluGradient)
+    grad.apply_op2_no_bwd(out, &Op(ReluGradient(grad.shape().clone())))
 }
 
-struct Convolution {
-    relu: bool,
-    kept: Option<Arc<Kept>>,
+/// The sum over all but the last axis.
+///
+/// # Errors
+/// A tensor that is not contiguous f32 or f64.
+pub(super) fn bias_gradient(grad: &Tensor) -> Result<Tensor> {
+    let channels = grad.dim(candle_core::D::Minus1)?;
+    grad.apply_op1_no_bwd(&Op(ChannelSums(channels)))
 }
 
 fn shape_of(x: &Shape, weight: &Shape) -> Result<Conv> {
@@ -75,105 +80,47 @@ fn shape_of(x: &Shape, weight: &Shape) -> Result<Conv> {
     })
 }
 
-impl CustomOp3 for Convolution {
-    fn name(&self) -> &'static str {
-        "convolution"
+struct Convolution {
+    conv: Conv,
+    relu: bool,
+    kept: Option<Arc<Kept>>,
+}
+
+impl Kernel<3> for Convolution {
+    const NAME: &'static str = "convolution";
+
+    fn shape(&self) -> Shape {
+        let conv = self.conv;
+        (conv.batch, conv.height, conv.width, conv.outputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let conv = shape_of(x_layout.shape(), weight_layout.shape())?;
-        let out = by_dtype!(x, T => {
-            let (x, weight) = (values::<T>(x, x_layout)?, values(weight, weight_layout)?);
-            let bias = values(bias, bias_layout)?;
-            filled(conv.pixels() * conv.outputs, |out: &mut [T]| {
-                with_kept(
-                    self.kept.as_deref(),
-                    [conv.height, conv.width],
-                    || conv.prepare(weight),
-                    |prepared| conv.forward(x, prepared, bias, self.relu, out),
-                )
-            })
-        });
-        Ok((out, (conv.batch, conv.height, conv.width, conv.outputs).into()))
+    fn cpu<T: Real + WithDType>(&self, [x, weight, bias]: [&[T]; 3], out: &mut [T]) {
+        let conv = self.conv;
+        with_kept(
+            self.kept.as_deref(),
+            [conv.height, conv.width],
+            || conv.prepare(weight),
+            |prepared| conv.forward(x, prepared, bias, self.relu, out),
+        );
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, weight, bias]: [At<'_>; 3]) -> Result<CudaStorage> {
+        cuda::conv(&self.conv, x, weight, bias, self.relu, self.kept.as_deref())
+    }
+
+    fn back(&self, [x, weight, _]: [&Tensor; 3], out: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let source = if x.track_op() {
             Source::Layer
         } else {
             Source::Images
         };
-        let (dx, dw, db) = if self.relu {
-            conv_gradients(x, weight, &before_relu(grad, out)?, source)?
-        } else {
-            conv_gradients(x, weight, grad, source)?
+        let before = match self.relu {
+            true => &before_relu(grad, out)?,
+            false => grad,
         };
-        Ok((dx, Some(dw), Some(db)))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let conv = shape_of(x_layout.shape(), weight_layout.shape())?;
-        let (x, weight, bias) = ((x, x_layout), (weight, weight_layout), (bias, bias_layout));
-        let out = cuda::conv(&conv, x, weight, bias, self.relu, self.kept.as_deref())?;
-        Ok((out, (conv.batch, conv.height, conv.width, conv.outputs).into()))
-    }
-}
-
-struct ReluGradient;
-
-impl CustomOp2 for ReluGradient {
-    fn name(&self) -> &'static str {
-        "gradient of relu"
-    }
-
-    fn cpu_fwd(
-        &self,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        out: &CpuStorage,
-        out_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let storage = by_dtype!(grad, T => {
-            let (grad, out) = (values::<T>(grad, grad_layout)?, values(out, out_layout)?);
-            filled(grad.len(), |dx: &mut [T]| relu_gradient(grad, out, dx))
-        });
-        Ok((storage, grad_layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-        out: &CudaStorage,
-        out_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let storage = cuda::relu_gradient((grad, grad_layout), (out, out_layout))?;
-        Ok((storage, grad_layout.shape().clone()))
+        let (dx, dw, db) = conv_gradients(x, weight, before, source)?;
+        Ok([dx, Some(dw), Some(db)])
     }
 }
 
@@ -182,113 +129,80 @@ struct InputGradient {
     source: Source,
 }
 
-impl CustomOp3 for InputGradient {
-    fn name(&self) -> &'static str {
-        "gradient of a convolution by its input"
+impl Kernel<3> for InputGradient {
+    const NAME: &'static str = "gradient of a convolution by its input";
+
+    fn shape(&self) -> Shape {
+        let conv = self.conv;
+        (conv.batch, conv.height, conv.width, conv.inputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let conv = self.conv;
-        let storage = by_dtype!(grad, T => {
-            let (grad, weight) = (values::<T>(grad, grad_layout)?, values(weight, weight_layout)?);
-            let gate = gate(self.source, values(x, x_layout)?);
-            filled(conv.pixels() * conv.inputs, |dx: &mut [T]| conv.input_gradient(grad, weight, gate, dx))
-        });
-        Ok((storage, x_layout.shape().clone()))
+    fn cpu<T: Real + WithDType>(&self, [grad, weight, x]: [&[T]; 3], dx: &mut [T]) {
+        self.conv.input_gradient(grad, weight, gate(self.source, x), dx);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        x: &CudaStorage,
-        x_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let gate = (self.source == Source::Relu).then_some((x, x_layout));
-        let (grad, weight) = ((grad, grad_layout), (weight, weight_layout));
-        let dx = cuda::conv_input_gradient(&self.conv, grad, weight, gate)?;
-        Ok((dx, x_layout.shape().clone()))
+    fn cuda(&self, [grad, weight, x]: [At<'_>; 3]) -> Result<CudaStorage> {
+        let gate = (self.source == Source::Relu).then_some(x);
+        cuda::conv_input_gradient(&self.conv, grad, weight, gate)
     }
 }
 
 struct WeightGradient(Conv);
 
-impl CustomOp2 for WeightGradient {
-    fn name(&self) -> &'static str {
-        "gradient of a convolution by its weights"
+impl Kernel<2> for WeightGradient {
+    const NAME: &'static str = "gradient of a convolution by its weights";
+
+    fn shape(&self) -> Shape {
+        let conv = self.0;
+        (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let conv = self.0;
-        let storage = by_dtype!(x, T => {
-            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
-            filled(conv.weights(), |dw: &mut [T]| conv.weight_gradient(x, grad, dw))
-        });
-        Ok((
-            storage,
-            (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into(),
-        ))
+    fn cpu<T: Real + WithDType>(&self, [x, grad]: [&[T]; 2], dw: &mut [T]) {
+        self.0.weight_gradient(x, grad, dw);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let Conv {
-            kernel,
-            inputs,
-            outputs,
-            ..
-        } = self.0;
-        let dw = cuda::conv_weight_gradient(&self.0, (x, x_layout), (grad, grad_layout))?;
-        Ok((dw, (kernel, kernel, inputs, outputs).into()))
+    fn cuda(&self, [x, grad]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::conv_weight_gradient(&self.0, x, grad)
     }
 }
 
-/// Sum over all but the last axis: the gradient by a bias.
-pub(super) struct ChannelSums;
+struct ReluGradient(Shape);
 
-impl CustomOp1 for ChannelSums {
-    fn name(&self) -> &'static str {
-        "sum over pixels"
+impl Kernel<2> for ReluGradient {
+    const NAME: &'static str = "gradient of relu";
+
+    fn shape(&self) -> Shape {
+        self.0.clone()
     }
 
-    fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let channels = layout.dims()[layout.dims().len() - 1];
-        let storage = by_dtype!(grad, T => {
-            let grad = values::<T>(grad, layout)?;
-            filled(channels, |out: &mut [T]| channel_sums(grad, out))
-        });
-        Ok((storage, channels.into()))
+    fn cpu<T: Real + WithDType>(&self, [grad, out]: [&[T]; 2], dx: &mut [T]) {
+        relu_gradient(grad, out, dx);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, grad: &CudaStorage, grad_layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let channels = grad_layout.dims()[grad_layout.dims().len() - 1];
-        Ok((
-            cuda::channel_sums(channels, (grad, grad_layout))?,
-            channels.into(),
-        ))
+    fn cuda(&self, [grad, out]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::relu_gradient(grad, out)
+    }
+}
+
+/// Of so many channels.
+struct ChannelSums(usize);
+
+impl Kernel<1> for ChannelSums {
+    const NAME: &'static str = "sum over pixels";
+
+    fn shape(&self) -> Shape {
+        self.0.into()
+    }
+
+    fn cpu<T: Real + WithDType>(&self, [grad]: [&[T]; 1], out: &mut [T]) {
+        channel_sums(grad, out);
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [grad]: [At<'_>; 1]) -> Result<CudaStorage> {
+        cuda::channel_sums(self.0, grad)
     }
 }

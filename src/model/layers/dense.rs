@@ -2,12 +2,12 @@
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, WithDType, bail};
 
-use super::{by_dtype, filled, values};
+use super::op::{Kernel, Op};
 #[cfg(feature = "cuda")]
-use crate::model::cuda::layers as cuda;
-use crate::model::kernels::DensePool;
+use crate::model::cuda::layers::{self as cuda, At};
+use crate::model::kernels::{DensePool, Real};
 
 /// The largest of each four pixels of `x` (batch, height, width, channels) that lie `apart` rows and columns from one another;
 /// of equals, the first gets the gradient. The output has `apart` rows and columns fewer.
@@ -15,7 +15,7 @@ use crate::model::kernels::DensePool;
 /// # Errors
 /// Images that are too small, or tensors that are not contiguous f32 or f64.
 pub fn dense_pool(x: &Tensor, apart: usize) -> Result<Tensor> {
-    x.apply_op1(Pooling(apart))
+    x.apply_op1(Op(Pooling(pool_of(x.shape(), apart)?)))
 }
 
 /// What the gradient by the output of [`dense_pool`] says of its input.
@@ -23,7 +23,7 @@ pub fn dense_pool(x: &Tensor, apart: usize) -> Result<Tensor> {
 /// # Errors
 /// Those of [`dense_pool`].
 pub fn dense_pool_gradient(x: &Tensor, grad: &Tensor, apart: usize) -> Result<Tensor> {
-    x.apply_op2_no_bwd(grad, &Gradient(apart))
+    x.apply_op2_no_bwd(grad, &Op(Gradient(pool_of(x.shape(), apart)?)))
 }
 
 fn pool_of(x: &Shape, apart: usize) -> Result<DensePool> {
@@ -40,70 +40,47 @@ fn pool_of(x: &Shape, apart: usize) -> Result<DensePool> {
     })
 }
 
-fn out_of(pool: &DensePool) -> Shape {
-    let (height, width) = (pool.height - pool.apart, pool.width - pool.apart);
-    (pool.batch, height, width, pool.channels).into()
-}
+struct Pooling(DensePool);
 
-struct Pooling(usize);
+impl Kernel<1> for Pooling {
+    const NAME: &'static str = "max pooling at every pixel";
 
-impl CustomOp1 for Pooling {
-    fn name(&self) -> &'static str {
-        "max pooling at every pixel"
+    fn shape(&self) -> Shape {
+        let pool = self.0;
+        let (height, width) = (pool.height - pool.apart, pool.width - pool.apart);
+        (pool.batch, height, width, pool.channels).into()
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let pool = pool_of(layout.shape(), self.0)?;
-        let storage = by_dtype!(x, T => {
-            let x = values::<T>(x, layout)?;
-            filled(pool.outputs(), |out: &mut [T]| pool.forward(x, out))
-        });
-        Ok((storage, out_of(&pool)))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        dense_pool_gradient(x, grad, self.0).map(Some)
+    fn cpu<T: Real + WithDType>(&self, [x]: [&[T]; 1], out: &mut [T]) {
+        self.0.forward(x, out);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let pool = pool_of(layout.shape(), self.0)?;
-        Ok((cuda::dense_pool(&pool, (x, layout))?, out_of(&pool)))
+    fn cuda(&self, [x]: [At<'_>; 1]) -> Result<CudaStorage> {
+        cuda::dense_pool(&self.0, x)
+    }
+
+    fn back(&self, [x]: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(dense_pool_gradient(x, grad, self.0.apart)?)])
     }
 }
 
-struct Gradient(usize);
+struct Gradient(DensePool);
 
-impl CustomOp2 for Gradient {
-    fn name(&self) -> &'static str {
-        "gradient of max pooling at every pixel"
+impl Kernel<2> for Gradient {
+    const NAME: &'static str = "gradient of max pooling at every pixel";
+
+    fn shape(&self) -> Shape {
+        let pool = self.0;
+        (pool.batch, pool.height, pool.width, pool.channels).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let pool = pool_of(x_layout.shape(), self.0)?;
-        let storage = by_dtype!(x, T => {
-            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
-            filled(x.len(), |dx: &mut [T]| pool.gradient(x, grad, dx))
-        });
-        Ok((storage, x_layout.shape().clone()))
+    fn cpu<T: Real + WithDType>(&self, [x, grad]: [&[T]; 2], dx: &mut [T]) {
+        self.0.gradient(x, grad, dx);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let pool = pool_of(x_layout.shape(), self.0)?;
-        let dx = cuda::dense_pool_gradient(&pool, (x, x_layout), (grad, grad_layout))?;
-        Ok((dx, x_layout.shape().clone()))
+    fn cuda(&self, [x, grad]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::dense_pool_gradient(&self.0, x, grad)
     }
 }

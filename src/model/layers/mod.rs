@@ -7,6 +7,7 @@
 mod conv;
 mod dense;
 mod norm;
+mod op;
 mod resample;
 mod window;
 

@@ -2,25 +2,23 @@
 
 use std::sync::Arc;
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp3, Layout, Result, Shape, Tensor, bail,
-};
-
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
+use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 
-use super::conv::ChannelSums;
-use super::{Kept, Source, by_dtype, filled, gate, values, with_kept};
+use super::conv::bias_gradient;
+use super::op::{Kernel, Op};
+use super::{Kept, Source, gate, values, with_kept};
 #[cfg(feature = "cuda")]
-use crate::model::cuda::layers as cuda;
-use crate::model::kernels::{Pool, UpConv, add_gated, concat as concat_kernel, split};
+use crate::model::cuda::layers::{self as cuda, At};
+use crate::model::kernels::{Pool, Real, UpConv, add_gated, concat as concat_kernel, split};
 
 /// The largest of each 2x2 window of `x` (batch, height, width, channels); of equals, the first gets the gradient.
 ///
 /// # Errors
 /// An odd height or width, or tensors that are not contiguous f32 or f64.
 pub fn max_pool(x: &Tensor) -> Result<Tensor> {
-    x.apply_op1(MaxPool)
+    x.apply_op1(Op(MaxPool(pool_of(x.shape())?)))
 }
 
 /// Every pixel of `x` (batch, height, width, inputs) becomes 2x2 pixels of `weight` (2, 2, outputs, inputs) times
@@ -29,7 +27,8 @@ pub fn max_pool(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that do not fit, or tensors that are not contiguous f32 or f64.
 pub fn up_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, kept: Option<Arc<Kept>>) -> Result<Tensor> {
-    x.apply_op3(weight, bias, UpConvolution { kept })
+    let up = up_of(x.shape(), weight.shape())?;
+    x.apply_op3(weight, bias, Op(UpConvolution { up, kept }))
 }
 
 /// The channels of `a`, then those of `b`.
@@ -37,7 +36,8 @@ pub fn up_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, kept: Option<Arc<Kept
 /// # Errors
 /// Images of different sizes, or tensors that are not contiguous f32 or f64.
 pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a.apply_op2(b, Concat)
+    let (images, channels) = beside(a, b)?;
+    a.apply_op2(b, Op(Concat { images, channels }))
 }
 
 /// What the gradient by the output of [`max_pool`] says of its input.
@@ -45,7 +45,7 @@ pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Those of [`max_pool`].
 pub fn max_pool_gradient(x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    x.apply_op2_no_bwd(grad, &MaxPoolGradient)
+    x.apply_op2_no_bwd(grad, &Op(MaxPoolGradient(pool_of(x.shape())?)))
 }
 
 /// What the gradient by the output of [`up_conv`] says of its input, its weights and its bias.
@@ -60,9 +60,9 @@ pub fn up_conv_gradients(
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let up = up_of(x.shape(), weight.shape())?;
     Ok((
-        grad.apply_op3_no_bwd(weight, x, &InputGradient { up, source })?,
-        x.apply_op2_no_bwd(grad, &WeightGradient(up))?,
-        grad.apply_op1_no_bwd(&ChannelSums)?,
+        grad.apply_op3_no_bwd(weight, x, &Op(InputGradient { up, source }))?,
+        x.apply_op2_no_bwd(grad, &Op(WeightGradient(up)))?,
+        bias_gradient(grad)?,
     ))
 }
 
@@ -71,8 +71,17 @@ pub fn up_conv_gradients(
 /// # Errors
 /// A tensor that is not contiguous f32 or f64.
 pub fn split_channels(grad: &Tensor, kept: usize) -> Result<(Tensor, Tensor)> {
-    let part = |from, kept| grad.apply_op1_no_bwd(&Split { from, kept });
-    Ok((part(0, kept)?, part(kept, grad.dim(3)? - kept)?))
+    let (batch, height, width, channels) = grad.dims4()?;
+    let part = |from, kept| {
+        let images = [batch, height, width];
+        grad.apply_op1_no_bwd(&Op(Split {
+            images,
+            channels,
+            from,
+            kept,
+        }))
+    };
+    Ok((part(0, kept)?, part(kept, channels - kept)?))
 }
 
 /// Adds `values` to `sum`, in place, and puts 0 where `out`, the output of a ReLU, is not above 0: the gradient before the
@@ -133,7 +142,7 @@ impl InplaceOp3 for AddBeforeRelu {
     }
 }
 
-struct MaxPool;
+struct MaxPool(Pool);
 
 fn pool_of(x: &Shape) -> Result<Pool> {
     let (batch, height, width, channels) = x.dims4()?;
@@ -148,75 +157,50 @@ fn pool_of(x: &Shape) -> Result<Pool> {
     })
 }
 
-impl CustomOp1 for MaxPool {
-    fn name(&self) -> &'static str {
-        "max pooling"
+impl Kernel<1> for MaxPool {
+    const NAME: &'static str = "max pooling";
+
+    fn shape(&self) -> Shape {
+        let pool = self.0;
+        (pool.batch, pool.height / 2, pool.width / 2, pool.channels).into()
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let pool = pool_of(layout.shape())?;
-        let storage = by_dtype!(x, T => {
-            let x = values::<T>(x, layout)?;
-            filled(x.len() / 4, |out: &mut [T]| pool.forward(x, out))
-        });
-        Ok((
-            storage,
-            (pool.batch, pool.height / 2, pool.width / 2, pool.channels).into(),
-        ))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        max_pool_gradient(x, grad).map(Some)
+    fn cpu<T: Real + WithDType>(&self, [x]: [&[T]; 1], out: &mut [T]) {
+        self.0.forward(x, out);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &CudaStorage, x_layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let pool = pool_of(x_layout.shape())?;
-        let out = cuda::max_pool(&pool, (x, x_layout))?;
-        Ok((
-            out,
-            (pool.batch, pool.height / 2, pool.width / 2, pool.channels).into(),
-        ))
+    fn cuda(&self, [x]: [At<'_>; 1]) -> Result<CudaStorage> {
+        cuda::max_pool(&self.0, x)
+    }
+
+    fn back(&self, [x]: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(max_pool_gradient(x, grad)?)])
     }
 }
 
-struct MaxPoolGradient;
+struct MaxPoolGradient(Pool);
 
-impl CustomOp2 for MaxPoolGradient {
-    fn name(&self) -> &'static str {
-        "gradient of max pooling"
+impl Kernel<2> for MaxPoolGradient {
+    const NAME: &'static str = "gradient of max pooling";
+
+    fn shape(&self) -> Shape {
+        let pool = self.0;
+        (pool.batch, pool.height, pool.width, pool.channels).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let pool = pool_of(x_layout.shape())?;
-        let storage = by_dtype!(x, T => {
-            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
-            filled(x.len(), |dx: &mut [T]| pool.gradient(x, grad, dx))
-        });
-        Ok((storage, x_layout.shape().clone()))
+    fn cpu<T: Real + WithDType>(&self, [x, grad]: [&[T]; 2], dx: &mut [T]) {
+        self.0.gradient(x, grad, dx);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let pool = pool_of(x_layout.shape())?;
-        let dx = cuda::max_pool_gradient(&pool, (x, x_layout), (grad, grad_layout))?;
-        Ok((dx, x_layout.shape().clone()))
+    fn cuda(&self, [x, grad]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::max_pool_gradient(&self.0, x, grad)
     }
 }
 
 struct UpConvolution {
+    up: UpConv,
     kept: Option<Arc<Kept>>,
 }
 
@@ -235,65 +219,32 @@ fn up_of(x: &Shape, weight: &Shape) -> Result<UpConv> {
     })
 }
 
-impl CustomOp3 for UpConvolution {
-    fn name(&self) -> &'static str {
-        "up-convolution"
+impl Kernel<3> for UpConvolution {
+    const NAME: &'static str = "up-convolution";
+
+    fn shape(&self) -> Shape {
+        let up = self.up;
+        (up.batch, 2 * up.height, 2 * up.width, up.outputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let up = up_of(x_layout.shape(), weight_layout.shape())?;
-        let pixels = 4 * up.batch * up.height * up.width;
-        let storage = by_dtype!(x, T => {
-            let (x, weight) = (values::<T>(x, x_layout)?, values(weight, weight_layout)?);
-            let bias = values(bias, bias_layout)?;
-            filled(pixels * up.outputs, |out: &mut [T]| {
-                with_kept(
-                    self.kept.as_deref(),
-                    [up.height, up.width],
-                    || up.prepare(weight),
-                    |prepared| up.forward(x, prepared, bias, out),
-                )
-            })
-        });
-        Ok((
-            storage,
-            (up.batch, 2 * up.height, 2 * up.width, up.outputs).into(),
-        ))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw, db) = up_conv_gradients(x, weight, grad, Source::Layer)?;
-        Ok((Some(dx), Some(dw), Some(db)))
+    fn cpu<T: Real + WithDType>(&self, [x, weight, bias]: [&[T]; 3], out: &mut [T]) {
+        let up = self.up;
+        with_kept(
+            self.kept.as_deref(),
+            [up.height, up.width],
+            || up.prepare(weight),
+            |prepared| up.forward(x, prepared, bias, out),
+        );
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let up = up_of(x_layout.shape(), weight_layout.shape())?;
-        let out = cuda::up_conv(&up, (x, x_layout), (weight, weight_layout), (bias, bias_layout))?;
-        Ok((out, (up.batch, 2 * up.height, 2 * up.width, up.outputs).into()))
+    fn cuda(&self, [x, weight, bias]: [At<'_>; 3]) -> Result<CudaStorage> {
+        cuda::up_conv(&self.up, x, weight, bias)
+    }
+
+    fn back(&self, [x, weight, _]: [&Tensor; 3], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+        let (dx, dw, db) = up_conv_gradients(x, weight, grad, Source::Layer)?;
+        Ok([Some(dx), Some(dw), Some(db)])
     }
 }
 
@@ -302,90 +253,55 @@ struct InputGradient {
     source: Source,
 }
 
-impl CustomOp3 for InputGradient {
-    fn name(&self) -> &'static str {
-        "gradient of an up-convolution by its input"
+impl Kernel<3> for InputGradient {
+    const NAME: &'static str = "gradient of an up-convolution by its input";
+
+    fn shape(&self) -> Shape {
+        let up = self.up;
+        (up.batch, up.height, up.width, up.inputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let up = self.up;
-        let storage = by_dtype!(grad, T => {
-            let (grad, weight) = (values::<T>(grad, grad_layout)?, values(weight, weight_layout)?);
-            let gate = gate(self.source, values(x, x_layout)?);
-            filled(up.batch * up.height * up.width * up.inputs, |dx: &mut [T]| {
-                up.input_gradient(grad, weight, gate, dx)
-            })
-        });
-        Ok((storage, x_layout.shape().clone()))
+    fn cpu<T: Real + WithDType>(&self, [grad, weight, x]: [&[T]; 3], dx: &mut [T]) {
+        self.up.input_gradient(grad, weight, gate(self.source, x), dx);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        x: &CudaStorage,
-        x_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let gate = (self.source == Source::Relu).then_some((x, x_layout));
-        let (grad, weight) = ((grad, grad_layout), (weight, weight_layout));
-        let dx = cuda::up_conv_input_gradient(&self.up, grad, weight, gate)?;
-        Ok((dx, x_layout.shape().clone()))
+    fn cuda(&self, [grad, weight, x]: [At<'_>; 3]) -> Result<CudaStorage> {
+        let gate = (self.source == Source::Relu).then_some(x);
+        cuda::up_conv_input_gradient(&self.up, grad, weight, gate)
     }
 }
 
 struct WeightGradient(UpConv);
 
-impl CustomOp2 for WeightGradient {
-    fn name(&self) -> &'static str {
-        "gradient of an up-convolution by its weights"
+impl Kernel<2> for WeightGradient {
+    const NAME: &'static str = "gradient of an up-convolution by its weights";
+
+    fn shape(&self) -> Shape {
+        (2, 2, self.0.outputs, self.0.inputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let up = self.0;
-        let storage = by_dtype!(x, T => {
-            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
-            filled(up.weights(), |dw: &mut [T]| up.weight_gradient(x, grad, dw))
-        });
-        Ok((storage, (2, 2, up.outputs, up.inputs).into()))
+    fn cpu<T: Real + WithDType>(&self, [x, grad]: [&[T]; 2], dw: &mut [T]) {
+        self.0.weight_gradient(x, grad, dw);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let up = self.0;
-        let dw = cuda::up_conv_weight_gradient(&up, (x, x_layout), (grad, grad_layout))?;
-        Ok((dw, (2, 2, up.outputs, up.inputs).into()))
+    fn cuda(&self, [x, grad]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::up_conv_weight_gradient(&self.0, x, grad)
     }
 }
 
-struct Concat;
+struct Concat {
+    /// Batch, height, width.
+    images: [usize; 3],
+    /// Of each.
+    channels: (usize, usize),
+}
 
-/// The shape of images side by side, and the channels of each.
-fn beside(a: &Layout, b: &Layout) -> Result<(Shape, (usize, usize))> {
-    let (batch, height, width, in_a) = a.shape().dims4()?;
-    let (_, _, _, in_b) = b.shape().dims4()?;
+/// The size of images side by side, and the channels of each.
+fn beside(a: &Tensor, b: &Tensor) -> Result<([usize; 3], (usize, usize))> {
+    let (batch, height, width, in_a) = a.dims4()?;
+    let (_, _, _, in_b) = b.dims4()?;
     if a.dims()[..3] != b.dims()[..3] {
         bail!(
             "images {:?} and {:?} do not lie side by side",
@@ -393,79 +309,55 @@ fn beside(a: &Layout, b: &Layout) -> Result<(Shape, (usize, usize))> {
             b.shape()
         );
     }
-    Ok(((batch, height, width, in_a + in_b).into(), (in_a, in_b)))
+    Ok(([batch, height, width], (in_a, in_b)))
 }
 
-impl CustomOp2 for Concat {
-    fn name(&self) -> &'static str {
-        "concatenation"
+impl Kernel<2> for Concat {
+    const NAME: &'static str = "concatenation";
+
+    fn shape(&self) -> Shape {
+        let [batch, height, width] = self.images;
+        (batch, height, width, self.channels.0 + self.channels.1).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (shape, channels) = beside(a_layout, b_layout)?;
-        let storage = by_dtype!(a, T => {
-            let (a, b) = (values::<T>(a, a_layout)?, values(b, b_layout)?);
-            filled(a.len() + b.len(), |out: &mut [T]| concat_kernel(a, b, channels, out))
-        });
-        Ok((storage, shape))
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (da, db) = split_channels(grad, a.dim(3)?)?;
-        Ok((Some(da), Some(db)))
+    fn cpu<T: Real + WithDType>(&self, [a, b]: [&[T]; 2], out: &mut [T]) {
+        concat_kernel(a, b, self.channels, out);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        a: &CudaStorage,
-        a_layout: &Layout,
-        b: &CudaStorage,
-        b_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (shape, channels) = beside(a_layout, b_layout)?;
-        Ok((cuda::concat(channels, (a, a_layout), (b, b_layout))?, shape))
+    fn cuda(&self, [a, b]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::concat(self.channels, a, b)
+    }
+
+    fn back(&self, _: [&Tensor; 2], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let (da, db) = split_channels(grad, self.channels.0)?;
+        Ok([Some(da), Some(db)])
     }
 }
 
 /// `kept` channels from `from` on.
 struct Split {
+    /// Batch, height, width.
+    images: [usize; 3],
+    channels: usize,
     from: usize,
     kept: usize,
 }
 
-impl CustomOp1 for Split {
-    fn name(&self) -> &'static str {
-        "gradient of a concatenation"
+impl Kernel<1> for Split {
+    const NAME: &'static str = "gradient of a concatenation";
+
+    fn shape(&self) -> Shape {
+        let [batch, height, width] = self.images;
+        (batch, height, width, self.kept).into()
     }
 
-    fn cpu_fwd(&self, grad: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, height, width, channels) = layout.shape().dims4()?;
-        let storage = by_dtype!(grad, T => {
-            let grad = values::<T>(grad, layout)?;
-            filled(batch * height * width * self.kept, |out: &mut [T]| {
-                split(grad, channels, self.from, out)
-            })
-        });
-        Ok((storage, (batch, height, width, self.kept).into()))
+    fn cpu<T: Real + WithDType>(&self, [grad]: [&[T]; 1], out: &mut [T]) {
+        split(grad, self.channels, self.from, out);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, grad: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (batch, height, width, channels) = layout.shape().dims4()?;
-        let part = cuda::split(channels, (self.from, self.kept), (grad, layout))?;
-        Ok((part, (batch, height, width, self.kept).into()))
+    fn cuda(&self, [grad]: [At<'_>; 1]) -> Result<CudaStorage> {
+        cuda::split(self.channels, (self.from, self.kept), grad)
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, WithDType, bail};
 
-use super::conv::{ChannelSums, before_relu};
-use super::{Kept, Source, by_dtype, filled, gate, values, with_kept};
+use super::conv::{before_relu, bias_gradient};
+use super::op::{Kernel, Op};
+use super::{Kept, Source, gate, with_kept};
 #[cfg(feature = "cuda")]
-use crate::model::cuda::layers as cuda;
-use crate::model::kernels::{Reach, Window};
+use crate::model::cuda::layers::{self as cuda, At};
+use crate::model::kernels::{Reach, Real, Window};
 
 /// What a layer's windows see, and how many of the images that lie one after the other make a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +47,6 @@ impl Stacked {
     }
 }
 
-fn out_of(window: &Window) -> Shape {
-    let [slices, rows, columns] = window.windows().unwrap_or_default();
-    (window.stacks * slices, rows, columns, window.outputs).into()
-}
-
 /// Convolution of `x` (images, height, width, inputs), every `depth` of which are a stack, with `weight` ([kz,] ky, kx, inputs,
 /// outputs) plus `bias` (outputs), through ReLU where `relu` is set. `kept` belongs to these weights, if they stay as they
 /// are.
@@ -64,7 +60,13 @@ pub fn window(
     (stacked, relu): (Stacked, bool),
     kept: Option<Arc<Kept>>,
 ) -> Result<Tensor> {
-    x.apply_op3(weight, bias, Convolution { stacked, relu, kept })
+    let convolution = Convolution {
+        window: stacked.over(x.shape(), weight.shape())?,
+        stacked,
+        relu,
+        kept,
+    };
+    x.apply_op3(weight, bias, Op(convolution))
 }
 
 /// What the gradient by the output of [`window`], before its ReLU, says of its input, its weights and its bias.
@@ -80,80 +82,49 @@ pub fn window_gradients(
     let window = stacked.over(x.shape(), weight.shape())?;
     let dx = match source {
         Source::Images => None,
-        _ => Some(grad.apply_op3_no_bwd(weight, x, &InputGradient { window, source })?),
+        _ => Some(grad.apply_op3_no_bwd(weight, x, &Op(InputGradient { window, source }))?),
     };
-    let dw = x.apply_op2_no_bwd(grad, &WeightGradient(window, weight.shape().clone()))?;
-    Ok((dx, dw, grad.apply_op1_no_bwd(&ChannelSums)?))
+    let dw = x.apply_op2_no_bwd(grad, &Op(WeightGradient(window, weight.shape().clone())))?;
+    Ok((dx, dw, bias_gradient(grad)?))
 }
 
 struct Convolution {
+    window: Window,
     stacked: Stacked,
     relu: bool,
     kept: Option<Arc<Kept>>,
 }
 
-impl CustomOp3 for Convolution {
-    fn name(&self) -> &'static str {
-        "convolution of stacks"
+impl Kernel<3> for Convolution {
+    const NAME: &'static str = "convolution of stacks";
+
+    fn shape(&self) -> Shape {
+        let [slices, rows, columns] = self.window.windows().unwrap_or_default();
+        (self.window.stacks * slices, rows, columns, self.window.outputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let window = self.stacked.over(x_layout.shape(), weight_layout.shape())?;
-        let out = by_dtype!(x, T => {
-            let (x, weight) = (values::<T>(x, x_layout)?, values(weight, weight_layout)?);
-            let bias = values(bias, bias_layout)?;
-            filled(window.outcomes() * window.outputs, |out: &mut [T]| {
-                // How the weights are laid out does not depend on the images' size.
-                with_kept(
-                    self.kept.as_deref(),
-                    [0; 2],
-                    || window.prepare(weight),
-                    |prepared| window.forward(x, prepared, bias, self.relu, out),
-                )
-            })
-        });
-        Ok((out, out_of(&window)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let how = (self.stacked, Source::Layer);
-        let (dx, dw, db) = if self.relu {
-            window_gradients(x, weight, &before_relu(grad, out)?, how)?
-        } else {
-            window_gradients(x, weight, grad, how)?
-        };
-        Ok((dx, Some(dw), Some(db)))
+    fn cpu<T: Real + WithDType>(&self, [x, weight, bias]: [&[T]; 3], out: &mut [T]) {
+        // How the weights are laid out does not depend on the images' size.
+        with_kept(
+            self.kept.as_deref(),
+            [0; 2],
+            || self.window.prepare(weight),
+            |prepared| self.window.forward(x, prepared, bias, self.relu, out),
+        );
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let window = self.stacked.over(x_layout.shape(), weight_layout.shape())?;
-        let (weight, bias) = ((weight, weight_layout), (bias, bias_layout));
-        let out = cuda::window(&window, (x, x_layout), weight, bias, self.relu)?;
-        Ok((out, out_of(&window)))
+    fn cuda(&self, [x, weight, bias]: [At<'_>; 3]) -> Result<CudaStorage> {
+        cuda::window(&self.window, x, weight, bias, self.relu)
+    }
+
+    fn back(&self, [x, weight, _]: [&Tensor; 3], out: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+        let before = match self.relu {
+            true => &before_relu(grad, out)?,
+            false => grad,
+        };
+        let (dx, dw, db) = window_gradients(x, weight, before, (self.stacked, Source::Layer))?;
+        Ok([dx, Some(dw), Some(db)])
     }
 }
 
@@ -162,78 +133,41 @@ struct InputGradient {
     source: Source,
 }
 
-impl CustomOp3 for InputGradient {
-    fn name(&self) -> &'static str {
-        "gradient of a convolution of stacks by its input"
+impl Kernel<3> for InputGradient {
+    const NAME: &'static str = "gradient of a convolution of stacks by its input";
+
+    fn shape(&self) -> Shape {
+        let [slices, rows, columns] = self.window.size;
+        (self.window.stacks * slices, rows, columns, self.window.inputs).into()
     }
 
-    fn cpu_fwd(
-        &self,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let window = self.window;
-        let storage = by_dtype!(grad, T => {
-            let (grad, weight) = (values::<T>(grad, grad_layout)?, values(weight, weight_layout)?);
-            let gate = gate(self.source, values(x, x_layout)?);
-            filled(window.voxels() * window.inputs, |dx: &mut [T]| window.input_gradient(grad, weight, gate, dx))
-        });
-        Ok((storage, x_layout.shape().clone()))
+    fn cpu<T: Real + WithDType>(&self, [grad, weight, x]: [&[T]; 3], dx: &mut [T]) {
+        self.window.input_gradient(grad, weight, gate(self.source, x), dx);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        x: &CudaStorage,
-        x_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let gate = (self.source == Source::Relu).then_some((x, x_layout));
-        let (grad, weight) = ((grad, grad_layout), (weight, weight_layout));
-        let dx = cuda::window_input_gradient(&self.window, grad, weight, gate)?;
-        Ok((dx, x_layout.shape().clone()))
+    fn cuda(&self, [grad, weight, x]: [At<'_>; 3]) -> Result<CudaStorage> {
+        let gate = (self.source == Source::Relu).then_some(x);
+        cuda::window_input_gradient(&self.window, grad, weight, gate)
     }
 }
 
 /// With the shape of the weights.
 struct WeightGradient(Window, Shape);
 
-impl CustomOp2 for WeightGradient {
-    fn name(&self) -> &'static str {
-        "gradient of a convolution of stacks by its weights"
+impl Kernel<2> for WeightGradient {
+    const NAME: &'static str = "gradient of a convolution of stacks by its weights";
+
+    fn shape(&self) -> Shape {
+        self.1.clone()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let window = self.0;
-        let storage = by_dtype!(x, T => {
-            let (x, grad) = (values::<T>(x, x_layout)?, values(grad, grad_layout)?);
-            filled(window.weights(), |dw: &mut [T]| window.weight_gradient(x, grad, dw))
-        });
-        Ok((storage, self.1.clone()))
+    fn cpu<T: Real + WithDType>(&self, [x, grad]: [&[T]; 2], dw: &mut [T]) {
+        self.0.weight_gradient(x, grad, dw);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let dw = cuda::window_weight_gradient(&self.0, (x, x_layout), (grad, grad_layout))?;
-        Ok((dw, self.1.clone()))
+    fn cuda(&self, [x, grad]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::window_weight_gradient(&self.0, x, grad)
     }
 }
