@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::control;
+use super::control::Others;
 use super::inbox::{Decision, Sight, Watch};
 use super::network::Pace;
 use super::project::Project;
@@ -109,6 +109,8 @@ pub struct Actor {
     pub(super) surfaces: Surfaces,
     /// Reads what comes from outside.
     pub(super) parser: Arc<Parser>,
+    /// Other projects that ours is shown beside.
+    others: Others,
     since: Timestamp,
     is_stopping: bool,
 }
@@ -148,6 +150,7 @@ impl Actor {
             surfaces: Surfaces::default(),
             parser,
             since: Timestamp::now(),
+            others: Others::default(),
             is_stopping: false,
         }
     }
@@ -362,13 +365,13 @@ impl Actor {
     fn read_control(&mut self) {
         let snapshot = &mut self.project.snapshot;
         let query = &snapshot.settings.query;
-        snapshot.beside = control::beside(&snapshot.folder, &query.beside);
+        snapshot.beside = self.others.beside(&snapshot.folder, &query.beside);
         let folder = &snapshot.settings.query.control;
         if folder.as_os_str().is_empty() {
             snapshot.control.clear();
             return;
         }
-        match control::rounds(&snapshot.folder.join(folder)) {
+        match self.others.rounds(&snapshot.folder.join(folder)) {
             Ok(rounds) => snapshot.control = rounds,
             Err(error) => self.tell_trouble(Some(format!("query.control: {error}"))),
         }

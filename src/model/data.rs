@@ -63,9 +63,9 @@ impl Field {
         self.depth * TILE_PIXELS
     }
 
-    /// How many tiles of its depth stand for so many of one slice to learn from. Slices that lie one behind the other tell less than tiles from
-    /// anywhere: a deep one counts as four. And there are two at least, so that a rare class is not missing from every other
-    /// batch.
+    /// How many tiles of its depth stand for so many of one slice to learn from. Slices that lie one behind the other tell
+    /// less than tiles from anywhere: a deep one counts as four. And there are two at least, so that a rare class is not missing
+    /// from every other batch.
     pub fn tiles(self, batch: usize) -> usize {
         match self.depth {
             1 => batch,
@@ -220,7 +220,8 @@ impl Case {
 
     /// Whether any of a window over some slices is signal, whatever lies around it.
     pub fn has_signal(&self, slices: Range<usize>, window: &Window) -> bool {
-        slices.into_iter().any(|slice| {
+        let mut slices = slices;
+        slices.any(|slice| {
             let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
             let mut voxels = (window.top..window.bottom).flat_map(|row| {
                 (window.left..window.right).map(move |column| first + column * along + row * down)

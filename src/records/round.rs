@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::model::one;
+use super::model::{Architecture, one};
 
 use super::{CaseId, ClassEffort, Hash, ModelId, RankingId, RoundId, mean_of_known};
 use crate::settings::{Labels, Networks, PlaneChoice, Settings, Strategy};
@@ -150,22 +150,28 @@ impl Fixed {
         }
     }
 
+    /// The network's shape.
+    fn architecture(&self) -> Architecture {
+        Architecture {
+            networks: self.networks,
+            channels: self.channels,
+            classes: self.labels.classes(),
+            base_channels: self.base_channels,
+            slices: self.slices,
+            deep_supervision: self.deep_supervision,
+        }
+    }
+
     /// The first key in which two differ, with both values.
     pub fn difference(&self, other: &Fixed) -> Option<(&'static str, String, String)> {
-        let values = |fixed: &Fixed| {
-            [
-                ("labels", fixed.labels.to_string()),
-                ("image.plane", format!("{:?}", fixed.plane)),
-                ("image.channels", fixed.channels.to_string()),
-                ("model.networks", fixed.networks.to_string()),
-                ("model.base_channels", fixed.base_channels.to_string()),
-                ("model.slices", fixed.slices.to_string()),
-                ("model.deep_supervision", fixed.deep_supervision.to_string()),
-            ]
-        };
-        let both = values(self).into_iter().zip(values(other));
-        let mut differing = both.filter(|((_, a), (_, b))| a != b);
-        differing.next().map(|((key, a), (_, b))| (key, a, b))
+        let differ = |key, a: String, b: String| (a != b).then_some((key, a, b));
+        let plane = |fixed: &Fixed| format!("{:?}", fixed.plane);
+        differ("labels", self.labels.to_string(), other.labels.to_string())
+            .or_else(|| differ("image.plane", plane(self), plane(other)))
+            .or_else(|| {
+                let (_, setting, a, b) = self.architecture().difference(&other.architecture())?;
+                Some((setting, a, b))
+            })
     }
 }
 

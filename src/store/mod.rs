@@ -53,6 +53,16 @@ pub fn read_elsewhere(project: &Path) -> Result<Vec<Entry>, StoreError> {
     Ok(journal::walk(&store)?.whole(&store)?.entries)
 }
 
+/// The bytes of the journal of a project that another engine may have open: it grows with every entry, and never shrinks.
+///
+/// # Errors
+/// [`StoreError`] where there is no project, or no journal.
+pub fn length_elsewhere(project: &Path) -> Result<u64, StoreError> {
+    let path = folder_of(project)?.join("journal").join(journal::FILE);
+    let known = std::fs::metadata(&path).map_err(StoreError::io("looking at", &path))?;
+    Ok(known.len())
+}
+
 /// The journal of a project that another engine may have open, as far as it holds.
 ///
 /// # Errors

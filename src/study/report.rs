@@ -195,10 +195,7 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             .curves
             .iter()
             .map(|curve| {
-                let paired = summary
-                    .paired
-                    .iter()
-                    .find(|paired| (paired.system, paired.strategy) == (curve.system, curve.strategy));
+                let paired = summary.paired_of(curve);
                 vec![
                     experiment.words_of(curve.system, curve.strategy),
                     percent(curve.enough_at),

@@ -108,6 +108,14 @@ pub struct Summary {
     pub efforts: Vec<EffortTable>,
 }
 
+impl Summary {
+    /// What a curve's strategy is against random; `None` of random itself, or where that did not run.
+    pub fn paired_of(&self, curve: &Curve) -> Option<&Paired> {
+        let is_its = |paired: &&Paired| (paired.system, paired.strategy) == (curve.system, curve.strategy);
+        self.paired.iter().find(is_its)
+    }
+}
+
 /// The figures of an outcome, as far as it has come.
 pub fn summarise(outcome: &Outcome) -> Summary {
     let runs = &outcome.runs;

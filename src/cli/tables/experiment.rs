@@ -31,10 +31,7 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
             "pairs",
         ];
         let lines = summary.curves.iter().map(|curve| {
-            let paired = summary
-                .paired
-                .iter()
-                .find(|paired| (paired.system, paired.strategy) == (curve.system, curve.strategy));
+            let paired = summary.paired_of(curve);
             let area = paired.map(|paired| paired.area);
             vec![
                 outcome.experiment.words_of(curve.system, curve.strategy),

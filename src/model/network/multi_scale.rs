@@ -11,10 +11,11 @@
 //! | `head`   |         | full, of the three side by side, to the classes                                 |
 //!
 //! Every layer but the last goes through ReLU. The paper says 25, 51 and 75 pixels, whose halvings do not come out even: what
-//! they would leave over is not looked at, and the patches lie around the middle of what is. Loss, optimizer and tiles are those of
-//! every network here: the paper's drop-out, RMSprop and patches balanced over the classes are not. All pixels of a tile are asked about at once: where patch by patch a pooling would
-//! halve, here all layers after it skip every other pixel. The answers are the same; each convolution is computed once for all
-//! the patches that share it.
+//! they would leave over is not looked at, and the patches lie around the middle of what is. Loss, optimizer and tiles are
+//! those of every network here: the paper's drop-out, RMSprop and patches balanced over the classes are not built.
+//!
+//! All pixels of a tile are asked about at once: where patch by patch a pooling would halve, here all layers after it skip every
+//! other pixel. The answers are the same; each convolution is computed once for all the patches that share it.
 
 use candle_core::{Result, bail};
 

@@ -16,8 +16,11 @@
 //! | `up.3`   | as above, beside `down.0`'s                                   | 64 x 64 x 64  |
 //! | `head`   | conv 1x1                                                      | 64 x 64 x 4   |
 //!
-//! Any height and width that are multiples of 16 will do. With deep supervision a conv 1x1 makes classes of `up.1` and `up.2` too,
-//! each for the 4x4 or 2x2 pixels that theirs stand for (after nnU-Net, Isensee et al., Nature Methods 2021).
+//! Any height and width that are multiples of 16 will do. With deep supervision a conv 1x1 makes classes of `up.1` and `up.2`
+//! too, each for the 4x4 or 2x2 pixels that theirs stand for (after nnU-Net, Isensee et al., Nature Methods 2021); they are
+//! computed to learn alone.
+
+use std::ops::Range;
 
 use candle_core::{Result, bail};
 
@@ -61,7 +64,7 @@ pub fn parameters(shape: &Architecture) -> Vec<Parameter> {
 }
 
 /// The levels whose classifiers it is taught by too.
-fn auxiliary(shape: &Architecture) -> std::ops::Range<usize> {
+fn auxiliary(shape: &Architecture) -> Range<usize> {
     if shape.deep_supervision {
         1..LEVELS - 2
     } else {

@@ -13,10 +13,10 @@
 //! | `head.0 ..3` | norm + ReLU, up to full size and to classes, of each level  | 16 x 64 x 64 x 4  |
 //!
 //! A residual module adds to its input what norm + ReLU, conv 3x3x3, twice, make of it. A head's up-convolution has a window as
-//! large as its step, and a bias for each of its voxels; it makes classes at once, where the original makes more channels first. Each
-//! normalisation takes the stack that it sees, where the original takes batches and remembers their
-//! means: batches here are of few stacks. Loss, optimizer and tiles are those of every network here (the original: cross-entropy,
-//! crops of 80 x 80 x 80); its second stage, which learns from the first's answers, is left out.
+//! large as its step, and a bias for each of its voxels; it makes classes at once, where the original makes more channels first.
+//! Each normalisation takes the stack that it sees, where the original takes batches and remembers their means: batches here are
+//! of few stacks. Loss, optimizer and tiles are those of every network here (the original: cross-entropy, crops of 80 x 80 x
+//! 80); its second stage, which learns from the first's answers, is left out.
 
 use candle_core::Result;
 
