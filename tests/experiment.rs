@@ -240,6 +240,13 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
         "{}",
         String::from_utf8_lossy(&export.stderr)
     );
+    // Another goes on learning from its weights.
+    let args = "--json experiment full further --data data --test box-3 --weights other.safetensors";
+    let args: Vec<&str> = args.split(' ').chain(["--settings", "small.toml"]).collect();
+    let further = done(&overtrace(folder.path(), &args));
+    let point = point_of(&further["outcome"]["runs"][0], 0);
+    assert!(point["training_s"].as_f64().unwrap() > 0.0, "{point}");
+    assert_eq!(further["summary"]["full"].as_array().unwrap().len(), 1);
     let effort = done(&overtrace(
         folder.path(),
         &[

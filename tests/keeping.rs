@@ -182,7 +182,8 @@ fn a_saved_effort_or_a_ranking_that_was_forged_with_its_chain_is_found() {
         .collect();
     assert_eq!(words, ["c1: its saved effort is not what its masks give"]);
     fs::write(journal(&place.project), &text).unwrap();
-    forge(&place.project, |entry| match entry.find("\"effort\":[{") {
+    // The correction's comes after its round's.
+    forge(&place.project, |entry| match entry.rfind("\"effort\":[{") {
         Some(at) => {
             let end = at + entry[at..].find("}]").unwrap();
             format!("{}\"effort\":[{}", &entry[..at], &entry[end + 1..])

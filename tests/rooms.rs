@@ -24,7 +24,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "protocol",
         ],
     ),
-    ("cli", &["settings", "imaging", "records", "study", "protocol"]),
+    (
+        "cli",
+        &["settings", "imaging", "records", "effort", "study", "protocol"],
+    ),
     (
         "tui",
         &["settings", "imaging", "records", "metrics", "effort", "protocol"],

@@ -217,7 +217,7 @@ fn a_target_dice_on_the_held_out_cases_ends_the_loop() {
 fn each_round_records_the_settings_it_ran_with() {
     let bench = bench(SMALL);
     bench.start_round();
-    let slower = SMALL.replace("max_epochs = 1", "max_epochs = 1\nlearning_rate = 0.0002");
+    let slower = SMALL.replace("0.02", "0.0002");
     fs::write(bench.project().join("overtrace.toml"), slower).unwrap();
     bench.start_round();
     bench.done(Command::Train);
@@ -232,7 +232,7 @@ fn each_round_records_the_settings_it_ran_with() {
             settings.training.learning_rate
         })
         .collect();
-    assert_eq!(rates, [Settings::default().training.learning_rate, 0.0002]);
+    assert_eq!(rates, [0.02, 0.0002]);
     // The pools are those it trained with: the second round's case had not come back.
     let pools = |round: &Round| (round.labelled, round.unlabelled, round.held_out);
     let all: Vec<_> = bench.snapshot().rounds.values().map(pools).collect();

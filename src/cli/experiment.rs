@@ -2,6 +2,8 @@
 //!
 //! Whatever stops it, the same command goes on: each run is taken up where its project stands.
 
+mod measured;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,13 +13,14 @@ use anyhow::{Context, Result, bail};
 use super::args::{ExperimentArgs, PhantomsName};
 use super::verbs::{give, intake};
 use super::{Doors, Exit, Session, Wanted, import, phantoms, print, print_json, tables};
-use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot, Wanted as Looked};
+use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot};
 use crate::records::{CaseId, MaskOrigin, Pool, RoundState, mean_of_known};
-use crate::settings::{FILE, Label, Settings};
+use crate::settings::{FILE, Settings};
 use crate::study::{
-    Experiment, Kind, Outcome, Picture, Point, Run, RunOutcome, StoredCase, System, charts, csv, html,
-    panels, png, summarise, svg,
+    Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, System, charts, csv, html, png, summarise,
+    svg,
 };
+use measured::{Pictures, measured};
 
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
@@ -239,9 +242,6 @@ impl Clock {
     }
 }
 
-/// Names of cases, and their pictures as PNG files.
-type Pictures = Vec<(String, Vec<u8>)>;
-
 /// Brings one run to its end from wherever it stands.
 fn drive(
     doors: &Doors,
@@ -293,54 +293,16 @@ fn drive(
             };
             expect_done(session.ask(start)?)?;
         } else {
-            let pictures = match experiment.kind {
-                Kind::Full => pictures(&session, &folder.join(PICTURES), &name, run, &snapshot)?,
-                Kind::Query | Kind::Effort => Vec::new(),
-            };
-            return Ok((result(&session, experiment, run, &snapshot)?, pictures));
+            let mut result = result(&session, experiment, run, &snapshot)?;
+            if experiment.kind != Kind::Full {
+                return Ok((result, Vec::new()));
+            }
+            let pictures;
+            (pictures, result.held_out_effort) =
+                measured(&session, &folder.join(PICTURES), &name, run, &snapshot)?;
+            return Ok((result, pictures));
         }
     }
-}
-
-/// A picture of every measured case.
-fn pictures(
-    session: &Session,
-    folder: &Path,
-    name: &str,
-    run: &Run,
-    snapshot: &Snapshot,
-) -> Result<Pictures> {
-    fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
-    let labels = &snapshot.settings.labels.0;
-    let colours: Vec<[u8; 3]> = labels.iter().filter_map(Label::rgb).collect();
-    let mut pictures = Vec::new();
-    for id in &run.test {
-        let Answer::Case(view) = session.ask(Command::Open(Looked::of(id)))? else {
-            bail!("{id} could not be looked at");
-        };
-        let (Some(drawn), Some(mask), Some(margins)) = (view.predicted, view.corrected, view.margins) else {
-            continue;
-        };
-        let [black, white] = view.image.window;
-        let shade = |voxel| {
-            let share = (view.image.at(voxel) - black) / (white - black).max(1e-9);
-            (255.0 * share.clamp(0.0, 1.0)) as u8
-        };
-        let image: Vec<u8> = (0..view.grid.len()).map(shade).collect();
-        let png = panels(&Picture {
-            grid: &view.grid,
-            plane: view.plane,
-            image: &image,
-            labels: &mask,
-            drawn: &drawn.voxels,
-            margins: &margins.voxels,
-            colours: &colours,
-        });
-        let name = format!("{name}-{id}");
-        put(&folder.join(format!("{name}.png")), &png)?;
-        pictures.push((name, png));
-    }
-    Ok(pictures)
 }
 
 /// Writes a file whole or not at all.
@@ -361,7 +323,7 @@ fn begin(doors: &Doors, json: bool, place: &Path, experiment: &Experiment, run: 
     }
     let session = open(doors, json, place)?;
     let snapshot = session.snapshot()?;
-    if snapshot.project.model.is_some() && snapshot.open_round().is_none() {
+    if has_begun(experiment, &snapshot) {
         drop(session);
         return (doors.free)(place);
     }
@@ -393,11 +355,15 @@ fn begin(doors: &Doors, json: bool, place: &Path, experiment: &Experiment, run: 
     }
     loop {
         let snapshot = session.snapshot()?;
+        let import = experiment
+            .weights
+            .clone()
+            .filter(|_| snapshot.project.model.is_none());
         if snapshot.open_round().is_some() {
             finish_round(&session, experiment, &snapshot)?;
-        } else if snapshot.project.model.is_some() {
+        } else if has_begun(experiment, &snapshot) {
             break;
-        } else if let Some(file) = experiment.weights.clone() {
+        } else if let Some(file) = import {
             expect_done(session.ask(Command::ImportModel { file })?)?;
         } else {
             let start = Command::StartRound {
@@ -410,6 +376,13 @@ fn begin(doors: &Doors, json: bool, place: &Path, experiment: &Experiment, run: 
     }
     drop(session);
     (doors.free)(place)
+}
+
+/// Whether a run has what it begins with: a model; where everything is labelled, one that has learnt from that, whatever it began
+/// from.
+fn has_begun(experiment: &Experiment, snapshot: &Snapshot) -> bool {
+    let has_learnt = experiment.kind != Kind::Full || !snapshot.rounds.is_empty();
+    snapshot.project.model.is_some() && has_learnt && snapshot.open_round().is_none()
 }
 
 fn open(doors: &Doors, json: bool, place: &Path) -> Result<Session> {
@@ -527,6 +500,7 @@ fn result(session: &Session, experiment: &Experiment, run: &Run, snapshot: &Snap
         points: points(snapshot, run),
         curve,
         seconds_a_case: mean_of_known(measured),
+        held_out_effort: Vec::new(),
         held: snapshot.held.len(),
     })
 }

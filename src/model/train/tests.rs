@@ -146,7 +146,7 @@ fn the_other_networks_learn_too_are_kept_and_draw_what_they_learnt() {
     let kinds = [
         (Networks::one(Network::VoxResNet), 12),
         (Networks::one(Network::MultiScale), 4),
-        (committee.try_into().unwrap(), 8),
+        (committee.try_into().unwrap(), 12),
     ];
     for (networks, epochs) in kinds {
         let weights = file(&networks.to_string());
