@@ -19,9 +19,9 @@ mkdir -p "$out"
 settings() {
   printf '[model]\nbase_channels = %s\n[training]\nbatch = 16\nsteps = %s\n%s\n' "$width" "$steps" "$2" >"$out/$1.toml"
 }
-settings paper 'learning_rate = 0.0003'
-# Dice alone can lose a class for good; cross-entropy finds it again. The other parts are tried by leaving them out of "strong".
-settings strong 'learning_rate = 0.0005
+settings paper 'learning_rate = 0.001'
+# Cross-entropy and foreground find every class better, after an epoch or two. The other parts are tried by leaving them out of "strong".
+settings strong 'learning_rate = 0.001
 recipe = "strong"
 without = ["augmentation", "mirroring", "overlap"]'
 

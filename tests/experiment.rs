@@ -221,6 +221,18 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     let row = &full["summary"]["full"][0];
     assert_eq!(row["dice"].as_array().unwrap().len(), 3);
     assert!(row["seconds_a_case"].as_f64().unwrap() > 0.0);
+    // The contour to draw is the masks', whatever was drawn: the same of both halves' cases however they are told apart.
+    assert_eq!(row["saved"].as_array().unwrap().len(), 3);
+    for run in runs {
+        let effort = run["held_out_effort"].as_array().unwrap();
+        assert_eq!(effort.len(), 3, "{run}");
+        let px = |class: usize, what: &str| effort[class][what].as_u64().unwrap();
+        assert!((0..3).all(|class| px(class, "corrected_px") > 0), "{run}");
+        assert!(
+            (0..3).all(|class| px(class, "shared_px") <= px(class, "corrected_px")),
+            "{run}"
+        );
+    }
     assert!(folder.path().join("full/learning.svg").is_file());
     let is_png = |path: &Path| fs::read(path).unwrap().starts_with(b"\x89PNG");
     assert!(is_png(&folder.path().join("full/learning.png")));
@@ -247,6 +259,16 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     let point = point_of(&further["outcome"]["runs"][0], 0);
     assert!(point["training_s"].as_f64().unwrap() > 0.0, "{point}");
     assert_eq!(further["summary"]["full"].as_array().unwrap().len(), 1);
+    let models = done(&overtrace(
+        &folder.path().join("further/runs/fold1-seed1"),
+        &["--json", "model", "list"],
+    ));
+    let models = models.as_array().unwrap();
+    assert_eq!(
+        (models.len(), &models[1]["parent"]),
+        (2, &models[0]["id"]),
+        "{models:?}"
+    );
     let effort = done(&overtrace(
         folder.path(),
         &[

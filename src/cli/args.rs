@@ -359,7 +359,7 @@ pub struct ExperimentArgs {
     /// The cases that are measured on, with commas between
     #[arg(long, value_delimiter = ',')]
     pub test: Vec<CaseId>,
-    /// Weights of another project to begin with (`--start 0` begins without a labelled case)
+    /// Weights of another project to begin with (`--start 0` begins without a labelled case; `full` goes on learning from them)
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// An overtrace.toml: network, training, labels, effort .. of every run

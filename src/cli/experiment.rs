@@ -297,6 +297,9 @@ fn drive(
             if experiment.kind != Kind::Full {
                 return Ok((result, Vec::new()));
             }
+            if points.is_empty() {
+                bail!("{name} has learnt nothing, as an earlier version left it: name another folder");
+            }
             let pictures;
             (pictures, result.held_out_effort) =
                 measured(&session, &folder.join(PICTURES), &name, run, &snapshot)?;
@@ -355,7 +358,7 @@ fn begin(doors: &Doors, json: bool, place: &Path, experiment: &Experiment, run: 
     }
     loop {
         let snapshot = session.snapshot()?;
-        let import = experiment
+        let weights = experiment
             .weights
             .clone()
             .filter(|_| snapshot.project.model.is_none());
@@ -363,7 +366,7 @@ fn begin(doors: &Doors, json: bool, place: &Path, experiment: &Experiment, run: 
             finish_round(&session, experiment, &snapshot)?;
         } else if has_begun(experiment, &snapshot) {
             break;
-        } else if let Some(file) = import {
+        } else if let Some(file) = weights {
             expect_done(session.ask(Command::ImportModel { file })?)?;
         } else {
             let start = Command::StartRound {
@@ -381,7 +384,8 @@ fn begin(doors: &Doors, json: bool, place: &Path, experiment: &Experiment, run: 
 /// Whether a run has what it begins with: a model; where everything is labelled, one that has learnt from that, whatever it began
 /// from.
 fn has_begun(experiment: &Experiment, snapshot: &Snapshot) -> bool {
-    let has_learnt = experiment.kind != Kind::Full || !snapshot.rounds.is_empty();
+    let mut rounds = snapshot.rounds.values();
+    let has_learnt = experiment.kind != Kind::Full || rounds.any(|round| round.state == RoundState::Closed);
     snapshot.project.model.is_some() && has_learnt && snapshot.open_round().is_none()
 }
 

@@ -65,7 +65,8 @@ pub struct RunOutcome {
     pub curve: Vec<EpochReport>,
     /// Seconds to read and draw one measured case, on the mean.
     pub seconds_a_case: Option<f64>,
-    /// Effort that a person would have been saved on the measured cases, per class, pooled; empty where it was not asked for.
+    /// Effort that a person would have been saved on the measured cases, per class, pooled; with everything
+    /// labelled alone, else empty.
     pub held_out_effort: Vec<ClassEffort>,
     /// Files that the inbox held and the stand-in annotator accepted.
     pub held: usize,

@@ -54,7 +54,7 @@ pub struct Experiment {
     pub folds: usize,
     /// Cases that only measure.
     pub test: Vec<CaseId>,
-    /// Weights to begin with instead of labelled cases.
+    /// Weights to begin with, whatever the seed: instead of labelled cases, or before learning from all of them.
     pub weights: Option<PathBuf>,
     /// All cases, those of `test` too.
     pub cases: Vec<StoredCase>,

@@ -169,7 +169,10 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         ),
     );
     if !summary.full.is_empty() {
-        put(&mut page, "<h2>With everything labelled: Dice, %</h2>");
+        put(
+            &mut page,
+            "<h2>With everything labelled: Dice and saved effort, %</h2>",
+        );
         let ours = summary.full.iter().map(|full| {
             let method = format!("overtrace, {}", full.system);
             row(&method, &full.dice, full.mean, &full.saved, full.seconds_a_case)

@@ -33,7 +33,7 @@ pub fn measured(
             bail!("{id} could not be looked at");
         };
         let (Some(drawn), Some(mask), Some(margins)) = (view.predicted, view.corrected, view.margins) else {
-            continue;
+            bail!("{id} has no drawing or no mask: what was drawn of it is not kept any more");
         };
         let [black, white] = view.image.window;
         let shade = |voxel| {
@@ -54,7 +54,7 @@ pub fn measured(
         put(&folder.join(format!("{name}.png")), &png)?;
         pictures.push((name, png));
         let map = |voxels| LabelMap {
-            grid: view.grid.clone(),
+            grid: view.grid,
             voxels,
         };
         let tolerance_mm = snapshot.settings.effort.tolerance_mm;

@@ -65,23 +65,32 @@ fn any_channels_classes_and_multiples_of_16_will_do() {
     assert!(error.contains("48 x 24 cannot be halved 4 times"), "{error}");
 }
 
-/// PyTorch: 1 / sqrt(9 x 64) = 0.041667 for 64 channels, for the biases too; 1 / sqrt(4 x 64) = 0.0625 for 128 up to 64.
+/// 64 to 64 channels: weights by Keras within sqrt(6 / (9 x 64 + 9 x 64)) = 0.0722, biases by PyTorch within
+/// 1 / sqrt(9 x 64) = 0.0417; of an up-convolution of 128 to 64 within 1 / sqrt(4 x 64) = 0.0625.
 #[test]
-fn weights_and_biases_are_drawn_within_what_an_output_is_summed_from() {
+fn weights_are_drawn_by_glorots_rule_and_biases_by_what_an_output_is_summed_from() {
     let list = parameters(&PAPER);
     let named = |name: &str| list.iter().find(|p| p.name == name).unwrap();
-    let largest = |name: &str| {
-        let values = named(name).drawn(&Rng::new(1));
-        values.iter().fold(0f32, |m, v| m.max(v.abs()))
-    };
     for (name, least, limit) in [
-        ("down.0.1.weight", 0.0415, 0.041_67),
+        ("down.0.1.weight", 0.0720, 0.072_17),
         ("down.0.1.bias", 0.038, 0.041_67),
-        ("up.3.0.weight", 0.0620, 0.0625),
+        ("up.3.0.bias", 0.058, 0.0625),
     ] {
-        let largest = largest(name);
+        let values = named(name).drawn(&Rng::new(1));
+        let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
         assert!((least..limit).contains(&largest), "{name}: {largest}");
     }
+    let stacked = Architecture {
+        networks: Networks::one(Network::VoxResNet),
+        ..PAPER
+    };
+    let list = parameters(&stacked);
+    let norm = |name: &str| {
+        let is_norm = |p: &&Parameter| p.name.starts_with("first.1.") && p.name.ends_with(name);
+        list.iter().find(is_norm).unwrap().drawn(&Rng::new(1))
+    };
+    assert!(norm("weight").iter().all(|scale| *scale == 1.0));
+    assert!(norm("bias").iter().all(|bias| *bias == 0.0));
     let second = named("down.0.1.weight");
     let values = second.drawn(&Rng::new(1));
     assert_eq!(values, second.drawn(&Rng::new(1)));
