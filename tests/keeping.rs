@@ -182,23 +182,28 @@ fn a_saved_effort_or_a_ranking_that_was_forged_with_its_chain_is_found() {
         .collect();
     assert_eq!(words, ["c1: its saved effort is not what its masks give"]);
     fs::write(journal(&place.project), &text).unwrap();
-    // The correction's comes after its round's.
-    forge(&place.project, |entry| match entry.rfind("\"effort\":[{") {
-        Some(at) => {
-            let end = at + entry[at..].find("}]").unwrap();
-            format!("{}\"effort\":[{}", &entry[..at], &entry[end + 1..])
-        }
-        None => entry.to_string(),
-    });
-    let found = verified(&place.project);
-    assert!(
-        found
+    // One without its classes: the round's, and the correction's, which stands after it.
+    for (is_round, words) in [(true, "r2: its saved effort"), (false, "c1: its saved effort")] {
+        let effort = "\"effort\":[{";
+        let find = |entry: &str| match is_round {
+            true => entry.find(effort),
+            false => entry.rfind(effort),
+        };
+        forge(&place.project, |entry| match find(entry) {
+            Some(at) => {
+                let end = at + entry[at..].find("}]").unwrap();
+                format!("{}\"effort\":[{}", &entry[..at], &entry[end + 1..])
+            }
+            None => entry.to_string(),
+        });
+        let found = verified(&place.project);
+        let is_found = found
             .problems
             .iter()
-            .any(|problem| problem.words.starts_with("c1: its saved effort")),
-        "an effort without its classes: {found:?}"
-    );
-    fs::write(journal(&place.project), &text).unwrap();
+            .any(|problem| problem.words.starts_with(words));
+        assert!(is_found, "{words}: {found:?}");
+        fs::write(journal(&place.project), &text).unwrap();
+    }
     forge(&place.project, |entry| {
         entry.replace(
             "\"strategy\":\"average-bvsb\",\"pixels\":\"all\"",

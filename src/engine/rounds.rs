@@ -11,8 +11,8 @@ use crate::effort::pooled;
 use crate::protocol::{Answer, NextStep};
 use crate::query::{CANDIDATES, spread};
 use crate::records::{
-    Case, Correction, ModelId, Prediction, Round, RoundId, RoundState, Row, Task, TaskResult, What,
-    mean_of_known,
+    Case, ClassEffort, Correction, ModelId, Prediction, Round, RoundId, RoundState, Row, Task, TaskResult,
+    What, mean_of_known,
 };
 use crate::settings::{Settings, Strategy};
 
@@ -303,7 +303,7 @@ impl Actor {
             words
         } else {
             format!(
-                "{words}; {} was never found in validation: lower training.learning_rate, or train on more cases",
+                "{words}; {} was never found in validation: try another training.learning_rate, or train on more cases",
                 missed.join(", ")
             )
         };
@@ -403,15 +403,7 @@ impl Actor {
     /// The open round with the saved effort of its corrections, brought up to date.
     pub(super) fn with_effort(&self, mut round: Round, newest: &Correction) -> Round {
         let corrections = self.project.snapshot.corrections.values().chain([newest]);
-        // Of a case that was corrected twice the later one counts, unless that is another person's.
-        let mut by_case = BTreeMap::new();
-        for correction in corrections {
-            let counts = correction.round == Some(round.id) && !correction.effort.is_empty();
-            if counts && !(correction.agreement.is_some() && by_case.contains_key(&correction.case)) {
-                by_case.insert(&correction.case, correction.effort.as_slice());
-            }
-        }
-        round.effort = pooled(by_case.into_values());
+        round.effort = effort_of(round.id, corrections);
         round
     }
 
@@ -434,6 +426,22 @@ impl Actor {
             EngineError::Refused("no round is open; `overtrace round start` begins one".into())
         })
     }
+}
+
+/// The saved effort of a round, of all corrections oldest first. Of a case that was corrected twice the later one counts, unless
+/// that is another person's.
+pub fn effort_of<'a>(
+    round: RoundId,
+    corrections: impl IntoIterator<Item = &'a Correction>,
+) -> Vec<ClassEffort> {
+    let mut by_case = BTreeMap::new();
+    for correction in corrections {
+        let counts = correction.round == Some(round) && !correction.effort.is_empty();
+        if counts && !(correction.agreement.is_some() && by_case.contains_key(&correction.case)) {
+            by_case.insert(&correction.case, correction.effort.as_slice());
+        }
+    }
+    pooled(by_case.into_values())
 }
 
 /// Takes a round to its next state.

@@ -10,12 +10,13 @@ use rayon::prelude::*;
 
 use super::EngineError;
 use super::project::label_map;
+use super::rounds::effort_of;
 use crate::effort::{agreement, saved_effort};
 use crate::imaging::Plane;
 use crate::query::{self, Candidate};
 use crate::records::{
-    Agreement, CaseId, ClassEffort, Correction, Entry, Hash, ModelId, Prediction, Problem, Ranking, Row,
-    Scored, SliceSums, Verified,
+    CaseId, ClassEffort, Correction, Entry, Hash, ModelId, Prediction, Problem, Ranking, Row, Scored,
+    SliceSums, Verified,
 };
 use crate::settings::Labels;
 use crate::store::{Blobs, Walk, blobs_of, taken_away, walk};
@@ -84,6 +85,12 @@ fn look(project: &Path, report: &(dyn Fn(usize, usize) + Sync)) -> Result<Verifi
             }
             past.put(row);
         }
+        // A round's row comes before that of the correction which changed it.
+        let broken = entry.rows.iter().filter_map(|row| past.round_broken(row));
+        found.problems.extend(broken.map(|words| Problem {
+            line: entry.seq,
+            words,
+        }));
     }
     found.problems.sort_by_key(|problem| problem.line);
     Ok(found)
@@ -203,8 +210,8 @@ struct Past {
     predictions: HashMap<(ModelId, CaseId), Candidate>,
     /// Of the labels that masks were taken in with.
     classes: Option<usize>,
-    /// Corrections, with what was found to hold.
-    corrections: HashMap<u32, (Vec<ClassEffort>, Option<Agreement>)>,
+    /// In the order in which they came.
+    corrections: BTreeMap<u32, Correction>,
     rankings: BTreeSet<u32>,
 }
 
@@ -220,15 +227,24 @@ impl Past {
         }
     }
 
+    /// What is wrong with the effort that a round names, if it is one and anything is.
+    fn round_broken(&self, row: &Row) -> Option<String> {
+        let Row::Round(round) = row else { return None };
+        let again = effort_of(round.id, self.corrections.values());
+        let words = || format!("{}: its saved effort is not what its corrections give", round.id);
+        (!is_same(&again, &round.effort)).then(words)
+    }
+
     fn check_correction(&mut self, row: &Correction, blobs: &Blobs, bad: &BTreeSet<Hash>) -> Checked {
         // Noted minutes write it again.
-        let figures = (row.effort.clone(), row.agreement.clone());
         match self.corrections.get(&row.id.0) {
-            Some(known) if *known == figures => return Checked::Nothing,
+            Some(known) if (&known.effort, &known.agreement) == (&row.effort, &row.agreement) => {
+                return Checked::Nothing;
+            }
             Some(_) => {
                 return Checked::Breaks(format!("{}: its saved effort or agreement was changed", row.id));
             }
-            None => self.corrections.insert(row.id.0, figures),
+            None => self.corrections.insert(row.id.0, row.clone()),
         };
         if let Some(words) = agreement_broken(row, self.classes, blobs, bad) {
             return Checked::Breaks(words);
@@ -255,10 +271,8 @@ impl Past {
         };
         let classes = self.classes.unwrap_or(row.effort.len() + 1);
         let holds = planes.into_iter().any(|plane| {
-            saved_effort(&drawn, &mask, plane, classes, row.tolerance_mm).is_ok_and(|again| {
-                let mut pairs = again.iter().zip(&row.effort);
-                again.len() == row.effort.len() && pairs.all(|(a, b)| is_same(a, b))
-            })
+            saved_effort(&drawn, &mask, plane, classes, row.tolerance_mm)
+                .is_ok_and(|again| is_same(&again, &row.effort))
         });
         match holds {
             true => Checked::Holds,
@@ -303,7 +317,11 @@ impl Past {
 }
 
 /// Whether two efforts are the same: counts exactly, lengths to the last digits of their sums.
-fn is_same(a: &ClassEffort, b: &ClassEffort) -> bool {
+fn is_same(a: &[ClassEffort], b: &[ClassEffort]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_one_same(a, b))
+}
+
+fn is_one_same(a: &ClassEffort, b: &ClassEffort) -> bool {
     let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(b.abs());
     let dice = match (a.dice, b.dice) {
         (Some(a), Some(b)) => near(a, b),
