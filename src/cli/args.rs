@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::records::{CaseId, CorrectionId, HeldId, Pool};
@@ -72,8 +73,8 @@ pub enum Verb {
     /// Predict the unlabelled pool and show who would be asked next
     Rank {
         /// How to rank [default: the settings']
-        #[arg(long, value_enum)]
-        strategy: Option<StrategyName>,
+        #[arg(long, value_parser = strategies())]
+        strategy: Option<Strategy>,
         /// Which pixels a score averages over [default: the settings']
         #[arg(long, value_enum)]
         pixels: Option<PixelsName>,
@@ -342,8 +343,8 @@ pub struct ExperimentArgs {
     #[arg(long, value_delimiter = ',', value_name = "SYSTEM")]
     pub systems: Vec<System>,
     /// The strategies, with commas between [default: the settings', and random]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub strategies: Vec<StrategyName>,
+    #[arg(long, value_parser = strategies(), value_delimiter = ',')]
+    pub strategies: Vec<Strategy>,
     /// Labelled cases to begin with
     #[arg(long, default_value_t = 2)]
     pub start: usize,
@@ -402,8 +403,8 @@ pub enum RoundAction {
         #[arg(long, value_name = "N")]
         budget: Option<usize>,
         /// How to rank [default: the settings']
-        #[arg(long, value_enum)]
-        strategy: Option<StrategyName>,
+        #[arg(long, value_parser = strategies())]
+        strategy: Option<Strategy>,
     },
     /// Train now, without the cases that are not back; or take up an interrupted round
     Train,
@@ -474,29 +475,11 @@ pub enum PhantomsName {
     Abdomen,
 }
 
-/// A strategy by its name.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[allow(missing_docs)]
-pub enum StrategyName {
-    AverageBvsb,
-    Entropy,
-    Disagreement,
-    ClassStratified,
-    ForegroundRandom,
-    Random,
-}
-
-impl From<StrategyName> for Strategy {
-    fn from(name: StrategyName) -> Strategy {
-        match name {
-            StrategyName::AverageBvsb => Strategy::AverageBvsb,
-            StrategyName::Entropy => Strategy::Entropy,
-            StrategyName::Disagreement => Strategy::Disagreement,
-            StrategyName::ClassStratified => Strategy::ClassStratified,
-            StrategyName::ForegroundRandom => Strategy::ForegroundRandom,
-            StrategyName::Random => Strategy::Random,
-        }
-    }
+/// Strategies by the names that settings have for them.
+fn strategies() -> impl TypedValueParser<Value = Strategy> {
+    let of = |name: String| Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
+    PossibleValuesParser::new(Strategy::ALL.map(Strategy::name))
+        .try_map(move |name| of(name).ok_or("no strategy"))
 }
 
 /// Pixels by their name.

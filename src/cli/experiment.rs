@@ -14,7 +14,7 @@ use super::args::{ExperimentArgs, PhantomsName};
 use super::verbs::{give, intake};
 use super::{Doors, Exit, Session, Wanted, import, phantoms, print, print_json, tables};
 use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot};
-use crate::records::{CaseId, MaskOrigin, Pool, RoundState, mean_of_known};
+use crate::records::{CaseId, ClassEffort, MaskOrigin, Pool, RoundState, mean_of_known};
 use crate::settings::{FILE, Settings};
 use crate::study::{
     Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, System, charts, csv, html, png, summarise,
@@ -103,7 +103,7 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
             (Kind::Full, _) => Vec::new(),
             (Kind::Effort, true) => vec![settings.query.strategy],
             (Kind::Query, true) => vec![settings.query.strategy, crate::settings::Strategy::Random],
-            _ => wish.strategies.iter().map(|&name| name.into()).collect(),
+            _ => wish.strategies.clone(),
         },
         start: wish.start,
         budget: wish.budget,
@@ -293,16 +293,14 @@ fn drive(
             };
             expect_done(session.ask(start)?)?;
         } else {
-            let mut result = result(&session, experiment, run, &snapshot)?;
-            if experiment.kind != Kind::Full {
-                return Ok((result, Vec::new()));
-            }
-            if points.is_empty() {
-                bail!("{name} has learnt nothing, as an earlier version left it: name another folder");
-            }
-            let pictures;
-            (pictures, result.held_out_effort) =
-                measured(&session, &folder.join(PICTURES), &name, run, &snapshot)?;
+            let (pictures, effort) = match experiment.kind {
+                Kind::Full if points.is_empty() => {
+                    bail!("{name} has learnt nothing, as an earlier version left it: name another folder")
+                }
+                Kind::Full => measured(&session, &folder.join(PICTURES), &name, run, &snapshot)?,
+                Kind::Query | Kind::Effort => (Vec::new(), Vec::new()),
+            };
+            let result = result(&session, experiment, run, &snapshot, effort)?;
             return Ok((result, pictures));
         }
     }
@@ -479,7 +477,13 @@ fn points(snapshot: &Snapshot, run: &Run) -> Vec<Point> {
     closed.map(|round| Point::of(round, run)).collect()
 }
 
-fn result(session: &Session, experiment: &Experiment, run: &Run, snapshot: &Snapshot) -> Result<RunOutcome> {
+fn result(
+    session: &Session,
+    experiment: &Experiment,
+    run: &Run,
+    snapshot: &Snapshot,
+    held_out_effort: Vec<ClassEffort>,
+) -> Result<RunOutcome> {
     let trained = snapshot.project.model.filter(|model| {
         let model = snapshot.models.get(model);
         model.is_some_and(|model| model.curve.is_some())
@@ -504,7 +508,7 @@ fn result(session: &Session, experiment: &Experiment, run: &Run, snapshot: &Snap
         points: points(snapshot, run),
         curve,
         seconds_a_case: mean_of_known(measured),
-        held_out_effort: Vec::new(),
+        held_out_effort,
         held: snapshot.held.len(),
     })
 }

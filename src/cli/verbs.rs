@@ -32,7 +32,7 @@ pub fn run(session: &Session, verb: &Verb) -> Result<Exit> {
         }
         Verb::Status => status(session),
         Verb::Rank { strategy, pixels } => {
-            let (strategy, pixels) = (strategy.map(Into::into), pixels.map(Into::into));
+            let (strategy, pixels) = (*strategy, pixels.map(Into::into));
             let answer = session.ask(Command::Rank { strategy, pixels })?;
             if matches!(answer, Answer::Nothing(_)) {
                 return session.tell(answer);
@@ -397,7 +397,7 @@ fn round(session: &Session, action: &RoundAction) -> Result<Exit> {
         } => Command::StartRound {
             from_scratch: *from_scratch,
             budget: *budget,
-            strategy: strategy.map(Into::into),
+            strategy: *strategy,
         },
         RoundAction::Train => Command::Train,
         RoundAction::Abandon { why } => Command::AbandonRound { why: why.clone() },

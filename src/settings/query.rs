@@ -48,6 +48,16 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// All of them, the paper's first.
+    pub const ALL: [Strategy; 6] = [
+        Strategy::AverageBvsb,
+        Strategy::Entropy,
+        Strategy::Disagreement,
+        Strategy::ClassStratified,
+        Strategy::ForegroundRandom,
+        Strategy::Random,
+    ];
+
     /// What its scores are called.
     pub fn words(self) -> &'static str {
         match self {

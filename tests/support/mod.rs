@@ -16,7 +16,8 @@ use overtrace::records::{CaseId, EpochReport, Pool, Verified, What};
 use overtrace::worker::Programs;
 
 /// Trains in moments: two channels wide, one epoch; files rest at once.
-pub const SMALL: &str = "[model]\nbase_channels = 2\n[training]\nmax_epochs = 1\nlearning_rate = 0.02\nthreads = 2\n[inbox]\nstable_s = 0.0\n";
+pub const SMALL: &str = "[model]\nbase_channels = 2\n[training]\nmax_epochs = 1\nlearning_rate = 0.02\nthreads = 2\n\
+                         [inbox]\nstable_s = 0.0\n";
 
 /// A case of 20 x 24 x 4 voxels, the slices 3 mm thick: nested boxes of the three classes that move with `seed`.
 pub fn boxes(seed: u64) -> (Volume, LabelMap) {
