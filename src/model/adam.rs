@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail,
+};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
@@ -38,8 +40,10 @@ pub struct Adam {
     pub learners: Vec<Learner>,
     /// Steps taken.
     pub steps: u64,
-    /// Size of the next step.
+    /// The learning rate of the next step.
     pub rate: f64,
+    /// What the moments of this step are multiplied by, where the parameters are: a recorded step reads it there.
+    size: Tensor,
 }
 
 impl Adam {
@@ -48,6 +52,10 @@ impl Adam {
     /// # Errors
     /// None on the CPU.
     pub fn new(weights: Vec<(String, Var)>, rate: f64) -> Result<Adam> {
+        let device = weights
+            .first()
+            .map_or(&Device::Cpu, |(_, weight)| weight.device());
+        let size = Tensor::zeros(1, DType::F32, device)?;
         let learners = weights.into_iter().map(|(name, weight)| {
             let moments = Tensor::zeros((2, weight.elem_count()), DType::F32, weight.device())?;
             Ok(Learner {
@@ -60,23 +68,30 @@ impl Adam {
             learners: learners.collect::<Result<_>>()?,
             steps: 0,
             rate,
+            size,
         })
     }
 
-    /// Moves every parameter that `grads` has a gradient of, by its name.
+    /// Begins a step: of what size it will be.
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn begin(&mut self) -> Result<()> {
+        self.steps += 1;
+        let left = |beta: f64| 1.0 - beta.powf(self.steps as f64);
+        let size = self.rate * left(BETA_2).sqrt() / left(BETA_1);
+        self.size.inplace_op1(&Set(size))
+    }
+
+    /// Takes the step that was begun: moves every parameter that `grads` has a gradient of, by its name.
     ///
     /// # Errors
     /// Gradients that are not contiguous f32.
-    pub fn step(&mut self, grads: &HashMap<String, Tensor>) -> Result<()> {
-        self.steps += 1;
-        let left = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let rate = self.rate * left(BETA_2).sqrt() / left(BETA_1);
+    pub fn end(&self, grads: &HashMap<String, Tensor>) -> Result<()> {
         for learner in &self.learners {
             if let Some(grad) = grads.get(&learner.name) {
                 learner.moments.inplace_op2(grad, &Remember)?;
-                learner
-                    .weight
-                    .inplace_op2(&learner.moments, &Move { rate: rate as f32 })?;
+                learner.weight.inplace_op3(&learner.moments, &self.size, &Move)?;
             }
         }
         Ok(())
@@ -91,6 +106,25 @@ fn whole_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((from, to))) => Ok(&mut values[from..to]),
         _ => bail!("Adam moves contiguous f32 values in place"),
+    }
+}
+
+/// The same number everywhere.
+struct Set(f64);
+
+impl InplaceOp1 for Set {
+    fn name(&self) -> &'static str {
+        "size of adam's step"
+    }
+
+    fn cpu_fwd(&self, values: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        whole_mut(values, layout)?.fill(self.0 as f32);
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, values: &mut CudaStorage, layout: &Layout) -> Result<()> {
+        cuda::fill((values, layout), self.0)
     }
 }
 
@@ -138,11 +172,9 @@ impl InplaceOp2 for Remember {
 }
 
 /// The weight goes against the mean gradient, in units of its root mean square.
-struct Move {
-    rate: f32,
-}
+struct Move;
 
-impl InplaceOp2 for Move {
+impl InplaceOp3 for Move {
     fn name(&self) -> &'static str {
         "step of adam"
     }
@@ -153,7 +185,10 @@ impl InplaceOp2 for Move {
         weight_layout: &Layout,
         moments: &CpuStorage,
         moments_layout: &Layout,
+        size: &CpuStorage,
+        size_layout: &Layout,
     ) -> Result<()> {
+        let size = whole(size, size_layout)?[0];
         let weight = whole_mut(weight, weight_layout)?;
         let (first, second) = whole(moments, moments_layout)?.split_at(weight.len());
         let means = first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK));
@@ -162,7 +197,7 @@ impl InplaceOp2 for Move {
             .zip(means)
             .for_each(|(weight, (first, second))| {
                 for ((w, m), v) in weight.iter_mut().zip(first).zip(second) {
-                    *w -= self.rate * m / (v.sqrt() + EPSILON as f32);
+                    *w -= size * m / (v.sqrt() + EPSILON as f32);
                 }
             });
         Ok(())
@@ -175,16 +210,16 @@ impl InplaceOp2 for Move {
         weight_layout: &Layout,
         moments: &CudaStorage,
         moments_layout: &Layout,
+        size: &CudaStorage,
+        size_layout: &Layout,
     ) -> Result<()> {
         let (weight, moments) = ((&*weight, weight_layout), (moments, moments_layout));
-        cuda::adam_move(weight, moments, self.rate, EPSILON)
+        cuda::adam_move(weight, moments, (size, size_layout), EPSILON)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     /// Whatever the gradient's size, the first step is one rate long, against its sign; the second, with the
@@ -195,7 +230,8 @@ mod tests {
         let mut adam = Adam::new(vec![("w".to_string(), weight.clone())], 0.1).unwrap();
         let slopes = Tensor::from_vec(vec![4f32, -0.25, 0.0], 3, &Device::Cpu).unwrap();
         for expected in [[0.9, 1.1, 1.0], [0.8, 1.2, 1.0]] {
-            adam.step(&HashMap::from([("w".to_string(), slopes.clone())]))
+            adam.begin().unwrap();
+            adam.end(&HashMap::from([("w".to_string(), slopes.clone())]))
                 .unwrap();
             let values: Vec<f32> = weight.to_vec1().unwrap();
             assert!(

@@ -3,15 +3,15 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use rayon::ThreadPool;
 
-use super::adam::Adam;
-use super::data::{Case, TILE};
-use super::judge::judge;
-use super::loss::Answer;
-use super::network::{Net, field, parameters};
+use super::data::Case;
+use super::judge::Judging;
+use super::learning::Learning;
+use super::network::{Net, field};
 use super::predict::draw;
+use super::tiling::TILE;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{Grid, Plane, Rng, Volume};
 use crate::records::{Architecture, BenchRow, BenchTask, CaseId, Progress, TaskResult};
@@ -50,11 +50,11 @@ pub fn bench(
             flop: Some(flop),
         };
         let mut work = Work::new(shape, task.batch, processor.device())?;
-        let flop = work.net.flop(&work.images)?;
-        let frozen = processor.drawing(&work.net, task.precision)?;
+        let flop = work.learning.net.flop(&work.images)?;
+        let frozen = processor.drawing(&work.learning.net, task.precision)?;
         let sizes = vec![[TILE, TILE]; work.classes.dim(0)?];
         let seconds = timed(task.runs, &mut || {
-            pool.install(|| judge(&frozen.forward(&work.images)?, &sizes).map(drop))
+            pool.install(|| Judging::begin(&frozen, &work.images, &sizes)?.end().map(drop))
         })?;
         drop(frozen);
         if found(row("forward", task.batch, seconds, flop)).is_break() {
@@ -136,8 +136,7 @@ fn timed<E: Into<ModelError>>(
 
 /// A network, a batch, and what a training step needs.
 struct Work {
-    net: Net,
-    adam: Adam,
+    learning: Learning,
     images: Tensor,
     classes: Tensor,
 }
@@ -151,35 +150,17 @@ impl Work {
         let classes: Vec<u8> = (0..tiles * field.pixels())
             .map(|_| rng.below(CLASSES) as u8)
             .collect();
-        let weights: Vec<(String, Var)> = parameters(&shape)
-            .into_iter()
-            .map(|parameter| {
-                let var = Var::from_vec(parameter.drawn(&rng), parameter.shape(), device)?;
-                Ok((parameter.name, var))
-            })
-            .collect::<candle_core::Result<_>>()?;
-        let tensors = weights
-            .iter()
-            .map(|(name, var)| (name.clone(), var.as_tensor().detach()));
         Ok(Work {
-            net: Net::new(shape, tensors.collect())?,
-            adam: Adam::new(weights, 1e-4)?,
+            learning: Learning::drawn(shape, &rng, Loss::Dice, 1e-4, device)?,
             images: Tensor::from_vec(images, field.shape(tiles), device)?,
             classes: Tensor::from_vec(classes, (tiles * field.depth, TILE, TILE), device)?,
         })
     }
 
     fn step(&mut self) -> candle_core::Result<()> {
-        let (logits, trace) = self.net.forward_traced(&self.images)?;
-        let logits = logits.members.iter().chain(&logits.auxiliary);
-        let answers = logits.map(|logits| Answer::new(Loss::Dice, logits, &self.classes));
-        let answers = answers.collect::<candle_core::Result<Vec<_>>>()?;
-        answers[0].loss()?;
-        let gradients = answers
-            .iter()
-            .map(Answer::gradient)
-            .collect::<candle_core::Result<_>>()?;
-        self.adam.step(&self.net.gradients(trace, gradients)?)?;
+        for member in self.learning.step(&self.images, &self.classes, 1.0)? {
+            member.loss()?;
+        }
         self.images.device().synchronize()
     }
 }

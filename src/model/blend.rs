@@ -9,12 +9,13 @@ use std::ops::{ControlFlow, Range};
 use candle_core::{Device, Tensor};
 
 use super::ModelError;
-use super::data::{Case, TILE, TILE_PIXELS, Tiling, Window};
+use super::data::Case;
 use super::drawn::{Drawn, Spot};
 use super::judge::judge;
 use super::loss::probabilities;
 use super::network::Net;
 use super::place::placed;
+use super::tiling::{TILE, TILE_PIXELS, Tiling, Window};
 use crate::settings::Drawing;
 
 /// The least probability whose logarithm is taken.

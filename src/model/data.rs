@@ -8,11 +8,7 @@ use crate::records::CaseId;
 use crate::settings::Intensity;
 
 use super::ModelError;
-
-/// Edge of a tile in pixels.
-pub const TILE: usize = 64;
-/// Pixels of a tile.
-pub const TILE_PIXELS: usize = TILE * TILE;
+use super::tiling::{TILE, TILE_PIXELS, Tiling, Window};
 
 /// What a network sees at a time: a tile, `depth` slices deep, in the slices `context` pixels around it, and at every pixel
 /// those `beside` it in slices before and after.
@@ -246,7 +242,16 @@ impl Case {
                 let (first, [along, down]) = self.plane.strides(self.grid().shape, slice);
                 for row in seen(window.top, height) {
                     let y = row + field.context - window.top;
-                    for column in seen(window.left, width) {
+                    let columns = seen(window.left, width);
+                    if let ([channel], 1, 1) = (&self.channels[..], along, count) {
+                        let from = first + columns.start + row * down;
+                        let to = y * edge + columns.start + field.context - window.left;
+                        let values = &channel.voxels[from..from + columns.len()];
+                        signal |= values.iter().any(|value| *value != 0.0);
+                        input[to..to + values.len()].copy_from_slice(values);
+                        continue;
+                    }
+                    for column in columns {
                         let x = column + field.context - window.left;
                         let voxel = first + column * along + row * down;
                         for (c, channel) in self.channels.iter().enumerate() {
@@ -281,47 +286,6 @@ impl Case {
                     classes[y * TILE + x] = mask.voxels[first + column * along + row * down];
                 }
             }
-        }
-    }
-}
-
-/// A slice's fixed lattice of tiles, the last ones padded at the right and the bottom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tiling {
-    /// Pixels in a row of the slice.
-    pub width: usize,
-    /// Rows of the slice.
-    pub height: usize,
-}
-
-/// The part of a slice that a tile shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// First column.
-    pub left: usize,
-    /// First row.
-    pub top: usize,
-    /// One past the last column.
-    pub right: usize,
-    /// One past the last row.
-    pub bottom: usize,
-}
-
-impl Tiling {
-    /// Tiles a slice.
-    pub fn tiles(&self) -> usize {
-        self.width.div_ceil(TILE) * self.height.div_ceil(TILE)
-    }
-
-    /// What tile `tile` shows, counted row by row.
-    pub fn window(&self, tile: usize) -> Window {
-        let across = self.width.div_ceil(TILE);
-        let (left, top) = (tile % across * TILE, tile / across * TILE);
-        Window {
-            left,
-            top,
-            right: self.width.min(left + TILE),
-            bottom: self.height.min(top + TILE),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::ModelError;
-use super::data::{Case, TILE, TILE_PIXELS, Window};
-use super::judge::{Judged, Judging};
+use super::data::Case;
+use super::judge::Judged;
 use super::network::Net;
+use super::tiling::{TILE, TILE_PIXELS, Window};
 use crate::imaging::LabelMap;
 use crate::records::SliceSums;
 
@@ -20,9 +21,6 @@ pub struct Drawn {
     /// The sum of the entropies of each class's pixels.
     pub class_entropies: Vec<f64>,
 }
-
-/// Tiles being judged: what comes of them is waited for when the next are under way.
-pub type Begun = (Judging, Vec<Spot>);
 
 /// Where a tile lies in its case.
 #[derive(Debug, Clone, Copy)]
@@ -71,21 +69,6 @@ impl Drawn {
         })
     }
 
-    /// Puts tiles where they lie when they are judged.
-    ///
-    /// # Errors
-    /// What went wrong on a GPU meanwhile.
-    pub fn place_all(&mut self, case: &Case, begun: Option<Begun>) -> candle_core::Result<()> {
-        let Some((judging, spots)) = begun else {
-            return Ok(());
-        };
-        let judged = judging.end()?;
-        for (tile, at) in spots.into_iter().enumerate() {
-            self.place(case, at, &judged, tile);
-        }
-        Ok(())
-    }
-
     /// Puts what was judged of a tile where it lies.
     pub fn place(&mut self, case: &Case, at: Spot, judged: &Judged, tile: usize) {
         if at.size == [0; 2] {
@@ -93,11 +76,21 @@ impl Drawn {
         }
         let (first, [along, down]) = case.plane.strides(case.grid().shape, at.slice);
         for y in 0..at.size[0] {
-            for x in 0..at.size[1] {
-                let pixel = tile * TILE_PIXELS + y * TILE + x;
-                let voxel = first + (at.first[1] + x) * along + (at.first[0] + y) * down;
-                self.labels.voxels[voxel] = judged.classes[pixel];
-                self.margins[voxel] = judged.margins[pixel];
+            let pixel = tile * TILE_PIXELS + y * TILE;
+            let voxel = first + at.first[1] * along + (at.first[0] + y) * down;
+            let maps = [
+                (&mut self.labels.voxels, &judged.classes),
+                (&mut self.margins, &judged.margins),
+            ];
+            for (map, judged) in maps {
+                let row = &judged[pixel..pixel + at.size[1]];
+                match along {
+                    1 => map[voxel..voxel + row.len()].copy_from_slice(row),
+                    _ => {
+                        let voxels = map[voxel..].iter_mut().step_by(along);
+                        voxels.zip(row).for_each(|(voxel, judged)| *voxel = *judged);
+                    }
+                }
             }
         }
         self.slices[at.slice] += judged.sums[tile];

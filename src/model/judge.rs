@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda::{Download, layers as cuda};
+use super::network::Net;
 #[cfg(feature = "cuda")]
 use super::place::placed;
 
@@ -36,42 +37,52 @@ pub struct Judged {
 /// # Errors
 /// As many sizes as tiles are wanted, and contiguous f32.
 pub fn judge(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
-    Judging::begin(logits, sizes)?.end()
+    let (tiles, _, _, m) = logits[0].dims4()?;
+    if tiles != sizes.len() {
+        bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
+    }
+    #[cfg(feature = "cuda")]
+    if let [logits] = logits
+        && logits.device().is_cuda()
+    {
+        let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
+        let words = placed(words, (tiles, 2), logits.device())?;
+        let bytes = Download::begin(&logits.apply_op2_no_bwd(&words, &OnDevice)?)?;
+        return Ok(Judged::of_bytes(bytes.end()?, [tiles, m]));
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = m;
+    on_cpu(logits, sizes)
 }
 
 /// Judging under way: on a GPU its result is still to come.
 pub enum Judging {
     /// It is here.
     Done(Judged),
-    /// What [`Judged::of_bytes`] takes, on its way from a GPU; and how many tiles, rows and classes.
+    /// What [`Judged::of_bytes`] takes, on its way from a GPU; and how many tiles and classes.
     #[cfg(feature = "cuda")]
-    OnItsWay(Download, [usize; 3]),
+    OnItsWay(Download, [usize; 2]),
 }
 
 impl Judging {
-    /// Begins what [`judge`] does.
+    /// Begins to judge what `net` says of `images` (tiles, height, width, channels); `sizes` as for [`judge`].
     ///
     /// # Errors
-    /// Those of [`judge`].
-    pub fn begin(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judging> {
-        let tiles = logits[0].dim(0)?;
-        if tiles != sizes.len() {
-            bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
-        }
+    /// As many sizes as tiles are wanted, and images that the network takes.
+    pub fn begin(net: &Net, images: &Tensor, sizes: &[[usize; 2]]) -> Result<Judging> {
         // What a committee says is put together on the CPU.
         #[cfg(feature = "cuda")]
-        if let [logits] = logits
-            && logits.device().is_cuda()
-        {
+        if images.device().is_cuda() && net.shape().networks.members().count() == 1 {
             let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
-            let words = placed(words, (tiles, 2), logits.device())?;
-            let bytes = logits.apply_op2_no_bwd(&words, &OnDevice)?;
-            return Ok(Judging::OnItsWay(
-                Download::begin(&bytes)?,
-                [tiles, logits.dim(1)?, logits.dim(3)?],
-            ));
+            let words = placed(words, (sizes.len(), 2), images.device())?;
+            let bytes = net.repeated(&[images, &words], |given| {
+                let logits = net.forward(given[0])?;
+                Ok(vec![logits[0].apply_op2_no_bwd(given[1], &OnDevice)?])
+            })?;
+            let size = [sizes.len(), net.shape().classes];
+            return Ok(Judging::OnItsWay(Download::begin(&bytes[0])?, size));
         }
-        on_cpu(logits, sizes).map(Judging::Done)
+        judge(&net.forward(images)?, sizes).map(Judging::Done)
     }
 
     /// Waits for it.
@@ -82,38 +93,36 @@ impl Judging {
         match self {
             Judging::Done(judged) => Ok(judged),
             #[cfg(feature = "cuda")]
-            Judging::OnItsWay(bytes, size) => Ok(Judged::of_bytes(&bytes.end()?, size)),
+            Judging::OnItsWay(bytes, size) => Ok(Judged::of_bytes(bytes.end()?, size)),
         }
     }
 }
 
 #[cfg(any(test, feature = "cuda"))]
 impl Judged {
-    /// From what a GPU says of `tiles` tiles of `rows` rows and `m` classes: [`row_bytes`] of sums of every row, every pixel's
-    /// class, every pixel's margin.
-    pub fn of_bytes(bytes: &[u8], [tiles, rows, m]: [usize; 3]) -> Judged {
-        let size = row_bytes(m);
-        let (sums, maps) = bytes.split_at(tiles * rows * size);
+    /// From what a GPU says of `tiles` tiles and `m` classes: [`tile_bytes`] of sums of every tile, every pixel's class, every
+    /// pixel's margin.
+    pub fn of_bytes(bytes: &[u8], [tiles, m]: [usize; 2]) -> Judged {
+        let size = tile_bytes(m);
+        let (sums, maps) = bytes.split_at(tiles * size);
         let (classes, margins) = maps.split_at(maps.len() / 2);
-        let sums = sums.chunks_exact(rows * size).map(|tile| {
-            let (mut sums, mut entropies) = (SliceSums::default(), vec![0.0; m]);
-            for row in tile.chunks_exact(size) {
-                let row: Vec<f64> = row.as_chunks().0.iter().map(|n| f64::from_le_bytes(*n)).collect();
-                sums += SliceSums {
-                    pixels: row[0] as u64,
-                    margin: row[1],
-                    entropy: row[2],
-                    foreground_pixels: row[3] as u64,
-                    foreground_margin: row[4],
-                    foreground_entropy: row[5],
-                    ..SliceSums::default()
-                };
-                entropies
-                    .iter_mut()
-                    .zip(&row[6..])
-                    .for_each(|(sum, entropy)| *sum += entropy);
-            }
-            (sums, entropies)
+        let sums = sums.chunks_exact(size).map(|tile| {
+            let of: Vec<f64> = tile
+                .as_chunks()
+                .0
+                .iter()
+                .map(|n| f64::from_le_bytes(*n))
+                .collect();
+            let sums = SliceSums {
+                pixels: of[0] as u64,
+                margin: of[1],
+                entropy: of[2],
+                foreground_pixels: of[3] as u64,
+                foreground_margin: of[4],
+                foreground_entropy: of[5],
+                ..SliceSums::default()
+            };
+            (sums, of[6..].to_vec())
         });
         let (sums, class_entropies) = sums.unzip();
         Judged {
@@ -126,9 +135,9 @@ impl Judged {
     }
 }
 
-/// Bytes of a row's six sums, and of the entropies of each class.
+/// Bytes of a tile's six sums, and of the entropies of each class.
 #[cfg(any(test, feature = "cuda"))]
-pub fn row_bytes(classes: usize) -> usize {
+pub fn tile_bytes(classes: usize) -> usize {
     (6 + classes) * size_of::<f64>()
 }
 
@@ -156,7 +165,7 @@ impl CustomOp2 for OnDevice {
         let (tiles, height, width, m) = logits_layout.shape().dims4()?;
         let shape = [tiles, height, width, m];
         let bytes = cuda::judge(shape, (logits, logits_layout), (sizes, sizes_layout))?;
-        Ok((bytes, (tiles * height * (row_bytes(m) + 2 * width)).into()))
+        Ok((bytes, (tiles * (tile_bytes(m) + 2 * height * width)).into()))
     }
 }
 

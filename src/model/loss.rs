@@ -37,9 +37,6 @@ pub struct Answer {
     classes: Tensor,
     /// f64: of every class sum pt, then of every class sum p + t, then over all sum (p - t)^2 and -ln p of the pixel's class.
     sums: Tensor,
-    /// They, on their way from a GPU.
-    #[cfg(feature = "cuda")]
-    fetched: Option<Download>,
 }
 
 impl Answer {
@@ -54,12 +51,6 @@ impl Answer {
             kind,
             p,
             classes: classes.clone(),
-            #[cfg(feature = "cuda")]
-            fetched: sums
-                .device()
-                .is_cuda()
-                .then(|| Download::begin(&sums))
-                .transpose()?,
             sums,
         })
     }
@@ -68,34 +59,14 @@ impl Answer {
     ///
     /// # Errors
     /// None on the CPU.
+    #[cfg(test)]
     pub fn loss(&self) -> Result<f64> {
-        let sums = self.sums()?;
-        let m = self.p.dim(3)?;
-        let shared = || {
-            let dice = sums[..m].iter().zip(&sums[m..2 * m]);
-            dice.map(|(i, t)| (2.0 * i + SMOOTHING) / (t + SMOOTHING))
-                .sum::<f64>()
-        };
-        let pixels = self.classes.elem_count() as f64;
-        Ok(match self.kind {
-            Loss::Dice => m as f64 - shared(),
-            Loss::Mse => sums[2 * m] / self.p.elem_count() as f64,
-            Loss::DiceCe => m as f64 * (1.0 + sums[2 * m + 1] / pixels) - shared(),
-        })
+        Measured::begin(self.kind, &self.sums, self.classes.elem_count())?.loss()
     }
 
-    pub(super) fn sums(&self) -> Result<Vec<f64>> {
-        #[cfg(feature = "cuda")]
-        if let Some(fetched) = &self.fetched {
-            let bytes = fetched.end()?;
-            return Ok(bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|n| f64::from_le_bytes(*n))
-                .collect());
-        }
-        self.sums.to_vec1()
+    /// What [`Measured`] is made of.
+    pub fn into_sums(self) -> Tensor {
+        self.sums
     }
 
     /// Its gradient by the logits.
@@ -105,6 +76,65 @@ impl Answer {
     pub fn gradient(&self) -> Result<Tensor> {
         self.p
             .apply_op3_no_bwd(&self.classes, &self.sums, &Gradient(self.kind))
+    }
+}
+
+/// A loss; on a GPU, on its way from there.
+pub struct Measured {
+    kind: Loss,
+    pixels: usize,
+    sums: Where,
+}
+
+enum Where {
+    Here(Vec<f64>),
+    #[cfg(feature = "cuda")]
+    OnItsWay(Download),
+}
+
+impl Measured {
+    /// From an answer's sums over so many pixels.
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn begin(kind: Loss, sums: &Tensor, pixels: usize) -> Result<Measured> {
+        #[cfg(feature = "cuda")]
+        if sums.device().is_cuda() {
+            let sums = Where::OnItsWay(Download::begin(sums)?);
+            return Ok(Measured { kind, pixels, sums });
+        }
+        let sums = Where::Here(sums.to_vec1()?);
+        Ok(Measured { kind, pixels, sums })
+    }
+
+    /// The loss.
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn loss(&self) -> Result<f64> {
+        match &self.sums {
+            Where::Here(sums) => Ok(self.of(sums)),
+            #[cfg(feature = "cuda")]
+            Where::OnItsWay(bytes) => {
+                let words = bytes.end()?.as_chunks().0;
+                let sums: Vec<f64> = words.iter().map(|n| f64::from_le_bytes(*n)).collect();
+                Ok(self.of(&sums))
+            }
+        }
+    }
+
+    fn of(&self, sums: &[f64]) -> f64 {
+        let (m, pixels) = (sums.len() / 2 - 1, self.pixels as f64);
+        let shared = || {
+            let dice = sums[..m].iter().zip(&sums[m..2 * m]);
+            dice.map(|(i, t)| (2.0 * i + SMOOTHING) / (t + SMOOTHING))
+                .sum::<f64>()
+        };
+        match self.kind {
+            Loss::Dice => m as f64 - shared(),
+            Loss::Mse => sums[2 * m] / (pixels * m as f64),
+            Loss::DiceCe => m as f64 * (1.0 + sums[2 * m + 1] / pixels) - shared(),
+        }
     }
 }
 

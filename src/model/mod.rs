@@ -18,11 +18,13 @@ mod error;
 mod judge;
 mod kernels;
 mod layers;
+mod learning;
 mod loss;
 mod network;
 mod place;
 mod predict;
 mod processor;
+mod tiling;
 mod train;
 
 #[cfg(test)]

@@ -10,18 +10,20 @@ use std::io::Write;
 use std::ops::{ControlFlow, Range};
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use super::blend::draw_blended;
 use super::checkpoint::load_network;
-use super::data::{Case, Field, Window};
-use super::drawn::{Begun, Drawn, Spot};
-use super::judge::Judging;
+use super::data::{Case, Field};
+use super::drawn::{Drawn, Spot};
+use super::judge::{Judged, Judging};
 use super::network::Net;
 use super::place::placed;
 use super::processor::with_batch;
+use super::tiling::Window;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{LabelMap, encode_bytes, encode_labels};
 use crate::metrics::dice;
@@ -116,47 +118,114 @@ pub fn predict(
 }
 
 /// Draws one case, `batch` tiles at a time; `None` when `tick`, asked after each batch, says so.
+///
+/// While a batch is computed the next one is cut out, and what was said of the one before is put where it lies.
 pub(super) fn draw(
     net: &Net,
     case: &Case,
     batch: usize,
     tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
 ) -> Result<Option<Drawn>, ModelError> {
-    let field = net.field();
     let mut drawn = Drawn::of(case, net)?;
-    let mut waiting = Waiting::default();
-    let mut ahead = None;
-    let mut blank = HashMap::new();
-    let mut input = vec![0.0; field.seen()];
-    for ((slices, asked), window) in places(field, case) {
-        let spots = Spot::all(slices.start, field.depth, &asked, &window);
-        if case.cut(field, slices, &window, &mut input) {
-            waiting.inputs.extend_from_slice(&input);
-            waiting.at.extend(spots);
-        } else {
-            let sizes: Vec<[usize; 2]> = spots.iter().map(|spot| spot.size).collect();
-            let judged = match blank.entry(sizes) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(begin(net, input.clone(), &spots)?.end()?),
-            };
-            for (n, at) in spots.into_iter().enumerate() {
-                drawn.place(case, at, judged, n);
+    let field = net.field();
+    std::thread::scope(|scope| {
+        let (sender, batches) = sync_channel(1);
+        scope.spawn(move || {
+            cut(field, case, batch * field.depth, |batch| {
+                sender.send(batch).is_ok()
+            })
+        });
+        let (begun, said) = sync_channel::<Said>(1);
+        let placing = scope.spawn(move || {
+            for said in said {
+                said.place(&mut drawn, case)?;
             }
-        }
-        if waiting.at.len() == batch * field.depth {
-            let begun = waiting.begin(net)?;
-            drawn.place_all(case, ahead.replace(begun))?;
+            Ok(drawn)
+        });
+        let mut blank = HashMap::new();
+        for Batch { inputs, at, blanks } in batches {
+            let mut said = Said::default();
+            if !at.is_empty() {
+                said.judging = Some((begin(net, inputs, &at)?, at));
+            }
+            for spots in blanks {
+                let sizes: Vec<[usize; 2]> = spots.iter().map(|spot| spot.size).collect();
+                let judged = match blank.entry(sizes) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let input = vec![0.0; field.seen()];
+                        new.insert(Arc::new(begin(net, input, &spots)?.end()?))
+                    }
+                };
+                said.blanks.push((judged.clone(), spots));
+            }
+            // Nobody takes it where placing failed; why is said below.
+            if begun.send(said).is_err() {
+                break;
+            }
             if tick().is_break() {
                 return Ok(None);
             }
         }
+        drop(begun);
+        let drawn: candle_core::Result<Drawn> = placing.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(Some(drawn?))
+    })
+}
+
+/// Tiles that go through the network together, and those without signal that came between.
+#[derive(Default)]
+struct Batch {
+    inputs: Vec<f32>,
+    at: Vec<Spot>,
+    /// Of each stack.
+    blanks: Vec<Vec<Spot>>,
+}
+
+/// Cuts a case into batches of `size` tiles, for as long as `take` takes them.
+fn cut(field: Field, case: &Case, size: usize, take: impl Fn(Batch) -> bool) {
+    let mut batch = Batch::default();
+    let mut input = vec![0.0; field.seen()];
+    for ((slices, asked), window) in places(field, case) {
+        let spots = Spot::all(slices.start, field.depth, &asked, &window);
+        if case.cut(field, slices, &window, &mut input) {
+            batch.inputs.extend_from_slice(&input);
+            batch.at.extend(spots);
+        } else {
+            batch.blanks.push(spots);
+        }
+        if batch.at.len() == size && !take(std::mem::take(&mut batch)) {
+            return;
+        }
     }
-    drawn.place_all(case, ahead)?;
-    if !waiting.at.is_empty() {
-        let begun = waiting.begin(net)?;
-        drawn.place_all(case, Some(begun))?;
+    if !batch.at.is_empty() || !batch.blanks.is_empty() {
+        take(batch);
     }
-    Ok(Some(drawn))
+}
+
+/// What is said of a batch.
+#[derive(Default)]
+struct Said {
+    judging: Option<(Judging, Vec<Spot>)>,
+    blanks: Vec<(Arc<Judged>, Vec<Spot>)>,
+}
+
+impl Said {
+    /// Waits for it, and puts it where it lies.
+    fn place(self, drawn: &mut Drawn, case: &Case) -> candle_core::Result<()> {
+        let mut place = |judged: &Judged, spots: Vec<Spot>| {
+            for (tile, at) in spots.into_iter().enumerate() {
+                drawn.place(case, at, judged, tile);
+            }
+        };
+        for (judged, spots) in self.blanks {
+            place(&judged, spots);
+        }
+        if let Some((judging, spots)) = self.judging {
+            place(&judging.end()?, spots);
+        }
+        Ok(())
+    }
 }
 
 /// Slices that are seen, and of them those that are asked for, with every tile of theirs.
@@ -168,25 +237,11 @@ fn places(field: Field, case: &Case) -> impl Iterator<Item = ((Range<usize>, Ran
     })
 }
 
-/// Tiles that wait for a batch to fill.
-#[derive(Default)]
-struct Waiting {
-    inputs: Vec<f32>,
-    at: Vec<Spot>,
-}
-
-impl Waiting {
-    fn begin(&mut self, net: &Net) -> candle_core::Result<Begun> {
-        let (inputs, at) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.at));
-        Ok((begin(net, inputs, &at)?, at))
-    }
-}
-
 fn begin(net: &Net, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judging> {
     let shape = net.field().shape(at.len() / net.field().depth);
-    let logits = net.forward(&placed(inputs, shape, net.device())?)?;
+    let images = placed(inputs, shape, net.device())?;
     let sizes: Vec<[usize; 2]> = at.iter().map(|at| at.size).collect();
-    Judging::begin(&logits, &sizes)
+    Judging::begin(net, &images, &sizes)
 }
 
 /// Writes a case's files and sums it up; how it was drawn, against which mask, and the seconds are still to be filled in.

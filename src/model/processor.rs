@@ -1,10 +1,10 @@
 //! What computes: the CPU or one GPU.
 
 #[cfg(feature = "cuda")]
-use super::judge::judge;
+use super::judge::Judging;
 use super::kernels::instructions;
 #[cfg(feature = "cuda")]
-use super::loss::Answer;
+use super::learning::Learning;
 use super::network::Net;
 use super::{ModelError, Report};
 #[cfg(feature = "cuda")]
@@ -82,14 +82,13 @@ impl Processor {
             slices: 1,
             deep_supervision: false,
         };
-        let net = Net::drawn(shape, &Rng::new(1), &self.device)?;
+        let mut learning = Learning::drawn(shape, &Rng::new(1), Loss::Dice, 1e-4, &self.device)?;
         let images = Tensor::ones((1, 16, 16, 1), DType::F32, &self.device)?;
         let classes = Tensor::ones((1, 16, 16), DType::U8, &self.device)?;
-        let (logits, trace) = net.forward_traced(&images)?;
-        let answer = Answer::new(Loss::Dice, &logits.members[0], &classes)?;
-        net.gradients(trace, vec![answer.gradient()?])?;
-        answer.loss()?;
-        judge(&net.narrowed()?.forward(&images)?, &[[16, 16]])?;
+        for loss in learning.step(&images, &classes, 1.0)? {
+            loss.loss()?;
+        }
+        Judging::begin(&learning.net.narrowed()?, &images, &[[16, 16]])?.end()?;
         Ok(())
     }
 

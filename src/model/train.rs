@@ -14,12 +14,12 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::adam::Adam;
 use super::checkpoint::{self, Checkpoint, Header};
 use super::data::Case;
 use super::judge::best_classes;
-use super::loss::Answer;
-use super::network::{Net, field, parameters};
+use super::learning::Learning;
+use super::loss::Measured;
+use super::network::{field, parameters};
 use super::processor::with_batch;
 use super::{ModelError, Processor, Report};
 use crate::imaging::Rng;
@@ -123,7 +123,7 @@ pub(super) fn train_on(
         }
         steps => steps.checked_sub(taken).filter(|left| *left > 0),
     };
-    while let Some(left) = left(&state, student.adam.steps as usize) {
+    while let Some(left) = left(&state, student.learning.adam.steps as usize) {
         let epoch = state.curve.len() + 1;
         let began = Instant::now();
         let samples = state.shuffle.fork("samples");
@@ -192,7 +192,7 @@ struct Epoch {
     /// Of the losses that were looked at.
     sum: f64,
     /// Of every member.
-    under_way: Vec<Answer>,
+    under_way: Vec<Measured>,
 }
 
 impl Epoch {
@@ -216,16 +216,16 @@ impl Epoch {
     }
 
     /// Adds the mean of the members' losses.
-    fn look(&mut self, answers: &[Answer]) -> Result<(), ModelError> {
-        for answer in answers {
-            let loss = answer.loss()?;
+    fn look(&mut self, members: &[Measured]) -> Result<(), ModelError> {
+        for member in members {
+            let loss = member.loss()?;
             if !loss.is_finite() {
                 return Err(ModelError::Diverged {
                     loss,
                     epoch: self.number,
                 });
             }
-            self.sum += loss / answers.len() as f64;
+            self.sum += loss / members.len() as f64;
         }
         Ok(())
     }
@@ -245,8 +245,7 @@ fn fallen(rate: f64, done: f64) -> f64 {
 struct Student<'a> {
     task: &'a TrainTask,
     device: &'a Device,
-    net: Net,
-    adam: Adam,
+    learning: Learning,
 }
 
 impl<'a> Student<'a> {
@@ -276,13 +275,10 @@ impl<'a> Student<'a> {
                 Ok((parameter.name, var?))
             })
             .collect::<candle_core::Result<Vec<(String, Var)>>>()?;
-        // Without a graph, but with the same values, so that it sees every step.
-        let values = weights
-            .iter()
-            .map(|(n, var)| (n.clone(), var.as_tensor().detach()))
-            .collect();
-        let mut adam = Adam::new(weights, task.training.learning_rate)?;
+        let training = &task.training;
+        let mut learning = Learning::new(shape, weights, training.objective(), training.learning_rate)?;
         if let Some(before) = goes_on {
+            let adam = &mut learning.adam;
             adam.steps = before.header.step;
             for (learner, (_, values, moments)) in adam.learners.iter_mut().zip(&before.learned) {
                 let shape = learner.weight.shape().clone();
@@ -293,8 +289,7 @@ impl<'a> Student<'a> {
         Ok(Student {
             task,
             device,
-            net: Net::new(shape, values)?,
-            adam,
+            learning,
         })
     }
 
@@ -315,15 +310,16 @@ impl<'a> Student<'a> {
                     let share = epoch.steps as f64 / (epoch.steps + epoch.left.len()) as f64;
                     (epoch.number as f64 - 1.0 + share) / training.max_epochs as f64
                 }
-                steps => self.adam.steps as f64 / steps as f64,
+                steps => self.learning.adam.steps as f64 / steps as f64,
             };
             if training.has(Part::Poly) {
-                self.adam.rate = fallen(training.learning_rate, done);
+                self.learning.adam.rate = fallen(training.learning_rate, done);
             }
-            let answers = self.step(draw(batch)?, fallen(1.0, done))?;
+            let (images, classes) = draw(batch)?;
+            let losses = self.learning.step(&images, &classes, fallen(1.0, done))?;
             epoch.left.pop_front();
             epoch.steps += 1;
-            let before = std::mem::replace(&mut epoch.under_way, answers);
+            let before = std::mem::replace(&mut epoch.under_way, losses);
             epoch.look(&before)?;
             let progress = Progress::Step {
                 epoch: epoch.number,
@@ -340,34 +336,12 @@ impl<'a> Student<'a> {
         Ok(Some(epoch.sum / epoch.steps as f64))
     }
 
-    /// A step of every member, in which auxiliary classifiers count for `share` of what the answers themselves do.
-    ///
-    /// They lead the lower levels at first, and count for less and less (Chen et al. 2018, 2.3).
-    fn step(&mut self, (images, classes): (Tensor, Tensor), share: f64) -> candle_core::Result<Vec<Answer>> {
-        let (logits, trace) = self.net.forward_traced(&images)?;
-        let answer = |logits: &Tensor| Answer::new(self.task.training.objective(), logits, &classes);
-        let answers = logits
-            .members
-            .iter()
-            .map(answer)
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        let mut gradients = answers
-            .iter()
-            .map(Answer::gradient)
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        for logits in &logits.auxiliary {
-            gradients.push(answer(logits)?.gradient()?.affine(share, 0.0)?);
-        }
-        self.adam.step(&self.net.gradients(trace, gradients)?)?;
-        Ok(answers)
-    }
-
     /// Dice of all pixels of `tiles` that lie in their slices.
     fn dice(&self, tiles: &Tiles, batch: usize) -> candle_core::Result<Vec<Option<f64>>> {
         let m = self.task.architecture.classes;
         let (mut drawn, mut known) = (Vec::new(), Vec::new());
         let all: Vec<usize> = (0..tiles.len()).collect();
-        let net = self.net.frozen();
+        let net = self.learning.net.frozen();
         let field = net.field();
         for batch in all.chunks(batch) {
             let (images, _) = tiles.batch(batch, self.device)?;
@@ -383,7 +357,7 @@ impl<'a> Student<'a> {
     }
 
     fn checkpoint(&self, seed: u64, epoch: usize) -> candle_core::Result<Checkpoint> {
-        let learned = self.adam.learners.iter().map(|learner| {
+        let learned = self.learning.adam.learners.iter().map(|learner| {
             let weight = learner.weight.flatten_all()?.to_vec1()?;
             Ok((
                 learner.name.clone(),
@@ -392,7 +366,7 @@ impl<'a> Student<'a> {
             ))
         });
         Ok(Checkpoint {
-            header: Header::new(self.task.architecture, self.adam.steps, seed, epoch),
+            header: Header::new(self.task.architecture, self.learning.adam.steps, seed, epoch),
             learned: learned.collect::<candle_core::Result<_>>()?,
         })
     }

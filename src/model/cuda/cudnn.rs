@@ -186,16 +186,25 @@ pub fn conv(
         return Ok(false);
     };
     let (ready, weights) = (Ready::new(device, conv)?, device.address(weights));
-    // The bias is f32, which only f32 images may be given along with.
-    if kind == Kind::F32 && relu && did(forward_finished(&ready, (x, weights, bias), out))? {
+    let given = (x, weights, bias);
+    let (one, zero) = (half::bf16::ONE, half::bf16::ZERO);
+    let is_done = relu
+        && did(match kind {
+            Kind::F32 => forward_finished::<f32>(&ready, given, out, (1.0, 0.0)),
+            Kind::Bf16 => {
+                // The bias has to be of the images' numbers.
+                let narrow = device.memory(conv.outputs * Kind::Bf16.size())?;
+                ops::narrowed(device, conv.outputs, bias, device.address(&narrow))?;
+                let given = (x, weights, device.address(&narrow));
+                forward_finished::<half::bf16>(&ready, given, out, (one, zero))
+            }
+        })?;
+    if is_done {
         return Ok(true);
     }
     let done = match kind {
         Kind::F32 => forward::<f32>(&ready, (x, weights), out, (1.0, 0.0)),
-        Kind::Bf16 => {
-            let scales = (half::bf16::ONE, half::bf16::ZERO);
-            forward::<half::bf16>(&ready, (x, weights), out, scales)
-        }
+        Kind::Bf16 => forward::<half::bf16>(&ready, (x, weights), out, (one, zero)),
     };
     if !did(done)? {
         return Ok(false);
@@ -210,12 +219,13 @@ const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
 
 /// With the bias and through ReLU in one pass.
-fn forward_finished(
+fn forward_finished<T: CudnnDataType>(
     ready: &Ready<'_>,
     (x, weights, bias): (u64, u64, u64),
     out: u64,
+    scales: (T, T),
 ) -> std::result::Result<(), CudnnError> {
-    let shapes = Shapes::<f32>::of(&ready.cudnn, ready.conv)?;
+    let shapes = Shapes::<T>::of(&ready.cudnn, ready.conv)?;
     let last = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
     let outputs = ready.conv.outputs;
     let relu = ready.cudnn.create_activation::<f32>(
@@ -231,7 +241,7 @@ fn forward_finished(
         z: &shapes.y,
         bias: &ready
             .cudnn
-            .create_4d_tensor::<f32>(last, [1, outputs as i32, 1, 1])?,
+            .create_4d_tensor::<T>(last, [1, outputs as i32, 1, 1])?,
         y: &shapes.y,
     };
     let mut space = ready.space(operation.get_workspace_size(FORWARD)?)?;
@@ -239,7 +249,7 @@ fn forward_finished(
     let (x, w, mut y) = (ready.x(x), ready.weights(weights), ready.y(out));
     // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream. What would be added is
     // taken 0 times, and may be the output itself.
-    unsafe { operation.launch(FORWARD, Some(&mut space), (1.0, 0.0), &x, &w, &z, &bias, &mut y) }
+    unsafe { operation.launch(FORWARD, Some(&mut space), scales, &x, &w, &z, &bias, &mut y) }
 }
 
 fn forward<T: CudnnDataType>(

@@ -12,7 +12,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::cudarc::nvrtc::compile_ptx;
 use candle_core::{CudaDevice, CudaStorage, DType, Device, Error, Layout, Result, bail};
 
-use super::gpu::{ARGUMENTS, Gpu, Kind, Product};
+use super::gpu::{ARGUMENTS, Gpu, Kind, Product, symbol};
 use crate::settings::Precision;
 
 /// Threads of a block.
@@ -112,7 +112,7 @@ impl Gpu for CudaDevice {
                 arguments[0]
             );
         }
-        let function = self.get_or_load_custom_func(kernel, "overtrace", kernels()?)?;
+        let function = self.get_or_load_custom_func(&symbol(kernel), "overtrace", kernels()?)?;
         let config = LaunchConfig {
             grid_dim: (arguments[0].div_ceil(u64::from(THREADS)) as u32, 1, 1),
             block_dim: (THREADS, 1, 1),
@@ -241,8 +241,11 @@ mod tests {
     #[test]
     fn the_kernels_compile_for_a_gpu() {
         let ptx = kernels().unwrap_or_else(|error| panic!("{error}"));
-        for kernel in ["pad_f32", "crop_bf16", "judge", "adam_move"] {
-            assert!(ptx.contains(&format!(".entry {kernel}(")), "{kernel} is missing");
+        for kernel in ["pad_f32", "crop_bf16", "judge", "norm"] {
+            assert!(
+                ptx.contains(&format!(".entry {}(", symbol(kernel))),
+                "{kernel} is missing"
+            );
         }
     }
 }

@@ -25,24 +25,25 @@ impl Download {
     ///
     /// # Errors
     /// What went wrong on the GPU meanwhile.
-    pub fn end(&self) -> Result<Vec<u8>> {
-        Ok(self.0.read()?.to_vec())
+    pub fn end(&self) -> Result<&[u8]> {
+        self.0.read()
     }
 }
 
-fn begin(storage: &CudaStorage, (from, to): (usize, usize)) -> Result<Download> {
+fn begin(storage: &CudaStorage, (from, end): (usize, usize)) -> Result<Download> {
     let (device, size) = (storage.device(), storage.dtype().size_in_bytes());
-    let len = (to - from) * size;
+    let len = (end - from) * size;
     let stream = device.cuda_stream();
     let mut pinned = Pinned::take(&stream, len)?;
-    let memory = pinned.memory();
+    // As many bytes as there are: cudarc would copy as many as the memory has, which may be larger.
+    let to = &mut pinned.memory().as_mut_slice().map_err(Error::wrap)?[..len];
     match storage.dtype() {
-        DType::U8 => stream.memcpy_dtoh(&storage.as_cuda_slice::<u8>()?.slice(from..to), memory),
+        DType::U8 => stream.memcpy_dtoh(&storage.as_cuda_slice::<u8>()?.slice(from..end), to),
         DType::F64 => {
-            let values = storage.as_cuda_slice::<f64>()?.slice(from..to);
+            let values = storage.as_cuda_slice::<f64>()?.slice(from..end);
             // SAFETY: any number is eight bytes.
             let bytes = unsafe { values.transmute::<u8>(len) };
-            stream.memcpy_dtoh(&bytes.expect("as many bytes as the numbers have"), memory)
+            stream.memcpy_dtoh(&bytes.expect("as many bytes as the numbers have"), to)
         }
         other => bail!("{other:?} is not fetched by itself"),
     }

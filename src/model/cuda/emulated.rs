@@ -12,11 +12,11 @@ use std::sync::OnceLock;
 use candle_core::{Device, Result, Tensor, Var, bail};
 use libloading::{Library, Symbol};
 
-use super::gpu::{ARGUMENTS, Gpu, Kind, Matrix, Product};
+use super::gpu::{ARGUMENTS, Gpu, Kind, Matrix, Product, symbol};
 use super::ops;
 use crate::imaging::Rng;
 use crate::model::adam::Adam;
-use crate::model::judge::{Judged, judge, row_bytes};
+use crate::model::judge::{Judged, judge, tile_bytes};
 use crate::model::kernels::{Conv, Pool, UpConv, add_gated, channel_sums, concat, split};
 use crate::model::loss::{Answer, probabilities};
 use crate::settings::Loss;
@@ -96,7 +96,7 @@ impl Gpu for Emulated {
         words.0[..arguments.len()].copy_from_slice(arguments);
         // SAFETY: the signatures are those of the source above; the addresses are those of the tests' own buffers.
         unsafe {
-            let Ok(kernel) = self.kernels.get::<Kernel>(kernel.as_bytes()) else {
+            let Ok(kernel) = self.kernels.get::<Kernel>(symbol(kernel).as_bytes()) else {
                 bail!("there is no kernel {kernel}")
             };
             let run: Symbol<'_, unsafe extern "C" fn(Kernel, u32, u32, Words)> =
@@ -248,21 +248,60 @@ fn convolutions_are_the_cpu_s() {
 }
 
 #[test]
+fn convolutions_of_few_inputs_are_the_cpu_s() {
+    let Some(gpu) = Emulated::new() else { return };
+    let mut rng = Rng::new(9);
+    for (batch, height, width, inputs, outputs) in [(2, 5, 8, 1, 8), (1, 1, 4, 3, 4), (1, 6, 12, 4, 12)] {
+        let conv = Conv {
+            batch,
+            height,
+            width,
+            inputs,
+            outputs,
+            kernel: 3,
+        };
+        let x = numbers(conv.pixels() * inputs, &mut rng);
+        let w = numbers(conv.weights(), &mut rng);
+        let b = numbers(outputs, &mut rng);
+        for relu in [false, true] {
+            let mut expected = vec![0.0; conv.pixels() * outputs];
+            conv.forward(&x, &conv.prepare(&w), &b, relu, &mut expected);
+            let y = result(expected.len(), |out| {
+                let given = (at(&x), at(&w), at(&b));
+                assert!(ops::has_few_inputs(&conv, given, out));
+                ops::conv_few(&gpu, Kind::F32, &conv, given, relu, out).unwrap();
+            });
+            same("in f32", &y, &expected, 1e-5);
+            let mut out = vec![0u16; expected.len()];
+            let (x, w) = (narrow(&x), narrow(&w));
+            let given = (at(&x), at(&w), at(&b));
+            ops::conv_few(&gpu, Kind::Bf16, &conv, given, relu, out.as_mut_ptr() as u64).unwrap();
+            let y: Vec<f32> = out.into_iter().map(wide).collect();
+            same("in bf16", &y, &expected, 2e-2);
+        }
+        let mut halves = vec![0u16; w.len()];
+        ops::narrowed(&gpu, w.len(), at(&w), halves.as_mut_ptr() as u64).unwrap();
+        assert_eq!(halves, narrow(&w));
+    }
+}
+
+#[test]
 fn weights_go_to_cudnn_s_layout_and_back() {
     let Some(gpu) = Emulated::new() else { return };
-    let conv = convs().next().unwrap();
-    let w = numbers(conv.weights(), &mut Rng::new(2));
-    let first = result(w.len(), |out| {
-        ops::outputs_first(&gpu, Kind::F32, &conv, at(&w), out).unwrap()
-    });
-    for (tap, k, n) in [(0, 0, 0), (4, 2, 3), (8, 1, 4)] {
-        let ours = w[(tap * conv.inputs + k) * conv.outputs + n];
-        assert_eq!(first[(n * 9 + tap) * conv.inputs + k], ours);
+    for conv in convs().filter(|conv| conv.kernel == 3) {
+        let w = numbers(conv.weights(), &mut Rng::new(2));
+        let first = result(w.len(), |out| {
+            ops::outputs_first(&gpu, Kind::F32, &conv, at(&w), out).unwrap()
+        });
+        for (tap, k, n) in [(0, 0, 0), (4, 2, 3), (8, conv.inputs - 1, 4)] {
+            let ours = w[(tap * conv.inputs + k) * conv.outputs + n];
+            assert_eq!(first[(n * 9 + tap) * conv.inputs + k], ours);
+        }
+        let last = result(w.len(), |out| {
+            ops::outputs_last(&gpu, &conv, at(&first), out).unwrap()
+        });
+        assert_eq!(last, w);
     }
-    let last = result(w.len(), |out| {
-        ops::outputs_last(&gpu, &conv, at(&first), out).unwrap()
-    });
-    assert_eq!(last, w);
 }
 
 #[test]
@@ -381,15 +420,15 @@ fn the_loss_and_its_gradient_are_the_cpu_s() {
     let mut sums = vec![f64::NAN; 2 * m + 2];
     let to = sums.as_mut_ptr() as u64;
     ops::loss_sums(&gpu, (pixels, m), (at(&p), at(&classes)), to).unwrap();
+    let expected = Answer::new(Loss::Dice, &tensor, &truth).unwrap().into_sums();
+    for (got, expected) in sums.iter().zip(expected.to_vec1::<f64>().unwrap()) {
+        assert!(
+            (got - expected).abs() <= 1e-5 * expected,
+            "{got} is not {expected}"
+        );
+    }
     for kind in [Loss::Dice, Loss::Mse, Loss::DiceCe] {
         let answer = Answer::new(kind, &tensor, &truth).unwrap();
-        let expected = answer.sums().unwrap();
-        for (got, expected) in sums.iter().zip(expected) {
-            assert!(
-                (got - expected).abs() <= 1e-5 * expected,
-                "{got} is not {expected}"
-            );
-        }
         let gradient = result(logits.len(), |out| {
             let given = (at(&p), at(&classes), at(&sums));
             ops::loss_gradient(&gpu, kind, (pixels, m), given, out).unwrap();
@@ -409,12 +448,13 @@ fn a_step_of_adam_is_the_cpu_s() {
     let grads = HashMap::from([("w".into(), Tensor::from_slice(&slopes, n, &Device::Cpu).unwrap())]);
     let mut moments = vec![0f32; 2 * n];
     for step in 1..=3 {
-        adam.step(&grads).unwrap();
+        adam.begin().unwrap();
+        adam.end(&grads).unwrap();
         let to = moments.as_mut_ptr() as u64;
         ops::adam_remember(&gpu, n, to, at(&slopes), [0.9, 0.999]).unwrap();
         let left = |beta: f64| 1.0 - beta.powi(step);
-        let rate = (1e-3 * left(0.999).sqrt() / left(0.9)) as f32;
-        ops::adam_move(&gpu, n, weight.as_mut_ptr() as u64, to, rate, 1e-7).unwrap();
+        let size = [(1e-3 * left(0.999).sqrt() / left(0.9)) as f32];
+        ops::adam_move(&gpu, n, weight.as_mut_ptr() as u64, to, at(&size), 1e-7).unwrap();
     }
     same("weights", &weight, &var.to_vec1::<f32>().unwrap(), 1e-6);
 }
@@ -429,11 +469,11 @@ fn judgements_are_the_cpu_s() {
     let expected = judge(&[tensor], &sizes).unwrap();
     let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
     // Whole words, so that the sums lie on multiples of 8.
-    let mut out = vec![0u64; (8 * row_bytes(4) + 2 * 48) / 8];
+    let mut out = vec![0u64; (2 * tile_bytes(4) + 2 * 48) / 8];
     let to = out.as_mut_ptr() as u64;
     ops::judge(&gpu, shape, (at(&logits), at(&words)), to).unwrap();
     let bytes: Vec<u8> = out.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let judged = Judged::of_bytes(&bytes, [2, 4, 4]);
+    let judged = Judged::of_bytes(&bytes, [2, 4]);
     assert_eq!(
         (judged.classes, judged.margins),
         (expected.classes, expected.margins)

@@ -87,5 +87,10 @@ pub trait Gpu {
     fn multiply(&self, product: &Product) -> Result<()>;
 }
 
+/// What a kernel of `kernels.cu` is called in what is compiled of it.
+pub fn symbol(kernel: &str) -> String {
+    format!("overtrace_{kernel}")
+}
+
 /// Arguments of a kernel at most, as in `kernels.cu`.
 pub const ARGUMENTS: usize = 12;

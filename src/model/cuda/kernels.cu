@@ -39,7 +39,8 @@ __device__ void put(bf16 *x, Size i, float value) {
     x[i].bits = (unsigned short)((u.bits + 0x7fffu + ((u.bits >> 16) & 1u)) >> 16);
 }
 
-#define KERNEL(name) extern "C" __global__ void name(Words a)
+// By a name of our own: CUDA has functions of many others.
+#define KERNEL(name) extern "C" __global__ void overtrace_##name(Words a)
 // A kernel for both kinds of numbers, from a template that takes the words and the thread's number.
 #define BOTH(name)                                                                                                      \
     KERNEL(name##_f32) { THREAD(i); name<float>(a, i); }                                                                 \
@@ -280,69 +281,97 @@ KERNEL(adam_remember) {
     second[i] = keep_2 * second[i] + take_2 * grad[i] * grad[i];
 }
 
-// Adam's step: weights, moments, rate, epsilon.
+// Adam's step: weights, moments, where the rate is, epsilon.
 KERNEL(adam_move) {
     THREAD(i);
     OUTPUT(float, weight, 1);
     INPUT(float, first, 2);
+    INPUT(float, rate, 3);
     const float *second = first + a.w[0];
-    weight[i] -= number(a.w[3]) * first[i] / (sqrtf(second[i]) + number(a.w[4]));
+    weight[i] -= *rate * first[i] / (sqrtf(second[i]) + number(a.w[4]));
 }
 
-// Class, margin and sums of a row of a tile's pixels: logits, sizes (rows and columns of each tile that count), classes, margins,
-// sums [row][six, and each class's entropy], height, width, classes. A thread a row.
+// Class and margin of a pixel: logits, classes, margins, the margin and the entropy in f64, classes. A thread a pixel.
 KERNEL(judge) {
     THREAD(i);
-    INPUT(unsigned int, sizes, 2);
-    OUTPUT(unsigned char, classes, 3);
-    OUTPUT(unsigned char, margins, 4);
-    const Size height = a.w[6], width = a.w[7], m = a.w[8];
-    const Size tile = i / height, y = i % height;
-    const bool counts = y < sizes[2 * tile];
+    OUTPUT(unsigned char, classes, 2);
+    OUTPUT(unsigned char, margins, 3);
+    OUTPUT(double, known, 4);
+    const Size m = a.w[5];
+    const float *logits = (const float *)a.w[1] + (Word)i * m;
+    Size best = 0;
+    for (Size c = 1; c < m; c++) best = logits[c] > logits[best] ? c : best;
+    const double largest = logits[best];
+    double sum = 1.0, second = 0.0, weighted = 0.0;
+    for (Size c = 0; c < m; c++) {
+        if (c == best) continue;
+        const double z = (double)logits[c] - largest, e = exp(z);
+        sum += e;
+        second = e > second ? e : second;
+        weighted += e * z;
+    }
+    const double margin = (1.0 - second) / sum, entropy = log(sum) - weighted / sum;
+    classes[i] = (unsigned char)best;
+    margins[i] = (unsigned char)(255.0 * margin + 0.5);
+    known[2 * (Word)i] = margin;
+    known[2 * (Word)i + 1] = entropy > 0.0 ? entropy : 0.0;
+}
+
+// Their sums over a column of a tile: classes, margins and entropies, sizes (rows and columns of each tile that count), sums [six,
+// and each class's entropy][tile][column], height, width, classes. A thread a column.
+KERNEL(judge_columns) {
+    THREAD(i);
+    INPUT(unsigned char, classes, 1);
+    INPUT(double, known, 2);
+    INPUT(unsigned int, sizes, 3);
+    OUTPUT(double, out, 4);
+    const Size height = a.w[5], width = a.w[6], m = a.w[7];
+    const Size tile = i / width, x = i % width, rows = x < sizes[2 * tile + 1] ? sizes[2 * tile] : 0;
+    const Word step = a.w[0];
     double sums[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
-    double *out = (double *)a.w[5] + (Word)i * (6 + m), *entropies = out + 6;
-    for (Size c = 0; c < m; c++) entropies[c] = 0.0;
-    for (Size x = 0; x < width; x++) {
-        const float *logits = (const float *)a.w[1] + (Word)(i * width + x) * m;
-        Size best = 0;
-        for (Size c = 1; c < m; c++) best = logits[c] > logits[best] ? c : best;
-        const double largest = logits[best];
-        double sum = 1.0, second = 0.0, weighted = 0.0;
-        for (Size c = 0; c < m; c++) {
-            if (c == best) continue;
-            const double z = (double)logits[c] - largest, e = exp(z);
-            sum += e;
-            second = e > second ? e : second;
-            weighted += e * z;
-        }
-        const double margin = (1.0 - second) / sum;
-        double entropy = log(sum) - weighted / sum;
-        entropy = entropy > 0.0 ? entropy : 0.0;
-        classes[i * width + x] = (unsigned char)best;
-        margins[i * width + x] = (unsigned char)(255.0 * margin + 0.5);
-        if (counts && x < sizes[2 * tile + 1]) {
+    // Eight classes at a time, so that their sums stay in registers.
+    for (Size first = 0; first < m; first += 8) {
+        double entropies[8] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
+        for (Size y = 0; y < rows; y++) {
+            const Word at = ((Word)tile * height + y) * width + x;
+            const Size best = classes[at];
+            const double margin = known[2 * at], entropy = known[2 * at + 1];
+            for (Size n = 0; n < 8; n++) entropies[n] += best == first + n ? entropy : 0.0;
+            if (first > 0) continue;
+            const double counts = best != 0 ? 1.0 : 0.0;
             sums[0] += 1.0;
             sums[1] += margin;
             sums[2] += entropy;
-            entropies[best] += entropy;
-            if (best != 0) {
-                sums[3] += 1.0;
-                sums[4] += margin;
-                sums[5] += entropy;
-            }
+            sums[3] += counts;
+            sums[4] += counts * margin;
+            sums[5] += counts * entropy;
         }
+        for (Size n = 0; n < 8 && first + n < m; n++) out[(6 + first + n) * step + i] = entropies[n];
     }
-    for (int n = 0; n < 6; n++) out[n] = sums[n];
+    for (Size n = 0; n < 6; n++) out[n * step + i] = sums[n];
 }
 
-// Weights [tap][input][output] as cuDNN wants them, [output][tap][input]: weights, out, taps, inputs, outputs. A thread a weight of
-// the output.
+// The sums of a tile's columns: sums [of what][tile][column], out [tile][of what], tiles, width, sums of a tile. A thread a sum.
+KERNEL(judge_tiles) {
+    THREAD(i);
+    INPUT(double, sums, 1);
+    OUTPUT(double, out, 2);
+    const Size tiles = a.w[3], width = a.w[4], all = a.w[5];
+    const double *columns = sums + ((Word)(i % all) * tiles + i / all) * width;
+    double sum = 0.0;
+    for (Size x = 0; x < width; x++) sum += columns[x];
+    out[i] = sum;
+}
+
+// Weights [tap][input][output] as cuDNN wants them, [output][tap][input]: weights, out, taps, inputs, outputs. A thread eight
+// inputs, so that both sides are read and written in whole sectors of memory.
 template <typename T> __device__ void outputs_first(Words a, Size i) {
     INPUT(T, weights, 1);
     OUTPUT(T, out, 2);
-    const Size taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
-    const Size k = i % inputs, tap = i / inputs % taps, n = i / inputs / taps;
-    out[i] = weights[(tap * inputs + k) * outputs + n];
+    const Size taps = a.w[3], inputs = a.w[4], outputs = a.w[5], groups = (inputs + 7) / 8;
+    const Size n = i % outputs, first = i / outputs % groups * 8, tap = i / outputs / groups;
+    for (Size k = first; k < first + 8 && k < inputs; k++)
+        out[(n * taps + tap) * inputs + k] = weights[(tap * inputs + k) * outputs + n];
 }
 BOTH(outputs_first)
 
@@ -351,10 +380,60 @@ KERNEL(outputs_last) {
     THREAD(i);
     INPUT(float, weights, 1);
     OUTPUT(float, out, 2);
-    const Size taps = a.w[3], inputs = a.w[4], outputs = a.w[5];
-    const Size n = i % outputs, k = i / outputs % inputs, tap = i / outputs / inputs;
-    out[i] = weights[(n * taps + tap) * inputs + k];
+    const Size taps = a.w[3], inputs = a.w[4], outputs = a.w[5], groups = (inputs + 7) / 8;
+    const Size n = i % outputs, first = i / outputs % groups * 8, tap = i / outputs / groups;
+    for (Size k = first; k < first + 8 && k < inputs; k++)
+        out[(tap * inputs + k) * outputs + n] = weights[(n * taps + tap) * inputs + k];
 }
+
+// Numbers as bf16: values, out.
+KERNEL(narrowed) {
+    THREAD(i);
+    INPUT(float, values, 1);
+    OUTPUT(bf16, out, 2);
+    put(out, i, values[i]);
+}
+
+// Four numbers that are read and written at a time.
+template <typename T> struct alignas(4 * sizeof(T)) Four {
+    T v[4];
+};
+
+// A 3x3 convolution of few inputs, for which no product is worth its while: x, weights [tap][input][output], bias, out, height,
+// width, inputs, outputs / 4, whether through ReLU. A thread four outputs of four pixels in a row.
+template <typename T> __device__ void conv_few(Words a, Size i) {
+    INPUT(T, x, 1);
+    INPUT(Four<T>, weights, 2);
+    INPUT(float, bias, 3);
+    OUTPUT(Four<T>, out, 4);
+    const Size height = a.w[5], width = a.w[6], inputs = a.w[7], groups = a.w[8];
+    const Size n = i % groups, left = i / groups % (width / 4) * 4;
+    const Size line = i / groups / (width / 4), y = line % height;
+    float sums[4][4];
+    for (int p = 0; p < 4; p++)
+        for (int o = 0; o < 4; o++) sums[p][o] = bias[4 * n + o];
+    for (Size k = 0; k < inputs; k++) {
+        for (Size dy = 0; dy < 3; dy++) {
+            if (y + dy - 1 >= height) continue;
+            float seen[6];
+            for (Size c = 0; c < 6; c++) {
+                const Size column = left + c - 1;
+                seen[c] = column < width ? get(x, ((line + dy - 1) * width + column) * inputs + k) : 0.0f;
+            }
+            for (Size dx = 0; dx < 3; dx++) {
+                const Four<T> w = weights[((3 * dy + dx) * inputs + k) * groups + n];
+                for (int p = 0; p < 4; p++)
+                    for (int o = 0; o < 4; o++) sums[p][o] += seen[p + dx] * get(w.v, o);
+            }
+        }
+    }
+    for (int p = 0; p < 4; p++) {
+        Four<T> four;
+        for (int o = 0; o < 4; o++) put(four.v, o, a.w[9] && !(sums[p][o] > 0.0f) ? 0.0f : sums[p][o]);
+        out[(line * width + left + p) * groups + n] = four;
+    }
+}
+BOTH(conv_few)
 
 // The same number everywhere: out, the number.
 KERNEL(fill) {

@@ -8,7 +8,7 @@ use super::cudnn;
 use super::device::{address, filled, filled_of, kind};
 use super::gpu::Kind;
 use super::{ops, stacks};
-use crate::model::judge::row_bytes;
+use crate::model::judge::tile_bytes;
 use crate::model::kernels::{Conv, DensePool, Norm, Pool, UpConv, Window};
 use crate::model::layers::Kept;
 use crate::settings::Loss;
@@ -39,6 +39,9 @@ pub fn conv(
     let given = (of(x)?, of(weight)?, of(bias)?);
     let kind_out = if conv.kernel == 1 { Kind::F32 } else { kind };
     filled_of(kind_out, gpu, conv.pixels() * conv.outputs, |out| {
+        if ops::has_few_inputs(conv, given, out) {
+            return ops::conv_few(gpu, kind, conv, given, relu, out);
+        }
         #[cfg(feature = "cudnn")]
         if conv.kernel == 3 && cudnn::conv(gpu, kind, conv, given, relu, kept, out)? {
             return Ok(());
@@ -262,16 +265,21 @@ pub fn adam_remember(moments: At<'_>, grad: At<'_>, kept: [f64; 2]) -> Result<()
 }
 
 /// Adam's step.
-pub fn adam_move(weight: At<'_>, moments: At<'_>, rate: f32, epsilon: f64) -> Result<()> {
-    let count = weight.1.shape().elem_count();
-    ops::adam_move(device(weight), count, of(weight)?, of(moments)?, rate, epsilon)
+pub fn adam_move(weight: At<'_>, moments: At<'_>, size: At<'_>, epsilon: f64) -> Result<()> {
+    let (count, size) = (weight.1.shape().elem_count(), of(size)?);
+    ops::adam_move(device(weight), count, of(weight)?, of(moments)?, size, epsilon)
+}
+
+/// The same number everywhere.
+pub fn fill(values: At<'_>, value: f64) -> Result<()> {
+    ops::fill(device(values), values.1.shape().elem_count(), of(values)?, value)
 }
 
 /// What [`ops::judge`] says of tiles.
 pub fn judge(shape: [usize; 4], logits: At<'_>, sizes: At<'_>) -> Result<CudaStorage> {
     let [tiles, height, width, m] = shape;
     let (gpu, given) = (device(logits), (of(logits)?, of(sizes)?));
-    filled::<u8>(gpu, tiles * height * (row_bytes(m) + 2 * width), |out| {
+    filled::<u8>(gpu, tiles * (tile_bytes(m) + 2 * height * width), |out| {
         ops::judge(gpu, shape, given, out)
     })
 }

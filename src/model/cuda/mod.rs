@@ -19,6 +19,8 @@ mod emulated;
 pub mod layers;
 #[cfg(feature = "cuda")]
 mod pinned;
+#[cfg(feature = "cuda")]
+mod repeated;
 #[cfg(all(test, feature = "cuda"))]
 mod tests;
 #[cfg(feature = "cuda")]
@@ -30,6 +32,8 @@ mod usage;
 pub use device::{name, open, set_precision};
 #[cfg(feature = "cuda")]
 pub use download::Download;
+#[cfg(feature = "cuda")]
+pub use repeated::Repeated;
 #[cfg(feature = "cuda")]
 pub use upload::{Number, upload};
 #[cfg(feature = "cuda")]

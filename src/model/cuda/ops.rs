@@ -8,7 +8,7 @@
 use candle_core::Result;
 
 use super::gpu::{Gpu, Kind, Matrix, Product};
-use crate::model::judge::row_bytes;
+use crate::model::judge::tile_bytes;
 use crate::model::kernels::{Conv, Pool, UpConv};
 use crate::settings::Loss;
 
@@ -162,6 +162,50 @@ pub fn conv<G: Gpu>(
         exact: false,
     })?;
     finish(gpu, Kind::F32, (conv.pixels(), conv.outputs), bias, relu, out)
+}
+
+/// Whether [`conv_few`] does this one: a product over so few inputs takes longer than to write what comes of it.
+pub fn has_few_inputs(conv: &Conv, (_, weights, _): (u64, u64, u64), out: u64) -> bool {
+    let is_aligned = weights.is_multiple_of(16) && out.is_multiple_of(16);
+    conv.kernel == 3
+        && conv.inputs <= 4
+        && conv.outputs.is_multiple_of(4)
+        && conv.width.is_multiple_of(4)
+        && is_aligned
+}
+
+/// A 3x3 convolution of few inputs, finished; in f32 whatever products are computed in.
+pub fn conv_few<G: Gpu>(
+    gpu: &G,
+    kind: Kind,
+    conv: &Conv,
+    (x, weights, bias): (u64, u64, u64),
+    relu: bool,
+    out: u64,
+) -> Result<()> {
+    let size = [conv.height, conv.width, conv.inputs, conv.outputs / 4].map(|n| n as u64);
+    let threads = (conv.pixels() / 4 * (conv.outputs / 4)) as u64;
+    gpu.launch(
+        &kind.kernel("conv_few"),
+        &[
+            threads,
+            x,
+            weights,
+            bias,
+            out,
+            size[0],
+            size[1],
+            size[2],
+            size[3],
+            u64::from(relu),
+        ],
+    )
+}
+
+#[cfg(any(test, feature = "cudnn"))]
+/// Numbers as bf16.
+pub fn narrowed<G: Gpu>(gpu: &G, count: usize, values: u64, out: u64) -> Result<()> {
+    gpu.launch("narrowed", &[count as u64, values, out])
 }
 
 /// Adds the bias to a convolution's output, and cuts off what is negative.
@@ -454,34 +498,39 @@ pub fn adam_remember<G: Gpu>(gpu: &G, count: usize, moments: u64, grad: u64, kep
     gpu.launch("adam_remember", &arguments)
 }
 
-/// Adam's step.
+/// Adam's step, of the size that is found at an address.
 pub fn adam_move<G: Gpu>(
     gpu: &G,
     count: usize,
     weight: u64,
     moments: u64,
-    rate: f32,
+    size: u64,
     epsilon: f64,
 ) -> Result<()> {
-    let rate = u64::from(rate.to_bits());
-    gpu.launch("adam_move", &[count as u64, weight, moments, rate, bits(epsilon)])
+    gpu.launch("adam_move", &[count as u64, weight, moments, size, bits(epsilon)])
 }
 
-/// Sums of every row of every tile, class and margin of every pixel, in bytes one after the other.
+/// Sums of every tile, class and margin of every pixel, in bytes one after the other.
 pub fn judge<G: Gpu>(
     gpu: &G,
     [tiles, height, width, m]: [usize; 4],
     (logits, sizes): (u64, u64),
     out: u64,
 ) -> Result<()> {
+    let (pixels, columns, all) = (tiles * height * width, tiles * width, tile_bytes(m) / 8);
     // The sums first: they have to lie on multiples of 8.
-    let (sums, classes) = (out, out + (tiles * height * row_bytes(m)) as u64);
-    let margins = classes + (tiles * height * width) as u64;
-    let [rows, height, width, m] = [tiles * height, height, width, m].map(|n| n as u64);
+    let (sums, classes) = (out, out + (tiles * tile_bytes(m)) as u64);
+    let margins = classes + pixels as u64;
+    let (known, parts) = (gpu.memory(2 * pixels * 8)?, gpu.memory(columns * all * 8)?);
+    let (known, parts) = (gpu.address(&known), gpu.address(&parts));
+    let [pixels, columns, tiles, all] = [pixels, columns, tiles, all].map(|n| n as u64);
+    let [height, width, m] = [height, width, m].map(|n| n as u64);
+    gpu.launch("judge", &[pixels, logits, classes, margins, known, m])?;
     gpu.launch(
-        "judge",
-        &[rows, logits, sizes, classes, margins, sums, height, width, m],
-    )
+        "judge_columns",
+        &[columns, classes, known, sizes, parts, height, width, m],
+    )?;
+    gpu.launch("judge_tiles", &[tiles * all, parts, sums, tiles, width, all])
 }
 
 #[cfg(any(test, feature = "cudnn"))]
@@ -504,11 +553,7 @@ pub fn outputs_last<G: Gpu>(gpu: &G, conv: &Conv, weights: u64, out: u64) -> Res
 
 #[cfg(any(test, feature = "cudnn"))]
 fn layout(conv: &Conv) -> [u64; 4] {
-    [
-        conv.weights(),
-        conv.kernel * conv.kernel,
-        conv.inputs,
-        conv.outputs,
-    ]
-    .map(|n| n as u64)
+    let taps = conv.kernel * conv.kernel;
+    let threads = taps * conv.inputs.div_ceil(8) * conv.outputs;
+    [threads, taps, conv.inputs, conv.outputs].map(|n| n as u64)
 }

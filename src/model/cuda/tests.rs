@@ -11,11 +11,12 @@ use super::set_precision;
 use crate::imaging::Rng;
 use crate::model::Processor;
 use crate::model::adam::Adam;
-use crate::model::judge::judge;
+use crate::model::judge::{Judging, judge};
 use crate::model::layers::{
     Source, add_before_relu, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels,
     up_conv, up_conv_gradients,
 };
+use crate::model::learning::Learning;
 use crate::model::loss::Answer;
 use crate::model::network::Net;
 use crate::model::place::placed;
@@ -162,7 +163,8 @@ fn loss_judgement_and_adam_are_the_cpu_s() {
         let weight = Var::from_tensor(&t[0])?;
         let mut adam = Adam::new(vec![("w".into(), weight.clone())], 1e-3)?;
         for _ in 0..3 {
-            adam.step(&HashMap::from([("w".into(), t[1].clone())]))?;
+            adam.begin()?;
+            adam.end(&HashMap::from([("w".into(), t[1].clone())]))?;
         }
         Ok(vec![weight.as_tensor().clone()])
     });
@@ -240,6 +242,40 @@ fn whole_networks_are_the_cpu_s() {
     println!("bf16 is off by {}", off(&narrow, &expected));
     assert!(off(&narrow, &expected) <= 1e-1);
     set_precision(Precision::F32);
+}
+
+/// More batches than it takes to record, of two sizes: losses and weights as on the CPU, and what is drawn afterwards.
+#[test]
+fn what_is_repeated_is_the_cpu_s_every_time() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let learned = |device: &Device| {
+        let mut learning = Learning::drawn(SHAPE, &Rng::new(5), Loss::Dice, 1e-3, device).unwrap();
+        let mut rng = Rng::new(8);
+        let mut numbers = Vec::new();
+        for batch in [2, 2, 2, 1, 2, 2, 1, 1, 1] {
+            let images = random(&[batch, 32, 32, 1], &mut rng).to_device(device).unwrap();
+            let classes: Vec<u8> = (0..batch * 1024).map(|_| rng.below(4) as u8).collect();
+            let classes = Tensor::from_vec(classes, (batch, 32, 32), device).unwrap();
+            for loss in learning.step(&images, &classes, 1.0).unwrap() {
+                numbers.push(loss.loss().unwrap() as f32);
+            }
+        }
+        let net = learning.net.frozen();
+        for _ in 0..4 {
+            let images = random(&[2, 32, 32, 1], &mut rng).to_device(device).unwrap();
+            let judged = Judging::begin(&net, &images, &[[32, 32], [7, 32]])
+                .unwrap()
+                .end()
+                .unwrap();
+            numbers.extend(judged.sums.iter().map(|sums| sums.margin as f32));
+        }
+        numbers
+    };
+    let (there, here) = (learned(&gpu), learned(&Device::Cpu));
+    assert_eq!((there.len(), here.len()), (17, 17));
+    for (there, here) in there.iter().zip(&here) {
+        assert!((there - here).abs() <= 1e-3 * here.abs(), "{there} is not {here}");
+    }
 }
 
 /// Uploads of three sizes, more than are computed at a time, whose memory is used again and again.

@@ -13,12 +13,16 @@ mod voxresnet;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+#[cfg(feature = "cuda")]
+use std::sync::Mutex;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 pub use parameter::{Parameter, Role};
 pub use tape::Trace;
 
+#[cfg(feature = "cuda")]
+use super::cuda::Repeated;
 use super::data::Field;
 use super::layers::Kept;
 use crate::imaging::Rng;
@@ -107,6 +111,9 @@ pub struct Net {
     weights: Weights,
     /// By layer, where the weights stay as they are.
     kept: HashMap<String, Arc<Kept>>,
+    /// What is asked of a GPU for every batch of such a network.
+    #[cfg(feature = "cuda")]
+    repeated: Arc<Mutex<Repeated>>,
 }
 
 impl Net {
@@ -131,6 +138,8 @@ impl Net {
             shape,
             weights: Weights(weights),
             kept: HashMap::new(),
+            #[cfg(feature = "cuda")]
+            repeated: Arc::default(),
         })
     }
 
@@ -141,6 +150,8 @@ impl Net {
         let layers = names.filter_map(|name| name.strip_suffix(".weight"));
         Net {
             kept: layers.map(|layer| (layer.to_string(), Arc::default())).collect(),
+            #[cfg(feature = "cuda")]
+            repeated: Arc::default(),
             ..self.clone()
         }
     }
@@ -209,6 +220,23 @@ impl Net {
         let mut tape = Tape::new(&self.weights, &self.kept, false);
         let members = self.follow(&mut tape, images)?.members;
         Ok(members.into_iter().map(|value| value.tensor).collect())
+    }
+
+    /// Does `work`, which this network is asked for batch after batch, as [`Repeated::run`] does.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    #[cfg(feature = "cuda")]
+    pub fn repeated(
+        &self,
+        inputs: &[&Tensor],
+        work: impl Fn(&[&Tensor]) -> Result<Vec<Tensor>>,
+    ) -> Result<Vec<Tensor>> {
+        let mut repeated = self
+            .repeated
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        repeated.run(inputs, work)
     }
 
     /// The logits, and what [`Net::gradients`] needs to go back from them.

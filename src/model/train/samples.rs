@@ -11,8 +11,9 @@ use rayon::prelude::*;
 
 use super::tiles::{Place, Tiles};
 use crate::imaging::Rng;
-use crate::model::data::{Case, Field, TILE, TILE_PIXELS};
+use crate::model::data::{Case, Field};
 use crate::model::place::placed;
+use crate::model::tiling::{TILE, TILE_PIXELS};
 use crate::settings::{Part, Training};
 
 /// Middle of a tile, in pixels.

@@ -202,7 +202,7 @@ fn the_rate_falls_to_nothing() {
         student
             .epoch(&mut epoch, &draw, &mut |_| ControlFlow::Continue(()))
             .unwrap();
-        student.adam.rate
+        student.learning.adam.rate
     };
     // The last step of three epochs of two: five sixths are done.
     assert!((last(Vec::new()) - fallen(1e-3, 5.0 / 6.0)).abs() < 1e-12);

@@ -5,8 +5,9 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use crate::imaging::Rng;
-use crate::model::data::{Case, Field, TILE, TILE_PIXELS, Window};
+use crate::model::data::{Case, Field};
 use crate::model::place::placed;
+use crate::model::tiling::{TILE, TILE_PIXELS, Window};
 
 /// From this many cases on, whole cases are held out for validation instead of slices of each.
 const WHOLE_CASES: usize = 5;

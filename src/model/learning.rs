@@ -1,0 +1,105 @@
+//! A training step: a batch forward, the loss, the way back, and Adam.
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::adam::Adam;
+#[cfg(feature = "cuda")]
+use super::cuda::Repeated;
+use super::loss::{Answer, Measured};
+use super::network::{Net, parameters};
+use crate::imaging::Rng;
+use crate::records::Architecture;
+use crate::settings::Loss;
+
+/// A network that learns.
+pub struct Learning {
+    /// The network; its weights are those that Adam moves.
+    pub net: Net,
+    /// The optimizer.
+    pub adam: Adam,
+    loss: Loss,
+    #[cfg(feature = "cuda")]
+    repeated: Repeated,
+}
+
+impl Learning {
+    /// A network of these parameters, by their names, that learns at `rate` what `loss` asks for.
+    ///
+    /// # Errors
+    /// A parameter that is missing or of another shape.
+    pub fn new(shape: Architecture, weights: Vec<(String, Var)>, loss: Loss, rate: f64) -> Result<Learning> {
+        // Without a graph, but with the same values, so that it sees every step.
+        let values = weights
+            .iter()
+            .map(|(name, var)| (name.clone(), var.as_tensor().detach()))
+            .collect();
+        Ok(Learning {
+            net: Net::new(shape, values)?,
+            adam: Adam::new(weights, rate)?,
+            loss,
+            #[cfg(feature = "cuda")]
+            repeated: Repeated::default(),
+        })
+    }
+
+    /// One whose parameters are drawn from `rng`.
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn drawn(shape: Architecture, rng: &Rng, loss: Loss, rate: f64, device: &Device) -> Result<Learning> {
+        let weights = parameters(&shape).into_iter().map(|parameter| {
+            let var = Var::from_vec(parameter.drawn(rng), parameter.shape(), device)?;
+            Ok((parameter.name, var))
+        });
+        Learning::new(shape, weights.collect::<Result<_>>()?, loss, rate)
+    }
+
+    /// A step of every member towards `classes` (tiles, height, width; u8), in which auxiliary classifiers count for `share` of
+    /// what the members' own answers do. What each member loses before it.
+    ///
+    /// Auxiliary classifiers lead the lower levels at first, and count for less and less (Chen et al. 2018, 2.3).
+    ///
+    /// # Errors
+    /// Images or classes that do not fit; what went wrong on a GPU.
+    pub fn step(&mut self, images: &Tensor, classes: &Tensor, share: f64) -> Result<Vec<Measured>> {
+        self.adam.begin()?;
+        let (net, adam, loss) = (&self.net, &self.adam, self.loss);
+        #[cfg(feature = "cuda")]
+        let sums = match net.shape().deep_supervision {
+            // The share is another one at every step.
+            true => learn(net, adam, loss, [images, classes], share),
+            false => self.repeated.run(&[images, classes], |given| {
+                learn(net, adam, loss, [given[0], given[1]], share)
+            }),
+        };
+        #[cfg(not(feature = "cuda"))]
+        let sums = learn(net, adam, loss, [images, classes], share);
+        if sums.is_err() {
+            // It was not taken: with a full memory it is tried again on fewer tiles.
+            self.adam.steps -= 1;
+        }
+        sums?
+            .iter()
+            .map(|sums| Measured::begin(loss, sums, classes.elem_count()))
+            .collect()
+    }
+}
+
+/// Takes Adam's step; the sums of each member's loss.
+fn learn(
+    net: &Net,
+    adam: &Adam,
+    loss: Loss,
+    [images, classes]: [&Tensor; 2],
+    share: f64,
+) -> Result<Vec<Tensor>> {
+    let (logits, trace) = net.forward_traced(images)?;
+    let answer = |logits: &Tensor| Answer::new(loss, logits, classes);
+    let answers = logits.members.iter().map(answer).collect::<Result<Vec<_>>>()?;
+    let mut gradients = answers.iter().map(Answer::gradient).collect::<Result<Vec<_>>>()?;
+    for logits in &logits.auxiliary {
+        gradients.push(answer(logits)?.gradient()?.affine(share, 0.0)?);
+    }
+    adam.end(&net.gradients(trace, gradients)?)?;
+    Ok(answers.into_iter().map(Answer::into_sums).collect())
+}
