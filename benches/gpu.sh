@@ -35,18 +35,20 @@ if missing=$(ldd "$folder/overtrace-cuda" | grep "not found"); then
   echo "$missing" >&2
   exit 1
 fi
+# A backtrace behind every refusal would hide it.
+export RUST_BACKTRACE=0
 echo "== tests: cuDNN, then products alone"
 for features in cudnn cuda; do
-  "$folder/tests-$features" model::cuda --nocapture --test-threads=1 || echo "FAILED: tests-$features"
+  "$folder/tests-$features" model::cuda::tests --nocapture --test-threads=1 || echo "FAILED: tests-$features"
 done
 echo "== overtrace bench: a volume of 2048 tiles, none skipped"
 for precision in f32 tf32 bf16; do
-  "$OVERTRACE" bench --device cuda:0 --precision $precision --base-channels 16,64 --batch 64 --volume
+  "$OVERTRACE" bench --device cuda:0 --precision $precision --base-channels 16,64 --batch 16 --runs 20 --volume
 done
 echo "== beside PyTorch, rounds interleaved"
 for precision in tf32 bf16 f32; do
   for batch in 16 256; do
-    python3 benches/against_torch.py --device cuda:0 --precision $precision --base 64 --batch $batch --rounds 3
+    python3 benches/against_torch.py --device cuda:0 --precision $precision --base 64 --batch $batch --rounds 3 --runs 7
   done
 done
 if [ -n "$data" ]; then
