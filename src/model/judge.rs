@@ -72,7 +72,7 @@ impl Judging {
     pub fn begin(net: &Net, images: &Tensor, sizes: &[[usize; 2]]) -> Result<Judging> {
         // What a committee says is put together on the CPU.
         #[cfg(feature = "cuda")]
-        if images.device().is_cuda() && net.shape().networks.members().count() == 1 {
+        if images.device().is_cuda() && net.is_repeatable() {
             let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
             let words = placed(words, (sizes.len(), 2), images.device())?;
             let bytes = net.repeated(&[images, &words], |given| {

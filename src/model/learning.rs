@@ -65,10 +65,10 @@ impl Learning {
         self.adam.begin()?;
         let (net, adam, loss) = (&self.net, &self.adam, self.loss);
         #[cfg(feature = "cuda")]
-        let sums = match net.shape().deep_supervision {
-            // The share is another one at every step.
-            true => learn(net, adam, loss, [images, classes], share),
-            false => self.repeated.run(&[images, classes], |given| {
+        let sums = match net.is_repeatable() && !net.shape().deep_supervision {
+            // The share of auxiliary classifiers is another one at every step.
+            false => learn(net, adam, loss, [images, classes], share),
+            true => self.repeated.run(&[images, classes], |given| {
                 learn(net, adam, loss, [given[0], given[1]], share)
             }),
         };

@@ -222,6 +222,13 @@ impl Net {
         Ok(members.into_iter().map(|value| value.tensor).collect())
     }
 
+    /// Whether a GPU may replay what this network asks of it: the U-shape network by itself. Others let candle lay tensors out
+    /// anew, which reads the layout from this machine's memory, that is gone by then; and VoxResNet has auxiliary classifiers.
+    #[cfg(feature = "cuda")]
+    pub fn is_repeatable(&self) -> bool {
+        self.shape.networks == Networks::one(Network::UNet)
+    }
+
     /// Does `work`, which this network is asked for batch after batch, as [`Repeated::run`] does.
     ///
     /// # Errors
