@@ -77,10 +77,12 @@ impl Adam {
     /// # Errors
     /// None on the CPU.
     pub fn begin(&mut self) -> Result<()> {
-        self.steps += 1;
-        let left = |beta: f64| 1.0 - beta.powf(self.steps as f64);
+        let steps = self.steps + 1;
+        let left = |beta: f64| 1.0 - beta.powf(steps as f64);
         let size = self.rate * left(BETA_2).sqrt() / left(BETA_1);
-        self.size.inplace_op1(&Set(size))
+        self.size.inplace_op1(&Set(size))?;
+        self.steps = steps;
+        Ok(())
     }
 
     /// Takes the step that was begun: moves every parameter that `grads` has a gradient of, by its name.

@@ -44,8 +44,8 @@ unsafe impl Sync for Repeated {}
 impl Repeated {
     /// Does `work` to `inputs`. What comes out is overwritten the next time: it has to be used, or on its way, before.
     ///
-    /// `work` has to ask the same of the device every time, whatever the inputs' values are, keep nothing of what it makes, and
-    /// wait for nothing. What it changes in place stays changed.
+    /// `work` has to ask the same of the device every time, with the same numbers, whatever the inputs' values are; keep nothing
+    /// of what it makes; and neither wait for the device nor send it anything. What it changes in place stays changed.
     ///
     /// # Errors
     /// Those of `work`.
@@ -60,36 +60,29 @@ impl Repeated {
         let Some(Device::Cuda(device)) = inputs.first().map(|input| input.device()) else {
             return work(inputs);
         };
-        if self.is_refused {
-            return work(inputs);
-        }
         if let Some(known) = self.known.as_mut().filter(|known| known.fits(inputs)) {
-            for (input, kept) in inputs.iter().zip(&known.inputs) {
-                copy(device, input, kept)?;
+            if known.replay(device, inputs, &work).is_ok() {
+                return Ok(known.outputs.clone());
             }
-            if known.graph.is_none() {
-                known.graph = record(device, known, &work).ok();
-            }
-            match &known.graph {
-                Some(graph) => {
-                    graph.launch().map_err(Error::wrap)?;
-                    return Ok(known.outputs.clone());
-                }
-                None => self.is_refused = true,
-            }
+            // Nothing of it was done. As it is it may still be possible, and if not, that says why.
+            self.is_refused = true;
             self.known = None;
+        }
+        // A batch that is smaller than the others, once, is no reason to forget them.
+        let is_to_be_known = !self.is_refused && (self.known.is_none() || is_again);
+        if !is_to_be_known {
             return work(inputs);
         }
+        self.known = None;
+        // Before the work, so that a memory that is too full for them is found full while nothing has been changed.
+        let copies = inputs.iter().map(|input| input.copy());
+        let copies = copies.collect::<Result<_>>()?;
         let outputs = work(inputs)?;
-        // A batch that is smaller than the others, once, is no reason to forget them.
-        if self.known.is_none() || is_again {
-            let inputs = inputs.iter().map(|input| input.copy());
-            self.known = Some(Known {
-                inputs: inputs.collect::<Result<_>>()?,
-                outputs: outputs.clone(),
-                graph: None,
-            });
-        }
+        self.known = Some(Known {
+            inputs: copies,
+            outputs: outputs.clone(),
+            graph: None,
+        });
         Ok(outputs)
     }
 }
@@ -98,6 +91,23 @@ impl Known {
     fn fits(&self, inputs: &[&Tensor]) -> bool {
         let alike = |(a, b): (&Tensor, &&Tensor)| a.dims() == b.dims() && a.dtype() == b.dtype();
         self.inputs.len() == inputs.len() && self.inputs.iter().zip(inputs).all(alike)
+    }
+
+    /// Does `work` to `inputs`, which is recorded first where it was not yet; all of it or nothing.
+    fn replay(
+        &mut self,
+        device: &CudaDevice,
+        inputs: &[&Tensor],
+        work: impl Fn(&[&Tensor]) -> Result<Vec<Tensor>>,
+    ) -> Result<()> {
+        for (input, kept) in inputs.iter().zip(&self.inputs) {
+            copy(device, input, kept)?;
+        }
+        let graph = match self.graph.take() {
+            Some(graph) => graph,
+            None => record(device, self, work)?,
+        };
+        self.graph.insert(graph).launch().map_err(Error::wrap)
     }
 }
 
@@ -114,14 +124,14 @@ fn record(
         .map_err(Error::wrap)?;
     let inputs: Vec<&Tensor> = known.inputs.iter().collect();
     let asked = work(&inputs).and_then(|made| {
-        let pairs = made.iter().zip(&known.outputs);
-        pairs
-            .into_iter()
-            .try_for_each(|(made, kept)| copy(device, made, kept))
+        let mut pairs = made.iter().zip(&known.outputs);
+        pairs.try_for_each(|(made, kept)| copy(device, made, kept))
     });
-    // What was begun has to be ended, whatever came of it.
+    // What was begun has to be ended, whatever came of it; cudarc would rather tell first what memory could not be freed.
+    let _ = stream.context().check_err();
     let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
     let graph = stream.end_capture(flags).map_err(Error::wrap);
+    let _ = stream.context().check_err();
     asked?;
     graph?.ok_or_else(|| Error::msg("nothing was recorded"))
 }
