@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 #[cfg(feature = "cuda")]
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Shape};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, Device, Layout, Shape};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -37,22 +37,30 @@ pub struct Judged {
 /// # Errors
 /// As many sizes as tiles are wanted, and contiguous f32.
 pub fn judge(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
-    let (tiles, _, _, m) = logits[0].dims4()?;
-    if tiles != sizes.len() {
-        bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
-    }
+    fits(&logits[0], sizes)?;
     #[cfg(feature = "cuda")]
     if let [logits] = logits
         && logits.device().is_cuda()
     {
-        let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
-        let words = placed(words, (tiles, 2), logits.device())?;
-        let bytes = Download::begin(&logits.apply_op2_no_bwd(&words, &OnDevice)?)?;
-        return Ok(Judged::of_bytes(bytes.end()?, [tiles, m]));
+        let bytes = logits.apply_op2_no_bwd(&words(sizes, logits.device())?, &OnDevice)?;
+        return Judging::OnItsWay(Download::begin(&bytes)?, [sizes.len(), logits.dim(3)?]).end();
     }
-    #[cfg(not(feature = "cuda"))]
-    let _ = m;
     on_cpu(logits, sizes)
+}
+
+fn fits(tiles: &Tensor, sizes: &[[usize; 2]]) -> Result<()> {
+    let tiles = tiles.dim(0)?;
+    if tiles != sizes.len() {
+        bail!("{tiles} tiles are not judged with {} sizes", sizes.len());
+    }
+    Ok(())
+}
+
+/// Sizes, where the tiles are.
+#[cfg(feature = "cuda")]
+fn words(sizes: &[[usize; 2]], device: &Device) -> Result<Tensor> {
+    let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
+    placed(words, (sizes.len(), 2), device)
 }
 
 /// Judging under way: on a GPU its result is still to come.
@@ -73,8 +81,8 @@ impl Judging {
         // What a committee says is put together on the CPU.
         #[cfg(feature = "cuda")]
         if images.device().is_cuda() && net.is_repeatable() {
-            let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
-            let words = placed(words, (sizes.len(), 2), images.device())?;
+            fits(images, sizes)?;
+            let words = words(sizes, images.device())?;
             let bytes = net.repeated(&[images, &words], |given| {
                 let logits = net.forward(given[0])?;
                 Ok(vec![logits[0].apply_op2_no_bwd(given[1], &OnDevice)?])

@@ -15,11 +15,13 @@ use std::sync::mpsc::sync_channel;
 use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
+use candle_core::Tensor;
+
 use super::blend::draw_blended;
 use super::checkpoint::load_network;
 use super::data::{Case, Field};
 use super::drawn::{Drawn, Spot};
-use super::judge::{Judged, Judging};
+use super::judge::{Judged, Judging, judge};
 use super::network::Net;
 use super::place::placed;
 use super::processor::with_batch;
@@ -149,12 +151,13 @@ pub(super) fn draw(
                 said.judging = Some((begin(net, inputs, &at)?, at));
             }
             for spots in blanks {
-                let sizes: Vec<[usize; 2]> = spots.iter().map(|spot| spot.size).collect();
-                let judged = match blank.entry(sizes) {
+                let judged = match blank.entry(sizes(&spots)) {
                     Entry::Occupied(known) => known.into_mut(),
                     Entry::Vacant(new) => {
-                        let input = vec![0.0; field.seen()];
-                        new.insert(Arc::new(begin(net, input, &spots)?.end()?))
+                        // By itself, so that a GPU does not take it for a batch that comes again.
+                        let logits = net.forward(&images(net, vec![0.0; field.seen()], &spots)?)?;
+                        let judged = judge(&logits, new.key())?;
+                        new.insert(Arc::new(judged))
                     }
                 };
                 said.blanks.push((judged.clone(), spots));
@@ -238,10 +241,17 @@ fn places(field: Field, case: &Case) -> impl Iterator<Item = ((Range<usize>, Ran
 }
 
 fn begin(net: &Net, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Judging> {
-    let shape = net.field().shape(at.len() / net.field().depth);
-    let images = placed(inputs, shape, net.device())?;
-    let sizes: Vec<[usize; 2]> = at.iter().map(|at| at.size).collect();
-    Judging::begin(net, &images, &sizes)
+    Judging::begin(net, &images(net, inputs, at)?, &sizes(at))
+}
+
+/// What the network sees of tiles.
+fn images(net: &Net, inputs: Vec<f32>, at: &[Spot]) -> candle_core::Result<Tensor> {
+    let field = net.field();
+    placed(inputs, field.shape(at.len() / field.depth), net.device())
+}
+
+fn sizes(at: &[Spot]) -> Vec<[usize; 2]> {
+    at.iter().map(|at| at.size).collect()
 }
 
 /// Writes a case's files and sums it up; how it was drawn, against which mask, and the seconds are still to be filled in.
@@ -539,6 +549,37 @@ mod tests {
             .map(|&n| (n > 0).then_some(0.0))
             .collect();
         assert_eq!(predicted[1].dice, expected, "against an empty mask");
+    }
+
+    /// Many batches of one tile, so that every stage has something under way when it is told to stop.
+    #[test]
+    fn a_break_ends_every_stage_of_drawing() {
+        let net = Net::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap();
+        let mut batches = 0;
+        for last in 1..4 {
+            let mut left = last;
+            let drawn = draw(&net, &case(), 1, &mut || {
+                (left, batches) = (left - 1, batches + 1);
+                match left {
+                    0 => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                }
+            });
+            assert!(drawn.unwrap().is_none());
+        }
+        assert_eq!(batches, 1 + 2 + 3);
+    }
+
+    /// A network that fails in the second of its layers, while tiles are cut and others wait to be placed.
+    #[test]
+    fn a_network_that_fails_ends_every_stage_of_drawing() {
+        let shape = Architecture { channels: 2, ..SHAPE };
+        let mut wrong = case();
+        wrong.channels.push(wrong.channels[0].clone());
+        let net = Net::drawn(shape, &Rng::new(1), &Device::Cpu).unwrap();
+        let net = net.narrowed().unwrap();
+        let error = draw(&net, &wrong, 1, &mut || ControlFlow::Continue(())).unwrap_err();
+        assert!(error.to_string().contains("BF16"), "{error}");
     }
 
     #[test]
