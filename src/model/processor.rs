@@ -105,7 +105,7 @@ impl Processor {
         self.gpus
     }
 
-    /// Threads for the work, 0 for every core: on a GPU one, since what belongs to the driver stays on its thread.
+    /// Threads for the work, 0 for every core: on a GPU one, since what cuDNN and cuBLAS begin belongs to a thread.
     ///
     /// # Errors
     /// [`ModelError::Threads`].

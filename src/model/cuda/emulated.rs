@@ -462,39 +462,42 @@ fn a_step_of_adam_is_the_cpu_s() {
 #[test]
 fn judgements_are_the_cpu_s() {
     let Some(gpu) = Emulated::new() else { return };
-    let shape = [2, 4, 6, 4];
-    let logits = numbers(shape.iter().product(), &mut Rng::new(7));
-    let sizes = [[4, 6], [3, 2]];
-    let tensor = Tensor::from_slice(&logits, &shape[..], &Device::Cpu).unwrap();
-    let expected = judge(&[tensor], &sizes).unwrap();
-    let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
-    // Whole words, so that the sums lie on multiples of 8.
-    let mut out = vec![0u64; (2 * tile_bytes(4) + 2 * 48) / 8];
-    let to = out.as_mut_ptr() as u64;
-    ops::judge(&gpu, shape, (at(&logits), at(&words)), to).unwrap();
-    let bytes: Vec<u8> = out.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let judged = Judged::of_bytes(&bytes, [2, 4]);
-    assert_eq!(
-        (judged.classes, judged.margins),
-        (expected.classes, expected.margins)
-    );
-    let entropies = judged.class_entropies.concat();
-    assert_eq!(entropies.len(), 2 * 4);
-    for (got, expected) in entropies.iter().zip(expected.class_entropies.concat()) {
-        assert!((got - expected).abs() < 1e-9, "{entropies:?}");
-    }
-    for (got, expected) in judged.sums.iter().zip(expected.sums) {
-        assert_eq!(got.pixels, expected.pixels);
-        assert_eq!(got.foreground_pixels, expected.foreground_pixels);
-        let pairs = [
-            (got.margin, expected.margin),
-            (got.entropy, expected.entropy),
-            (got.foreground_margin, expected.foreground_margin),
-            (got.foreground_entropy, expected.foreground_entropy),
-        ];
-        assert!(
-            pairs.iter().all(|(got, expected)| (got - expected).abs() < 1e-9),
-            "{pairs:?}"
+    // Eleven are more than the eight that are summed at a time.
+    for m in [4, 11] {
+        let shape = [2, 4, 6, m];
+        let logits = numbers(shape.iter().product(), &mut Rng::new(7));
+        let sizes = [[4, 6], [3, 2]];
+        let tensor = Tensor::from_slice(&logits, &shape[..], &Device::Cpu).unwrap();
+        let expected = judge(&[tensor], &sizes).unwrap();
+        let words: Vec<u32> = sizes.as_flattened().iter().map(|&n| n as u32).collect();
+        // Whole words, so that the sums lie on multiples of 8.
+        let mut out = vec![0u64; (2 * tile_bytes(m) + 2 * 48) / 8];
+        let to = out.as_mut_ptr() as u64;
+        ops::judge(&gpu, shape, (at(&logits), at(&words)), to).unwrap();
+        let bytes: Vec<u8> = out.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let judged = Judged::of_bytes(&bytes, [2, m]);
+        assert_eq!(
+            (judged.classes, judged.margins),
+            (expected.classes, expected.margins)
         );
+        let entropies = judged.class_entropies.concat();
+        assert_eq!(entropies.len(), 2 * m);
+        for (got, expected) in entropies.iter().zip(expected.class_entropies.concat()) {
+            assert!((got - expected).abs() < 1e-9, "{entropies:?}");
+        }
+        for (got, expected) in judged.sums.iter().zip(expected.sums) {
+            assert_eq!(got.pixels, expected.pixels);
+            assert_eq!(got.foreground_pixels, expected.foreground_pixels);
+            let pairs = [
+                (got.margin, expected.margin),
+                (got.entropy, expected.entropy),
+                (got.foreground_margin, expected.foreground_margin),
+                (got.foreground_entropy, expected.foreground_entropy),
+            ];
+            assert!(
+                pairs.iter().all(|(got, expected)| (got - expected).abs() < 1e-9),
+                "{pairs:?}"
+            );
+        }
     }
 }
