@@ -7,10 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use rayon::ThreadPool;
 
 use super::data::Case;
+use super::draw::draw;
 use super::judge::Judging;
 use super::learning::Learning;
 use super::network::{Net, field};
-use super::predict::draw;
 use super::tiling::TILE;
 use super::{ModelError, Processor, Report};
 use crate::imaging::{Grid, Plane, Rng, Volume};

@@ -24,7 +24,7 @@ const LEAST: f32 = 1e-30;
 /// Draws one case, `batch` windows at a time; `None` when `tick`, asked after each batch, says so.
 ///
 /// # Errors
-/// Those of [`super::predict::draw`].
+/// Those of [`super::draw::draw`].
 pub(super) fn draw_blended(
     net: &Net,
     case: &Case,
@@ -256,8 +256,8 @@ fn firsts(size: usize, overlap: bool) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::imaging::{Grid, Plane, Rng, Volume};
+    use crate::model::draw::draw;
     use crate::model::network::parameters;
-    use crate::model::predict::draw;
     use crate::model::train::tests::discs_and_squares;
     use crate::records::{Architecture, CaseId};
     use crate::settings::{Intensity, Networks};

@@ -13,6 +13,7 @@ mod checkpoint;
 #[cfg(any(test, feature = "cuda"))]
 mod cuda;
 mod data;
+mod draw;
 mod drawn;
 mod error;
 mod judge;

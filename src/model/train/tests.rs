@@ -7,7 +7,7 @@ use super::*;
 use crate::imaging::{Grid, LabelMap, Plane, Volume};
 use crate::model::blend::draw_blended;
 use crate::model::data::Field;
-use crate::model::predict::draw;
+use crate::model::draw::draw;
 use crate::records::{Architecture, CaseId, SliceSums};
 use crate::settings::{Drawing, Intensity, Loss, Network, Networks, Part, Precision, Recipe, Training};
 
