@@ -41,8 +41,8 @@ for of in brain usual-brain; do
   experiment "query-$of" query strong --phantoms "$phantoms" --of $of --seeds "$seeds" --strategies $strategies
 done
 experiment full-phantoms full strong --phantoms "$phantoms" --systems $systems
-experiment disagreement-phantoms query strong --phantoms "$phantoms" --seeds "$seeds" --systems u-net+u-net+u-net \
-  --strategies average-bvsb,disagreement,random
+experiment disagreement-phantoms query strong --phantoms "$phantoms" --seeds "$seeds" \
+  --systems u-net+u-net+u-net,u-net+u-net+u-net-folds,u-net+u-net+u-net-snapshots --strategies average-bvsb,disagreement,random
 if [ -n "$data" ]; then
   for recipe in paper strong; do
     experiment "full-$recipe" full $recipe --data "$data" --test $held_out --systems $systems

@@ -50,11 +50,11 @@ pub fn bench(
             flop: Some(flop),
         };
         let mut work = Work::new(shape, task.batch, processor.device())?;
-        let flop = work.learning.net.flop(&work.images)?;
+        let flop = work.learning.net.flop(&work.batch.0)?;
         let frozen = processor.drawing(&work.learning.net, task.precision)?;
-        let sizes = vec![[TILE, TILE]; work.classes.dim(0)?];
+        let sizes = vec![[TILE, TILE]; work.batch.1.dim(0)?];
         let seconds = timed(task.runs, &mut || {
-            pool.install(|| Judging::begin(&frozen, &work.images, &sizes)?.end().map(drop))
+            pool.install(|| Judging::begin(&frozen, &work.batch.0, &sizes)?.end().map(drop))
         })?;
         drop(frozen);
         if found(row("forward", task.batch, seconds, flop)).is_break() {
@@ -137,8 +137,8 @@ fn timed<E: Into<ModelError>>(
 /// A network, a batch, and what a training step needs.
 struct Work {
     learning: Learning,
-    images: Tensor,
-    classes: Tensor,
+    /// Images and classes.
+    batch: (Tensor, Tensor),
 }
 
 impl Work {
@@ -152,16 +152,18 @@ impl Work {
             .collect();
         Ok(Work {
             learning: Learning::drawn(shape, &rng, Loss::Dice, 1e-4, device)?,
-            images: Tensor::from_vec(images, field.shape(tiles), device)?,
-            classes: Tensor::from_vec(classes, (tiles * field.depth, TILE, TILE), device)?,
+            batch: (
+                Tensor::from_vec(images, field.shape(tiles), device)?,
+                Tensor::from_vec(classes, (tiles * field.depth, TILE, TILE), device)?,
+            ),
         })
     }
 
     fn step(&mut self) -> candle_core::Result<()> {
-        for member in self.learning.step(&self.images, &self.classes, 1.0)? {
+        for member in self.learning.step(std::slice::from_ref(&self.batch), 1.0)? {
             member.loss()?;
         }
-        self.images.device().synchronize()
+        self.batch.0.device().synchronize()
     }
 }
 

@@ -54,33 +54,37 @@ impl Learning {
         Learning::new(shape, weights.collect::<Result<_>>()?, loss, rate)
     }
 
-    /// A step of every member towards `classes` (tiles, height, width; u8), in which auxiliary classifiers count for `share` of
-    /// what the members' own answers do. What each member loses before it.
+    /// A step of every member, in which auxiliary classifiers count for `share` of what the members' own answers do. What each
+    /// member loses before it.
+    ///
+    /// * `batches`: images and classes (tiles, height, width; u8) for all members, or for each
     ///
     /// Auxiliary classifiers lead the lower levels at first, and count for less and less (Chen et al. 2018, 2.3).
     ///
     /// # Errors
     /// Images or classes that do not fit; what went wrong on a GPU.
-    pub fn step(&mut self, images: &Tensor, classes: &Tensor, share: f64) -> Result<Vec<Measured>> {
+    pub fn step(&mut self, batches: &[(Tensor, Tensor)], share: f64) -> Result<Vec<Measured>> {
         self.adam.begin()?;
         let (net, adam, loss) = (&self.net, &self.adam, self.loss);
         #[cfg(feature = "cuda")]
-        let sums = match net.is_repeatable() && !net.shape().deep_supervision {
+        let sums = match batches {
             // The share of auxiliary classifiers is another one at every step.
-            false => learn(net, adam, loss, [images, classes], share),
-            true => self.repeated.run(&[images, classes], |given| {
-                learn(net, adam, loss, [given[0], given[1]], share)
-            }),
+            [(images, classes)] if net.is_repeatable() && !net.shape().deep_supervision => {
+                self.repeated.run(&[images, classes], |given| {
+                    learn(net, adam, loss, &[(given[0].clone(), given[1].clone())], share)
+                })
+            }
+            _ => learn(net, adam, loss, batches, share),
         };
         #[cfg(not(feature = "cuda"))]
-        let sums = learn(net, adam, loss, [images, classes], share);
+        let sums = learn(net, adam, loss, batches, share);
         if sums.is_err() {
             // It was not taken: with a full memory it is tried again on fewer tiles.
             self.adam.steps -= 1;
         }
-        sums?
-            .iter()
-            .map(|sums| Measured::begin(loss, sums, classes.elem_count()))
+        let members = sums?.into_iter().zip(batches.iter().cycle());
+        members
+            .map(|(sums, (_, classes))| Measured::begin(loss, &sums, classes.elem_count()))
             .collect()
     }
 }
@@ -90,15 +94,20 @@ fn learn(
     net: &Net,
     adam: &Adam,
     loss: Loss,
-    [images, classes]: [&Tensor; 2],
+    batches: &[(Tensor, Tensor)],
     share: f64,
 ) -> Result<Vec<Tensor>> {
-    let (logits, trace) = net.forward_traced(images)?;
-    let answer = |logits: &Tensor| Answer::new(loss, logits, classes);
-    let answers = logits.members.iter().map(answer).collect::<Result<Vec<_>>>()?;
+    let (images, classes): (Vec<&Tensor>, Vec<&Tensor>) =
+        batches.iter().map(|(images, classes)| (images, classes)).unzip();
+    let classes_of = |member: usize| classes[member % classes.len()];
+    let (logits, trace) = net.forward_traced(&images)?;
+    let answers = logits.members.iter().enumerate();
+    let answers = answers.map(|(member, logits)| Answer::new(loss, logits, classes_of(member)));
+    let answers = answers.collect::<Result<Vec<_>>>()?;
     let mut gradients = answers.iter().map(Answer::gradient).collect::<Result<Vec<_>>>()?;
-    for logits in &logits.auxiliary {
-        gradients.push(answer(logits)?.gradient()?.affine(share, 0.0)?);
+    for (member, logits) in &logits.auxiliary {
+        let answer = Answer::new(loss, logits, classes_of(*member))?;
+        gradients.push(answer.gradient()?.affine(share, 0.0)?);
     }
     adam.end(&net.gradients(trace, gradients)?)?;
     Ok(answers.into_iter().map(Answer::into_sums).collect())

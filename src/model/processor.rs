@@ -85,7 +85,7 @@ impl Processor {
         let mut learning = Learning::drawn(shape, &Rng::new(1), Loss::Dice, 1e-4, &self.device)?;
         let images = Tensor::ones((1, 16, 16, 1), DType::F32, &self.device)?;
         let classes = Tensor::ones((1, 16, 16), DType::U8, &self.device)?;
-        for loss in learning.step(&images, &classes, 1.0)? {
+        for loss in learning.step(&[(images.clone(), classes.clone())], 1.0)? {
             loss.loss()?;
         }
         Judging::begin(&learning.net.narrowed()?, &images, &[[16, 16]])?.end()?;

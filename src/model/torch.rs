@@ -68,7 +68,7 @@ fn differences(path: &str) -> Vec<(String, f64)> {
     )
     .unwrap();
     let images = file["x"].permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
-    let (mut logits, trace) = net.forward_traced(&images).unwrap();
+    let (mut logits, trace) = net.forward_traced(&[&images]).unwrap();
     let logits = logits.members.remove(0);
 
     let p = probabilities(&logits).unwrap().permute((0, 3, 1, 2)).unwrap();

@@ -5,30 +5,27 @@
 //! training ends when `patience` epochs have not raised it, or after a number of steps. Same seed and data: same weights to the bit, for any number
 //! of threads.
 
+mod lesson;
 mod resume;
 mod samples;
+mod student;
 mod tiles;
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor, Var};
-
-use super::checkpoint::{self, Checkpoint, Header};
+use super::checkpoint;
 use super::data::Case;
-use super::judge::best_classes;
-use super::learning::Learning;
 use super::loss::Measured;
-use super::network::{field, parameters};
+use super::network::field;
 use super::processor::with_batch;
 use super::{ModelError, Processor, Report};
 use crate::imaging::Rng;
-use crate::metrics::dice;
 use crate::records::{EpochReport, Progress, TaskResult, TrainTask, Trained, mean_of_known};
-use crate::settings::Part;
+use lesson::Lesson;
 use resume::{Keeper, State};
-use samples::Sampler;
-use tiles::{Tiles, deal, split};
+use student::Student;
+use tiles::{deal, split};
 
 /// Trains as `task` says and writes the best weights; stops early when `report` says so, and writes none then. What is kept
 /// in the task's folder meanwhile, the next training of the same task goes on with.
@@ -106,7 +103,7 @@ pub(super) fn train_on(
     };
     let before_s = state.seconds;
     let rarity = learn.rarity();
-    let sampler = Sampler::new(training, cases, &learn);
+    let lessons = Lesson::all(task, cases, &learn, &rng);
     // What is known already is told again: whoever asks has forgotten it.
     for row in &state.curve {
         if report(Progress::Epoch(row.clone())).is_break() {
@@ -129,10 +126,16 @@ pub(super) fn train_on(
         let samples = state.shuffle.fork("samples");
         let mut batches = deal(&rarity, state.batch, &mut state.shuffle);
         batches.truncate(left);
-        let mut run = Epoch::new(epoch, batches);
-        let draw = |tiles: &[usize]| match &sampler {
-            Some(sampler) => sampler.batch(tiles, &samples, processor.device()),
-            None => learn.batch(tiles, processor.device()),
+        let epochs = match training.steps {
+            0 => training.max_epochs,
+            steps => steps.div_ceil(rarity.len().div_ceil(state.batch)),
+        };
+        let mut run = Epoch::new(epoch, epochs, batches);
+        let draw = |tiles: &[usize]| {
+            let lessons = lessons.iter();
+            lessons
+                .map(|lesson| lesson.batch(tiles, &samples, processor.device()))
+                .collect()
         };
         let loss = with_batch(&mut state.batch, report, |batch, report| {
             run.shrink(batch);
@@ -187,6 +190,8 @@ pub(super) fn train_on(
 struct Epoch {
     /// From 1.
     number: usize,
+    /// Of how many at most.
+    of: usize,
     left: VecDeque<Vec<usize>>,
     steps: usize,
     /// Of the losses that were looked at.
@@ -196,9 +201,10 @@ struct Epoch {
 }
 
 impl Epoch {
-    fn new(number: usize, batches: Vec<Vec<usize>>) -> Epoch {
+    fn new(number: usize, of: usize, batches: Vec<Vec<usize>>) -> Epoch {
         Epoch {
             number,
+            of,
             left: batches.into(),
             steps: 0,
             sum: 0.0,
@@ -228,147 +234,6 @@ impl Epoch {
             self.sum += loss / members.len() as f64;
         }
         Ok(())
-    }
-}
-
-/// Inputs and classes of some tiles.
-type Draw<'a> = dyn Fn(&[usize]) -> candle_core::Result<(Tensor, Tensor)> + Sync + 'a;
-
-/// The learning rate when a share of a training is done.
-///
-/// Source: "poly" of Chen et al., DeepLab, 2017, as nnU-Net has it.
-fn fallen(rate: f64, done: f64) -> f64 {
-    rate * (1.0 - done.clamp(0.0, 1.0)).powf(0.9)
-}
-
-/// A network that learns.
-struct Student<'a> {
-    task: &'a TrainTask,
-    device: &'a Device,
-    learning: Learning,
-}
-
-impl<'a> Student<'a> {
-    /// A network with the task's first weights, or with those, and the optimizer, of a training that goes on.
-    fn new(
-        task: &'a TrainTask,
-        processor: &'a Processor,
-        rng: &Rng,
-        goes_on: Option<&Checkpoint>,
-    ) -> Result<Self, ModelError> {
-        let device = processor.device();
-        let shape = task.architecture;
-        let rng = rng.fork("weights");
-        let start = task
-            .start
-            .as_ref()
-            .filter(|_| goes_on.is_none())
-            .map(|path| checkpoint::load(path, &shape, Some(&rng), device))
-            .transpose()?;
-        let weights = parameters(&shape)
-            .into_iter()
-            .map(|parameter| {
-                let var = match &start {
-                    Some(start) => Var::from_tensor(&start[&parameter.name]),
-                    None => Var::from_vec(parameter.drawn(&rng), parameter.shape(), device),
-                };
-                Ok((parameter.name, var?))
-            })
-            .collect::<candle_core::Result<Vec<(String, Var)>>>()?;
-        let training = &task.training;
-        let mut learning = Learning::new(shape, weights, training.objective(), training.learning_rate)?;
-        if let Some(before) = goes_on {
-            let adam = &mut learning.adam;
-            adam.steps = before.header.step;
-            for (learner, (_, values, moments)) in adam.learners.iter_mut().zip(&before.learned) {
-                let shape = learner.weight.shape().clone();
-                learner.weight.set(&Tensor::from_slice(values, shape, device)?)?;
-                learner.moments = Tensor::from_slice(moments, (2, values.len()), device)?;
-            }
-        }
-        Ok(Student {
-            task,
-            device,
-            learning,
-        })
-    }
-
-    /// The steps that an epoch has left, and the mean loss of all of them; `None` when `report` says so.
-    ///
-    /// A step's loss is looked at when the next step is under way, so that a GPU is not waited for in between. A loss that is
-    /// no number has moved the weights by then, which are thrown away.
-    fn epoch(
-        &mut self,
-        epoch: &mut Epoch,
-        draw: &Draw<'_>,
-        report: &mut Report<'_>,
-    ) -> Result<Option<f64>, ModelError> {
-        let training = &self.task.training;
-        while let Some(batch) = epoch.left.front() {
-            let done = match training.steps {
-                0 => {
-                    let share = epoch.steps as f64 / (epoch.steps + epoch.left.len()) as f64;
-                    (epoch.number as f64 - 1.0 + share) / training.max_epochs as f64
-                }
-                steps => self.learning.adam.steps as f64 / steps as f64,
-            };
-            if training.has(Part::Poly) {
-                self.learning.adam.rate = fallen(training.learning_rate, done);
-            }
-            let (images, classes) = draw(batch)?;
-            let losses = self.learning.step(&images, &classes, fallen(1.0, done))?;
-            epoch.left.pop_front();
-            epoch.steps += 1;
-            let before = std::mem::replace(&mut epoch.under_way, losses);
-            epoch.look(&before)?;
-            let progress = Progress::Step {
-                epoch: epoch.number,
-                max_epochs: self.task.training.max_epochs,
-                step: epoch.steps,
-                steps: epoch.steps + epoch.left.len(),
-            };
-            if report(progress).is_break() {
-                return Ok(None);
-            }
-        }
-        let last = std::mem::take(&mut epoch.under_way);
-        epoch.look(&last)?;
-        Ok(Some(epoch.sum / epoch.steps as f64))
-    }
-
-    /// Dice of all pixels of `tiles` that lie in their slices.
-    fn dice(&self, tiles: &Tiles, batch: usize) -> candle_core::Result<Vec<Option<f64>>> {
-        let m = self.task.architecture.classes;
-        let (mut drawn, mut known) = (Vec::new(), Vec::new());
-        let all: Vec<usize> = (0..tiles.len()).collect();
-        let net = self.learning.net.frozen();
-        let field = net.field();
-        for batch in all.chunks(batch) {
-            let (images, _) = tiles.batch(batch, self.device)?;
-            let classes = best_classes(&net.forward(&images)?)?;
-            for (classes, &tile) in classes.chunks_exact(field.pixels()).zip(batch) {
-                for (at, class) in tiles.known(tile) {
-                    drawn.push(classes[at]);
-                    known.push(class);
-                }
-            }
-        }
-        Ok(dice(&drawn, &known, m))
-    }
-
-    fn checkpoint(&self, seed: u64, epoch: usize) -> candle_core::Result<Checkpoint> {
-        let learned = self.learning.adam.learners.iter().map(|learner| {
-            let weight = learner.weight.flatten_all()?.to_vec1()?;
-            Ok((
-                learner.name.clone(),
-                weight,
-                learner.moments.flatten_all()?.to_vec1()?,
-            ))
-        });
-        Ok(Checkpoint {
-            header: Header::new(self.task.architecture, self.learning.adam.steps, seed, epoch),
-            learned: learned.collect::<candle_core::Result<_>>()?,
-        })
     }
 }
 

@@ -19,7 +19,7 @@ pub use compute::{Compute, Device, Devices, Precision};
 pub use labels::{Label, Labels};
 pub use network::{Model, Network, Networks};
 pub use query::{Pixels, Query, Strategy};
-pub use recipe::{Drawing, Part, Recipe};
+pub use recipe::{Drawing, Ensemble, Part, Recipe};
 pub use template::TEMPLATE;
 
 /// The file's name inside a project folder.
@@ -99,6 +99,8 @@ pub struct Training {
     pub without: Vec<Part>,
     /// What is minimised.
     pub loss: Loss,
+    /// How the members of a committee come to differ.
+    pub ensemble: Ensemble,
     /// Adam's step size.
     pub learning_rate: f64,
     /// Tiles a step.
@@ -189,6 +191,7 @@ impl Default for Training {
             recipe: Recipe::Paper,
             without: Vec::new(),
             loss: Loss::Dice,
+            ensemble: Ensemble::Seeds,
             learning_rate: 5e-4,
             batch: 8,
             max_epochs: 500,
@@ -333,7 +336,8 @@ impl Settings {
                 "has to be another: a single network in model.networks has nobody to disagree with",
             );
         }
-        if let Some((key, is, remedy)) = self.model.problem() {
+        let problem = self.model.problem();
+        if let Some((key, is, remedy)) = problem.or_else(|| training.problem(self.model.networks)) {
             return value(key, is, remedy);
         }
         if self.query.budget > 1000 {

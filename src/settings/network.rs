@@ -94,6 +94,16 @@ impl Networks {
         self.members().enumerate().map(name).collect()
     }
 
+    /// Whether all members are of one kind.
+    pub fn is_uniform(&self) -> bool {
+        self.members().all(|member| member == self.first)
+    }
+
+    /// The first member by itself.
+    pub fn first(&self) -> Networks {
+        Networks::one(self.first)
+    }
+
     /// Whether there are several.
     pub fn is_committee(&self) -> bool {
         self.others[0].is_some()

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Loss, Training};
+use super::{Loss, Networks, Training};
 
 /// A way of teaching and asking, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,21 @@ pub enum Part {
     Mirroring,
 }
 
+/// How the members of a committee come to differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ensemble {
+    /// By their first weights alone: all learn from the same tiles.
+    #[default]
+    Seeds,
+    /// By their cases: each leaves out a share of its own.
+    Folds,
+    /// By time: one network learns, and the others keep what it was each time its rate had fallen.
+    ///
+    /// Source: Huang et al., Snapshot ensembles: train 1, get M for free, ICLR 2017.
+    Snapshots,
+}
+
 /// How tiles become a drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Drawing {
@@ -41,10 +56,37 @@ pub struct Drawing {
     pub mirroring: bool,
 }
 
+impl Ensemble {
+    /// What settings call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ensemble::Seeds => "seeds",
+            Ensemble::Folds => "folds",
+            Ensemble::Snapshots => "snapshots",
+        }
+    }
+}
+
 impl Training {
     /// Whether a part belongs to how this project trains and draws.
     pub fn has(&self, part: Part) -> bool {
         self.recipe == Recipe::Strong && !self.without.contains(&part)
+    }
+
+    /// The key that cannot be as it is with these networks, its value, and what it has to be.
+    pub(super) fn problem(&self, networks: Networks) -> Option<(&'static str, String, &'static str)> {
+        let remedy = match self.ensemble {
+            Ensemble::Seeds => return None,
+            _ if !networks.is_committee() => "has to be \"seeds\" with a single network in model.networks",
+            Ensemble::Snapshots if !networks.is_uniform() => {
+                "has to be another where model.networks are of several kinds: one network learns for all of them"
+            }
+            Ensemble::Snapshots if self.steps == 0 => {
+                "has to be another without training.steps, which say when a snapshot is taken"
+            }
+            Ensemble::Folds | Ensemble::Snapshots => return None,
+        };
+        Some(("training.ensemble", self.ensemble.name().into(), remedy))
     }
 
     /// What is minimised.
@@ -61,5 +103,32 @@ impl Training {
             overlap: self.has(Part::Overlap),
             mirroring: self.has(Part::Mirroring),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ensemble_that_no_committee_can_be_is_told_with_its_key() {
+        let problem = |networks: &str, ensemble, steps| {
+            let training = Training {
+                ensemble,
+                steps,
+                ..Training::default()
+            };
+            let problem = training.problem(networks.parse().unwrap());
+            problem.map(|(key, is, remedy)| {
+                assert_eq!((key, is.as_str()), ("training.ensemble", ensemble.name()));
+                remedy.split_whitespace().nth(4).unwrap()
+            })
+        };
+        assert_eq!(problem("u-net", Ensemble::Seeds, 0), None);
+        assert_eq!(problem("u-net", Ensemble::Folds, 0), Some("with"));
+        assert_eq!(problem("u-net+voxresnet", Ensemble::Folds, 0), None);
+        assert_eq!(problem("u-net+voxresnet", Ensemble::Snapshots, 9), Some("where"));
+        assert_eq!(problem("u-net+u-net", Ensemble::Snapshots, 0), Some("without"));
+        assert_eq!(problem("u-net+u-net", Ensemble::Snapshots, 9), None);
     }
 }

@@ -28,6 +28,8 @@ base_channels = 16        # how wide; 64 is what each was published with: the pa
 recipe = "paper"          # or "strong": with all of cross-entropy, foreground, augmentation, poly, overlap, mirroring,
 without = []              # but those of them that are named here
 loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse", "dice-ce" (with cross-entropy beside it)
+ensemble = "seeds"        # a committee's members differ by first weights; "folds": each leaves out cases of its own;
+                          # "snapshots": one learns `steps`, the others keep what it was on the way
 learning_rate = 0.0005    # of Adam; where a class is never found, try another
 batch = 8                 # 64x64 tiles a step
 max_epochs = 500

@@ -5,18 +5,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Loss, Networks, Part, Settings};
+use crate::settings::{Ensemble, Loss, Networks, Part, Settings};
 
 /// What the name of a system ends with that learns by the mean squared error.
 const MSE: &str = "-mse";
 
-/// A network or a committee, and whether it learns by the mean squared error (the paper's alternative) instead of what the
-/// settings say: `u-net`, `u-net-mse`, `u-net+voxresnet`.
+/// A network or a committee, how its members come to differ, and whether it learns by the mean squared error (the paper's
+/// alternative) instead of what the settings say: `u-net`, `u-net-mse`, `u-net+voxresnet`, `u-net+u-net+u-net-folds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct System {
     /// The networks.
     pub networks: Networks,
+    /// How they come to differ.
+    pub ensemble: Ensemble,
     /// Whether by the mean squared error.
     pub mse: bool,
 }
@@ -26,6 +28,7 @@ impl System {
     pub fn of(settings: &Settings) -> System {
         System {
             networks: settings.model.networks,
+            ensemble: settings.training.ensemble,
             mse: settings.training.loss == Loss::Mse,
         }
     }
@@ -34,6 +37,7 @@ impl System {
     pub fn apply(self, settings: &mut Settings) {
         settings.model.networks = self.networks;
         let training = &mut settings.training;
+        training.ensemble = self.ensemble;
         if self.mse {
             if training.has(Part::CrossEntropy) {
                 training.without.push(Part::CrossEntropy);
@@ -50,12 +54,19 @@ impl FromStr for System {
     type Err = String;
 
     fn from_str(text: &str) -> Result<System, String> {
-        let (networks, mse) = match text.strip_suffix(MSE) {
-            Some(networks) => (networks, true),
+        let (text, mse) = match text.strip_suffix(MSE) {
+            Some(text) => (text, true),
             None => (text, false),
         };
+        let ended = |ensemble: Ensemble| {
+            let networks = text.strip_suffix(ensemble.name())?.strip_suffix('-')?;
+            Some((networks, ensemble))
+        };
+        let ended = ended(Ensemble::Folds).or_else(|| ended(Ensemble::Snapshots));
+        let (networks, ensemble) = ended.unwrap_or((text, Ensemble::Seeds));
         Ok(System {
             networks: networks.parse()?,
+            ensemble,
             mse,
         })
     }
@@ -63,7 +74,11 @@ impl FromStr for System {
 
 impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.networks, if self.mse { MSE } else { "" })
+        write!(f, "{}", self.networks)?;
+        if self.ensemble != Ensemble::Seeds {
+            write!(f, "-{}", self.ensemble.name())?;
+        }
+        f.write_str(if self.mse { MSE } else { "" })
     }
 }
 
@@ -88,7 +103,14 @@ mod tests {
 
     #[test]
     fn a_system_says_what_it_is_and_makes_settings_its_own() {
-        for name in ["u-net", "u-net-mse", "multi-scale", "u-net+voxresnet-mse"] {
+        for name in [
+            "u-net",
+            "u-net-mse",
+            "multi-scale",
+            "u-net+voxresnet-mse",
+            "u-net+u-net-folds",
+            "u-net+u-net-snapshots-mse",
+        ] {
             assert_eq!(name.parse::<System>().unwrap().to_string(), name);
         }
         assert!("u-net-msa".parse::<System>().is_err());
@@ -99,6 +121,11 @@ mod tests {
         let text = toml::to_string(&settings).unwrap();
         let read = Settings::parse(&text, "x".as_ref()).unwrap();
         assert_eq!(System::of(&read).to_string(), "voxresnet-mse");
+        "u-net+u-net-folds"
+            .parse::<System>()
+            .unwrap()
+            .apply(&mut settings);
+        assert_eq!(System::of(&settings).to_string(), "u-net+u-net-folds");
         "u-net".parse::<System>().unwrap().apply(&mut settings);
         assert_eq!(
             (System::of(&settings).to_string().as_str(), settings.training.loss),

@@ -193,8 +193,11 @@ fn whole_networks_are_the_cpu_s() {
         let (batch, height, width, channels) = net.field().shape(2);
         let images = random(&[batch, height, width, channels], &mut Rng::new(4));
         let classes = Tensor::from_vec(vec![1u8; batch * 64 * 64], (batch, 64, 64), device).unwrap();
-        let (logits, trace) = net.forward_traced(&images.to_device(device).unwrap()).unwrap();
-        let all = logits.members.iter().chain(&logits.auxiliary);
+        let (logits, trace) = net.forward_traced(&[&images.to_device(device).unwrap()]).unwrap();
+        let all = logits
+            .members
+            .iter()
+            .chain(logits.auxiliary.iter().map(|(_, logits)| logits));
         let gradients = all.map(|logits| {
             let answer = Answer::new(Loss::Dice, logits, &classes).unwrap();
             answer.gradient().unwrap()
@@ -256,7 +259,7 @@ fn what_is_repeated_is_the_cpu_s_every_time() {
             let images = random(&[batch, 32, 32, 1], &mut rng).to_device(device).unwrap();
             let classes: Vec<u8> = (0..batch * 1024).map(|_| rng.below(4) as u8).collect();
             let classes = Tensor::from_vec(classes, (batch, 32, 32), device).unwrap();
-            for loss in learning.step(&images, &classes, 1.0).unwrap() {
+            for loss in learning.step(&[(images.clone(), classes.clone())], 1.0).unwrap() {
                 numbers.push(loss.loss().unwrap() as f32);
             }
         }

@@ -90,8 +90,8 @@ fn context(network: Network) -> usize {
 pub struct Outputs<V> {
     /// The logits of each member.
     pub members: Vec<V>,
-    /// Those of auxiliary classifiers, where there are any.
-    pub auxiliary: Vec<V>,
+    /// Those of auxiliary classifiers, where there are any, and which member's each is.
+    pub auxiliary: Vec<(usize, V)>,
 }
 
 /// Parameters by their names.
@@ -218,7 +218,7 @@ impl Net {
     /// Another number of channels, or a size that the network does not take.
     pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
         let mut tape = Tape::new(&self.weights, &self.kept, false);
-        let members = self.follow(&mut tape, images)?.members;
+        let members = self.follow(&mut tape, &[images])?.members;
         Ok(members.into_iter().map(|value| value.tensor).collect())
     }
 
@@ -248,16 +248,19 @@ impl Net {
 
     /// The logits, and what [`Net::gradients`] needs to go back from them.
     ///
+    /// * `images`: for all members, or for each
+    ///
     /// # Errors
     /// Those of [`Net::forward`].
-    pub fn forward_traced(&self, images: &Tensor) -> Result<(Outputs<Tensor>, Trace)> {
+    pub fn forward_traced(&self, images: &[&Tensor]) -> Result<(Outputs<Tensor>, Trace)> {
         let mut tape = Tape::new(&self.weights, &self.kept, true);
         let outputs = self.follow(&mut tape, images)?;
-        let trace = tape.trace(outputs.members.iter().chain(&outputs.auxiliary));
-        let tensors = |values: Vec<Value>| values.into_iter().map(|value| value.tensor).collect();
+        let auxiliary = outputs.auxiliary.iter().map(|(_, value)| value);
+        let trace = tape.trace(outputs.members.iter().chain(auxiliary));
+        let (members, auxiliary) = (outputs.members.into_iter(), outputs.auxiliary.into_iter());
         let outputs = Outputs {
-            members: tensors(outputs.members),
-            auxiliary: tensors(outputs.auxiliary),
+            members: members.map(|value| value.tensor).collect(),
+            auxiliary: auxiliary.map(|(member, value)| (member, value.tensor)).collect(),
         };
         Ok((outputs, trace))
     }
@@ -277,11 +280,11 @@ impl Net {
     /// Those of [`Net::forward`].
     pub fn flop(&self, images: &Tensor) -> Result<f64> {
         let mut tape = Tape::new(&self.weights, &self.kept, false);
-        self.follow(&mut tape, images)?;
+        self.follow(&mut tape, &[images])?;
         Ok(tape.flop)
     }
 
-    fn follow(&self, tape: &mut Tape<'_>, images: &Tensor) -> Result<Outputs<Value>> {
+    fn follow(&self, tape: &mut Tape<'_>, images: &[&Tensor]) -> Result<Outputs<Value>> {
         let mut outputs = Outputs {
             members: Vec::new(),
             auxiliary: Vec::new(),
@@ -290,7 +293,7 @@ impl Net {
         for (n, network) in self.shape.networks.members().enumerate() {
             tape.prefix = prefix(n);
             let around = all.context - context(network);
-            let seen = tape.images(self.cropped(images, around)?);
+            let seen = tape.images(self.cropped(images[n % images.len()], around)?);
             let mut logits = match network {
                 Network::UNet => unet::follow(tape, seen, &self.shape)?,
                 Network::VoxResNet => voxresnet::follow(tape, seen)?,
@@ -298,7 +301,7 @@ impl Net {
             }
             .into_iter();
             outputs.members.extend(logits.next());
-            outputs.auxiliary.extend(logits);
+            outputs.auxiliary.extend(logits.map(|logits| (n, logits)));
         }
         Ok(outputs)
     }

@@ -135,8 +135,10 @@ fn every_network_has_the_gradients_of_its_slopes() {
     for networks in each.into_iter().chain([all]) {
         let (net, images) = small(networks);
         let traced = |net: &Net| {
-            let (outputs, trace) = net.forward_traced(&images).unwrap();
-            ([outputs.members, outputs.auxiliary].concat(), trace)
+            let (outputs, trace) = net.forward_traced(&[&images]).unwrap();
+            let auxiliary = outputs.auxiliary.into_iter().map(|(_, logits)| logits);
+            let all: Vec<Tensor> = outputs.members.into_iter().chain(auxiliary).collect();
+            (all, trace)
         };
         let weigh = |outputs: &[Tensor]| -> Vec<Tensor> {
             let weights = |(n, output): (usize, &Tensor)| {
@@ -201,12 +203,12 @@ fn every_network_has_the_gradients_of_its_slopes() {
 #[test]
 fn voxresnet_answers_with_the_sum_of_its_heads() {
     let (net, images) = small(Networks::one(Network::VoxResNet));
-    let (outputs, _) = net.forward_traced(&images).unwrap();
+    let (outputs, _) = net.forward_traced(&[&images]).unwrap();
     let (sum, heads) = (&outputs.members[0], &outputs.auxiliary);
     assert_eq!((outputs.members.len(), heads.len()), (1, 4));
     let of_heads = heads[1..]
         .iter()
-        .fold(heads[0].clone(), |sum, head| (sum + head).unwrap());
+        .fold(heads[0].1.clone(), |sum, (_, head)| (sum + head).unwrap());
     let off = |a: &Tensor, b: &Tensor| -> f64 {
         let off = (a - b).unwrap().abs().unwrap().max_all().unwrap();
         off.to_scalar().unwrap()

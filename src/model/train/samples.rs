@@ -34,8 +34,13 @@ pub struct Sampler<'a> {
 }
 
 impl<'a> Sampler<'a> {
-    /// Of the tiles to learn from; `None` where a recipe takes them as they lie.
-    pub fn new(training: &Training, cases: &'a [Case], tiles: &'a Tiles) -> Option<Sampler<'a>> {
+    /// Of the tiles of `among` to learn from; `None` where a recipe takes them as they lie.
+    pub fn new(
+        training: &Training,
+        cases: &'a [Case],
+        tiles: &'a Tiles,
+        among: &[usize],
+    ) -> Option<Sampler<'a>> {
         let foreground = training.has(Part::Foreground);
         let augmentation = training.has(Part::Augmentation);
         let mirroring = training.has(Part::Mirroring);
@@ -43,7 +48,7 @@ impl<'a> Sampler<'a> {
             field: tiles.field(),
             cases,
             places: tiles.places(),
-            holders: tiles.holders(),
+            holders: tiles.holders(among),
             foreground,
             augmentation,
             mirroring,
@@ -322,6 +327,10 @@ mod tests {
         }
     }
 
+    fn all(tiles: &Tiles) -> Vec<usize> {
+        (0..tiles.len()).collect()
+    }
+
     fn values(sampler: &Sampler, tile: usize, seed: u64) -> (Vec<f32>, Vec<u8>) {
         let (inputs, classes) = sampler.batch(&[tile], &Rng::new(seed), &Device::Cpu).unwrap();
         (
@@ -334,17 +343,24 @@ mod tests {
     fn the_paper_s_recipe_has_no_samples_and_neither_part_alone_changes_a_tile_as_it_lies() {
         let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
         let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1));
-        assert!(Sampler::new(&Training::default(), &cases, &learn).is_none());
+        assert!(Sampler::new(&Training::default(), &cases, &learn, &all(&learn)).is_none());
         assert!(
             Sampler::new(
                 &strong(&[Part::Foreground, Part::Augmentation, Part::Mirroring]),
                 &cases,
-                &learn
+                &learn,
+                &all(&learn)
             )
             .is_none()
         );
         // Two thirds of the tiles are the lattice's own.
-        let sampler = Sampler::new(&strong(&[Part::Augmentation, Part::Mirroring]), &cases, &learn).unwrap();
+        let sampler = Sampler::new(
+            &strong(&[Part::Augmentation, Part::Mirroring]),
+            &cases,
+            &learn,
+            &all(&learn),
+        )
+        .unwrap();
         let same = (0..90).filter(|&seed| {
             let (inputs, classes) = learn.batch(&[3], &Device::Cpu).unwrap();
             let (inputs, classes): (Vec<f32>, Vec<u8>) = (
@@ -362,7 +378,7 @@ mod tests {
     fn a_sample_s_classes_lie_where_its_image_says() {
         let cases: Vec<Case> = (0..2).map(|n| discs_and_squares("a", 10, n)).collect();
         let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1));
-        let sampler = Sampler::new(&strong(&[]), &cases, &learn).unwrap();
+        let sampler = Sampler::new(&strong(&[]), &cases, &learn, &all(&learn)).unwrap();
         let (mut right, mut all, mut kinds) = (0, 0, std::collections::BTreeSet::new());
         for seed in 0..40 {
             let (inputs, classes) = values(&sampler, seed as usize % learn.len(), seed);
@@ -442,9 +458,14 @@ mod tests {
                 ..whole
             }];
             let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1));
-            let plain =
-                Sampler::new(&strong(&[Part::Augmentation, Part::Mirroring]), &cases, &learn).unwrap();
-            let all = Sampler::new(&strong(&[]), &cases, &learn).unwrap();
+            let plain = Sampler::new(
+                &strong(&[Part::Augmentation, Part::Mirroring]),
+                &cases,
+                &learn,
+                &all(&learn),
+            )
+            .unwrap();
+            let all = Sampler::new(&strong(&[]), &cases, &learn, &all(&learn)).unwrap();
             for tile in 0..learn.len() {
                 let (inputs, _) = learn.batch(&[tile], &Device::Cpu).unwrap();
                 let inputs: Vec<f32> = inputs.flatten_all().unwrap().to_vec1().unwrap();

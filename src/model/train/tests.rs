@@ -1,15 +1,19 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
+use super::student::fallen;
 use super::*;
 use crate::imaging::{Grid, LabelMap, Plane, Volume};
+use crate::metrics::dice;
 use crate::model::blend::draw_blended;
 use crate::model::data::Field;
 use crate::model::draw::draw;
 use crate::records::{Architecture, CaseId, SliceSums};
-use crate::settings::{Drawing, Intensity, Loss, Network, Networks, Part, Precision, Recipe, Training};
+use crate::settings::{
+    Drawing, Ensemble, Intensity, Loss, Network, Networks, Part, Precision, Recipe, Training,
+};
 
 /// Slices with a disc (class 1) and an equally bright square (class 2) on background: a third of the pixels, as in a
 /// skull-stripped brain. With a tenth, Dice and MSE alike end at all background, here as in PyTorch.
@@ -53,7 +57,7 @@ pub fn discs_and_squares(name: &str, slices: usize, seed: u64) -> Case {
     .unwrap()
 }
 
-fn task(weights: &Path, max_epochs: usize) -> TrainTask {
+pub fn task(weights: &Path, max_epochs: usize) -> TrainTask {
     TrainTask {
         architecture: Architecture {
             networks: Networks::default(),
@@ -69,6 +73,7 @@ fn task(weights: &Path, max_epochs: usize) -> TrainTask {
             recipe: Recipe::Paper,
             without: Vec::new(),
             loss: Loss::Dice,
+            ensemble: Ensemble::Seeds,
             learning_rate: 1e-3,
             batch: 4,
             max_epochs,
@@ -197,8 +202,8 @@ fn the_rate_falls_to_nothing() {
         let rng = Rng::new(1);
         let mut student = Student::new(&task, &Processor::CPU, &rng, None).unwrap();
         let (learn, _) = split(&cases, Field::TILE, &mut rng.fork("validation"));
-        let mut epoch = Epoch::new(3, vec![vec![0], vec![1]]);
-        let draw = |tiles: &[usize]| learn.batch(tiles, &Device::Cpu);
+        let mut epoch = Epoch::new(3, 3, vec![vec![0], vec![1]]);
+        let draw = |tiles: &[usize]| Ok(vec![learn.batch(tiles, &Device::Cpu)?]);
         student
             .epoch(&mut epoch, &draw, &mut |_| ControlFlow::Continue(()))
             .unwrap();
@@ -285,17 +290,26 @@ fn cut_short(task: &TrainTask, cases: &[Case], known: usize, epochs: usize) -> V
 
 #[test]
 fn a_training_that_is_cut_short_reaches_the_weights_that_it_would_have_reached_at_once() {
-    cut_and_at_once(Recipe::Paper, Networks::default());
-    cut_and_at_once(Recipe::Strong, Networks::default());
-    cut_and_at_once(Recipe::Paper, others());
+    cut_and_at_once(Recipe::Paper, Networks::default(), Ensemble::Seeds);
+    cut_and_at_once(Recipe::Strong, Networks::default(), Ensemble::Seeds);
+    cut_and_at_once(Recipe::Paper, others(), Ensemble::Seeds);
+    for ensemble in [Ensemble::Folds, Ensemble::Snapshots] {
+        cut_and_at_once(Recipe::Strong, "u-net+u-net".parse().unwrap(), ensemble);
+    }
 }
 
-fn cut_and_at_once(recipe: Recipe, networks: Networks) {
+/// One case alone nobody leaves out; the other is what tells folds apart.
+fn cut_and_at_once(recipe: Recipe, networks: Networks, ensemble: Ensemble) {
     let (_folder, file) = folder();
-    let cases = [discs_and_squares("a", 12, 1)];
+    let cases = [discs_and_squares("a", 6, 1), discs_and_squares("b", 7, 2)];
     let task = |name: &str| {
         let mut task = task(&file(name), 6);
         task.training.recipe = recipe;
+        task.training.ensemble = ensemble;
+        if ensemble == Ensemble::Snapshots {
+            // Two halves of six epochs.
+            task.training.steps = 18;
+        }
         task.architecture.networks = networks;
         task
     };
@@ -312,6 +326,41 @@ fn cut_and_at_once(recipe: Recipe, networks: Networks) {
     assert_eq!(losses(&in_parts), losses(&at_once));
     let bytes = |name: &str| std::fs::read(file(name)).unwrap();
     assert!(bytes("in parts") == bytes("at once"), "other weights");
+}
+
+/// Cycles of one step each do not let the rate fall: the members are what one network is after one, two and three steps.
+#[test]
+fn snapshots_are_what_the_network_was_at_the_end_of_each_cycle() {
+    let (_folder, file) = folder();
+    let cases = [discs_and_squares("a", 13, 1)];
+    let weights = |name: &str, networks: &str, steps, start: Option<PathBuf>| {
+        let mut task = task(&file(name), 1);
+        task.architecture.networks = networks.parse().unwrap();
+        task.training.steps = steps;
+        task.start = start;
+        if task.architecture.networks.is_committee() {
+            task.training.ensemble = Ensemble::Snapshots;
+        }
+        assert_eq!(run(&task, &cases).curve.len(), 1);
+        let loaded = checkpoint::load(&file(name), &task.architecture, None, &Device::Cpu).unwrap();
+        move |prefix: &str, name: &str| -> Vec<f32> {
+            let values = &loaded[&format!("{prefix}{name}")];
+            values.flatten_all().unwrap().to_vec1().unwrap()
+        }
+    };
+    let after = [1, 2, 3].map(|steps| weights(&format!("after {steps}"), "u-net", steps, None));
+    let ensemble = weights("ensemble", "u-net+u-net+u-net", 3, None);
+    for layer in ["down.0.0.weight", "head.bias"] {
+        assert_eq!(ensemble("member.1.", layer), after[0]("", layer));
+        assert_eq!(ensemble("member.2.", layer), after[1]("", layer));
+        assert_eq!(ensemble("", layer), after[2]("", layer));
+        assert_ne!(after[0]("", layer), after[1]("", layer));
+    }
+    // The next training goes on from the last: until it has snapshots of its own, those stand.
+    let next = weights("next", "u-net+u-net+u-net", 1, Some(file("ensemble")));
+    let layer = "head.bias";
+    assert_eq!(next("member.1.", layer), ensemble("member.1.", layer));
+    assert_ne!(next("", layer), ensemble("", layer));
 }
 
 #[test]
@@ -404,7 +453,7 @@ fn cases_without_signal_are_an_error_and_a_single_slice_is_none() {
 /// What is done is not done again; what is left is done with fewer tiles at a time.
 #[test]
 fn an_epoch_goes_on_with_smaller_batches() {
-    let mut epoch = Epoch::new(1, vec![vec![0, 1, 2, 3, 4], vec![5, 6, 7], vec![8]]);
+    let mut epoch = Epoch::new(1, 1, vec![vec![0, 1, 2, 3, 4], vec![5, 6, 7], vec![8]]);
     epoch.shrink(8);
     assert_eq!(epoch.left, [vec![0, 1, 2, 3, 4], vec![5, 6, 7], vec![8]]);
     epoch.left.pop_front();
@@ -425,8 +474,15 @@ fn a_training_of_so_many_steps_ends_after_them_whatever_else_is_set() {
             &Processor::CPU,
             &[discs_and_squares("a", slices, 1)],
             &mut |progress| {
-                if let Progress::Step { epoch, step, .. } = progress {
+                if let Progress::Step {
+                    epoch,
+                    max_epochs,
+                    step,
+                    ..
+                } = progress
+                {
                     taken.push((epoch, step));
+                    assert_eq!(max_epochs, epochs, "what is left is told by it");
                 }
                 ControlFlow::Continue(())
             },

@@ -120,12 +120,12 @@ impl Tiles {
         self.classes.chunks_exact(self.field.pixels()).map(held).collect()
     }
 
-    /// Of every class above background that there is, the tiles that hold it.
-    pub fn holders(&self) -> Vec<(u8, Vec<usize>)> {
+    /// Of every class above background that there is in some tiles, those that hold it.
+    pub fn holders(&self, tiles: &[usize]) -> Vec<(u8, Vec<usize>)> {
         let held = self.held();
         let holders = (1..=255u8).map(|class| {
             let holds = |tile: &usize| held[*tile][class as usize];
-            (class, (0..held.len()).filter(holds).collect())
+            (class, tiles.iter().copied().filter(holds).collect())
         });
         holders
             .filter(|(_, tiles): &(u8, Vec<usize>)| !tiles.is_empty())

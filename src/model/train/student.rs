@@ -1,0 +1,247 @@
+//! A network that learns: its first weights, an epoch's steps, how good it is, and what is kept of it.
+
+use candle_core::{Device, Tensor, Var};
+
+use super::Epoch;
+use super::tiles::Tiles;
+use crate::imaging::Rng;
+use crate::metrics::dice;
+use crate::model::checkpoint::{self, Checkpoint, Header};
+use crate::model::judge::best_classes;
+use crate::model::learning::Learning;
+use crate::model::network::{Net, parameters};
+use crate::model::{ModelError, Processor, Report};
+use crate::records::{Architecture, Progress, TrainTask};
+use crate::settings::{Ensemble, Part};
+
+/// Inputs and classes of some tiles: for all members, or for each.
+type Draw<'a> = dyn Fn(&[usize]) -> candle_core::Result<Vec<(Tensor, Tensor)>> + Sync + 'a;
+
+/// The learning rate when a share of a training is done.
+///
+/// Source: "poly" of Chen et al., DeepLab, 2017, as nnU-Net has it.
+pub(super) fn fallen(rate: f64, done: f64) -> f64 {
+    rate * (1.0 - done.clamp(0.0, 1.0)).powf(0.9)
+}
+
+/// The same within one of so many cycles, from the top to 0 along a cosine.
+///
+/// Source: Huang et al., Snapshot ensembles: train 1, get M for free, ICLR 2017.
+fn annealed(rate: f64, done: f64, cycles: usize) -> f64 {
+    let within = (done * cycles as f64).fract();
+    rate / 2.0 * (1.0 + (std::f64::consts::PI * within).cos())
+}
+
+/// A network that learns.
+pub struct Student<'a> {
+    task: &'a TrainTask,
+    device: &'a Device,
+    /// Every member, or, of an ensemble of snapshots, the first.
+    pub learning: Learning,
+    /// The weights of each other member.
+    snapshots: Vec<Vec<(String, Tensor)>>,
+}
+
+impl<'a> Student<'a> {
+    /// A network with the task's first weights, or with those, and the optimizer, of a training that goes on.
+    ///
+    /// # Errors
+    /// Weights that cannot be read, or do not fit.
+    pub fn new(
+        task: &'a TrainTask,
+        processor: &'a Processor,
+        rng: &Rng,
+        goes_on: Option<&Checkpoint>,
+    ) -> Result<Self, ModelError> {
+        let device = processor.device();
+        let shape = task.architecture;
+        let rng = rng.fork("weights");
+        let start = task
+            .start
+            .as_ref()
+            .filter(|_| goes_on.is_none())
+            .map(|path| checkpoint::load(path, &shape, Some(&rng), device))
+            .transpose()?;
+        let mut weights = parameters(&shape)
+            .into_iter()
+            .map(|parameter| {
+                let var = match &start {
+                    Some(start) => Var::from_tensor(&start[&parameter.name]),
+                    None => Var::from_vec(parameter.drawn(&rng), parameter.shape(), device),
+                };
+                Ok((parameter.name, var?))
+            })
+            .collect::<candle_core::Result<Vec<(String, Var)>>>()?;
+        for ((_, var), (_, values, _)) in weights
+            .iter()
+            .zip(goes_on.iter().flat_map(|before| &before.learned))
+        {
+            var.set(&Tensor::from_slice(values, var.shape(), device)?)?;
+        }
+        let training = &task.training;
+        let learns = taught(task);
+        let others = weights.split_off(parameters(&learns).len());
+        let mut learning = Learning::new(learns, weights, training.objective(), training.learning_rate)?;
+        let snapshots = others.chunks(learning.adam.learners.len()).map(|member| {
+            let learners = learning.adam.learners.iter();
+            let kept = learners.zip(member).map(|(learner, (name, var))| {
+                // What nobody has learnt yet is no snapshot: the first member stands in until there is one.
+                let is_known = start.is_some() || goes_on.is_some();
+                let values = if is_known { var } else { &learner.weight };
+                Ok((name.clone(), values.as_tensor().copy()?))
+            });
+            kept.collect::<candle_core::Result<_>>()
+        });
+        let snapshots = snapshots.collect::<candle_core::Result<_>>()?;
+        if let Some(before) = goes_on {
+            let adam = &mut learning.adam;
+            adam.steps = before.header.step;
+            for (learner, (_, values, moments)) in adam.learners.iter_mut().zip(&before.learned) {
+                learner.moments = Tensor::from_slice(moments, (2, values.len()), device)?;
+            }
+        }
+        Ok(Student {
+            task,
+            device,
+            learning,
+            snapshots,
+        })
+    }
+
+    /// The steps that an epoch has left, and the mean loss of all of them; `None` when `report` says so.
+    ///
+    /// A step's loss is looked at when the next step is under way, so that a GPU is not waited for in between. A loss that is
+    /// no number has moved the weights by then, which are thrown away.
+    ///
+    /// # Errors
+    /// A loss that is no number, and what goes wrong on a GPU.
+    pub fn epoch(
+        &mut self,
+        epoch: &mut Epoch,
+        draw: &Draw<'_>,
+        report: &mut Report<'_>,
+    ) -> Result<Option<f64>, ModelError> {
+        let training = &self.task.training;
+        while let Some(batch) = epoch.left.front() {
+            let done = match training.steps {
+                0 => {
+                    let share = epoch.steps as f64 / (epoch.steps + epoch.left.len()) as f64;
+                    (epoch.number as f64 - 1.0 + share) / epoch.of as f64
+                }
+                steps => self.learning.adam.steps as f64 / steps as f64,
+            };
+            let cycles = self.snapshots.len() + 1;
+            let rate = training.learning_rate;
+            self.learning.adam.rate = match training.ensemble {
+                Ensemble::Snapshots => annealed(rate, done, cycles),
+                _ if training.has(Part::Poly) => fallen(rate, done),
+                _ => rate,
+            };
+            let losses = self.learning.step(&draw(batch)?, fallen(1.0, done))?;
+            epoch.left.pop_front();
+            self.keep_snapshot(cycles)?;
+            epoch.steps += 1;
+            let before = std::mem::replace(&mut epoch.under_way, losses);
+            epoch.look(&before)?;
+            let progress = Progress::Step {
+                epoch: epoch.number,
+                max_epochs: epoch.of,
+                step: epoch.steps,
+                steps: epoch.steps + epoch.left.len(),
+            };
+            if report(progress).is_break() {
+                return Ok(None);
+            }
+        }
+        let last = std::mem::take(&mut epoch.under_way);
+        epoch.look(&last)?;
+        Ok(Some(epoch.sum / epoch.steps as f64))
+    }
+
+    /// Dice of all pixels of `tiles` that lie in their slices.
+    ///
+    /// # Errors
+    /// What goes wrong on a GPU.
+    pub fn dice(&self, tiles: &Tiles, batch: usize) -> candle_core::Result<Vec<Option<f64>>> {
+        let m = self.task.architecture.classes;
+        let (mut drawn, mut known) = (Vec::new(), Vec::new());
+        let all: Vec<usize> = (0..tiles.len()).collect();
+        let net = self.net()?.frozen();
+        let field = net.field();
+        for batch in all.chunks(batch) {
+            let (images, _) = tiles.batch(batch, self.device)?;
+            let classes = best_classes(&net.forward(&images)?)?;
+            for (classes, &tile) in classes.chunks_exact(field.pixels()).zip(batch) {
+                for (at, class) in tiles.known(tile) {
+                    drawn.push(classes[at]);
+                    known.push(class);
+                }
+            }
+        }
+        Ok(dice(&drawn, &known, m))
+    }
+
+    /// At the end of a cycle but the last, another member becomes what the first one is.
+    fn keep_snapshot(&mut self, cycles: usize) -> candle_core::Result<()> {
+        let of = self.task.training.steps;
+        let taken = self.learning.adam.steps as usize;
+        // Only snapshots have cycles, and those have steps.
+        let ended = |taken: usize| if cycles > 1 { taken * cycles / of } else { 0 };
+        let (before, now) = (ended(taken - 1), ended(taken));
+        if now > before
+            && let Some(member) = self.snapshots.get_mut(now - 1)
+        {
+            for ((_, kept), learner) in member.iter_mut().zip(&self.learning.adam.learners) {
+                *kept = learner.weight.as_tensor().copy()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The network as it draws: every member.
+    fn net(&self) -> candle_core::Result<Net> {
+        if self.snapshots.is_empty() {
+            return Ok(self.learning.net.clone());
+        }
+        let learners = self.learning.adam.learners.iter();
+        let first = learners.map(|learner| (learner.name.clone(), learner.weight.as_tensor().detach()));
+        let others = self.snapshots.iter().flatten().cloned();
+        Net::new(self.task.architecture, first.chain(others).collect())
+    }
+
+    /// The network as it is, for a file.
+    ///
+    /// # Errors
+    /// What goes wrong on a GPU.
+    pub fn checkpoint(&self, seed: u64, epoch: usize) -> candle_core::Result<Checkpoint> {
+        let learned = self.learning.adam.learners.iter().map(|learner| {
+            let weight = learner.weight.flatten_all()?.to_vec1()?;
+            Ok((
+                learner.name.clone(),
+                weight,
+                learner.moments.flatten_all()?.to_vec1()?,
+            ))
+        });
+        let kept = self.snapshots.iter().flatten().map(|(name, values)| {
+            let values: Vec<f32> = values.flatten_all()?.to_vec1()?;
+            let moments = vec![0.0; 2 * values.len()];
+            Ok((name.clone(), values, moments))
+        });
+        Ok(Checkpoint {
+            header: Header::new(self.task.architecture, self.learning.adam.steps, seed, epoch),
+            learned: learned.chain(kept).collect::<candle_core::Result<_>>()?,
+        })
+    }
+}
+
+/// What learns: the network, or the first member of an ensemble of snapshots.
+fn taught(task: &TrainTask) -> Architecture {
+    let shape = task.architecture;
+    match task.training.ensemble {
+        Ensemble::Snapshots => Architecture {
+            networks: shape.networks.first(),
+            ..shape
+        },
+        Ensemble::Seeds | Ensemble::Folds => shape,
+    }
+}
