@@ -242,6 +242,39 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
         };
         assert_eq!(runs.iter().map(px).sum::<u64>(), whole.corrected_px);
     }
+    let csv = fs::read_to_string(folder.path().join("full/results.csv")).unwrap();
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let at = header.iter().position(|cell| *cell == "saved CSF").unwrap();
+    for (line, run) in lines.zip(runs) {
+        let effort = &run["held_out_effort"][0];
+        let share = effort["shared_px"].as_f64().unwrap() / effort["corrected_px"].as_f64().unwrap();
+        assert!((line[at].parse::<f64>().unwrap() - share).abs() < 1e-6, "{csv}");
+    }
+    // What most masks have is measured too. Of the two masks of the other fold the lower class wins where they differ.
+    let measures = |fold: u64, case: u64| {
+        let picture = format!("full/pictures/fold{fold}-seed1-box-{case}.png");
+        folder.path().join(picture).is_file()
+    };
+    let by_hand = |case: u64, class: u8| {
+        let fold = (1..=2).find(|fold| measures(*fold, case)).unwrap();
+        let others = (0..4).filter(|other| !measures(fold, *other));
+        let masks: Vec<Vec<u8>> = others.map(|other| truth(other).1.voxels).collect();
+        let lower: Vec<u8> = masks[0].iter().zip(&masks[1]).map(|(a, b)| *a.min(b)).collect();
+        let mask = truth(case).1.voxels;
+        let is = |voxel: &&u8| **voxel == class;
+        let both = lower.iter().zip(&mask).filter(|(a, b)| a == b && **a == class);
+        2.0 * both.count() as f64 / (lower.iter().filter(is).count() + mask.iter().filter(is).count()) as f64
+    };
+    let known = full["summary"]["majority_dice"].as_array().unwrap();
+    assert_eq!(known.len(), 3);
+    for (class, known) in (1..).zip(known) {
+        let mean = (0..4).map(|case| by_hand(case, class)).sum::<f64>() / 4.0;
+        assert!(
+            (known.as_f64().unwrap() - mean).abs() < 1e-9,
+            "{class}: {known}, {mean}"
+        );
+    }
     assert!(folder.path().join("full/learning.svg").is_file());
     let is_png = |path: &Path| fs::read(path).unwrap().starts_with(b"\x89PNG");
     assert!(is_png(&folder.path().join("full/learning.png")));
@@ -310,7 +343,7 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     let settings = "[model]\nbase_channels = 4\n[training]\nsteps = 2\nbatch = 2\nthreads = 2\n";
     fs::write(folder.path().join("small.toml"), settings).unwrap();
     let data = ["--data", "data", "--test", "box-0", "--settings", "small.toml"];
-    let systems = "u-net,u-net-mse,voxresnet,multi-scale,u-net+voxresnet";
+    let systems = "u-net,u-net-mse,voxresnet,multi-scale,u-net+voxresnet,u-net+u-net-snapshots";
     let full = ["--json", "experiment", "full", "full", "--systems", systems];
     let full = done(&overtrace(folder.path(), &[&full[..], &data].concat()));
     let rows = full["summary"]["full"].as_array().unwrap();
@@ -333,6 +366,12 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     );
     let report = fs::read_to_string(folder.path().join("full/report.html")).unwrap();
     assert!(report.contains("overtrace, u-net+voxresnet"), "{report}");
+    let machine = &full["outcome"]["machine"];
+    assert_eq!((&machine["threads"], &machine["gpu"]), (&2.into(), &Value::Null));
+    assert!(
+        report.contains(": 2 of "),
+        "the page says what computed: {report}"
+    );
     assert!(
         folder
             .path()
@@ -346,7 +385,7 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
         "query",
         "query",
         "--systems",
-        "u-net+u-net,voxresnet+u-net",
+        "u-net+u-net-folds,voxresnet+u-net",
     ];
     let asked = [
         "--strategies",
@@ -358,11 +397,11 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     assert_eq!(query["summary"]["paired"].as_array().unwrap().len(), 4);
     let run = folder
         .path()
-        .join("query/runs/fold1-seed1-u-net+u-net-disagreement");
+        .join("query/runs/fold1-seed1-u-net+u-net-folds-disagreement");
     done_quietly(&overtrace(&run, &["verify"]));
     let stratified = folder
         .path()
-        .join("query/runs/fold1-seed1-u-net+u-net-class-stratified");
+        .join("query/runs/fold1-seed1-u-net+u-net-folds-class-stratified");
     done_quietly(&overtrace(&stratified, &["verify"]));
     let ranked = done(&overtrace(&run, &["--json", "rank"]));
     let left = &ranked["queue"][0];
@@ -383,6 +422,17 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     ];
     let refused = overtrace(folder.path(), &[&alone[..], &data].concat());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nobody to disagree with"));
+    // Nor is there one that learns for all of several kinds; nothing is begun with it.
+    let mixed = [
+        "experiment",
+        "full",
+        "mixed",
+        "--systems",
+        "u-net+voxresnet-snapshots",
+    ];
+    let refused = overtrace(folder.path(), &[&mixed[..], &data].concat());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("training.ensemble = snapshots: "));
+    assert!(!folder.path().join("mixed/experiment.toml").exists());
 }
 
 fn done_quietly(output: &Output) {

@@ -26,7 +26,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["settings", "imaging", "records", "effort", "study", "protocol"],
+        &[
+            "settings", "imaging", "records", "metrics", "effort", "study", "protocol",
+        ],
     ),
     (
         "tui",

@@ -14,13 +14,13 @@ use super::args::{ExperimentArgs, PhantomsName};
 use super::verbs::{give, intake};
 use super::{Doors, Exit, Session, Wanted, import, phantoms, print, print_json, tables};
 use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot};
-use crate::records::{CaseId, ClassEffort, MaskOrigin, Pool, RoundState, mean_of_known};
+use crate::records::{BenchTask, CaseId, ClassEffort, Machine, MaskOrigin, Pool, RoundState, mean_of_known};
 use crate::settings::{FILE, Settings};
 use crate::study::{
     Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, System, charts, csv, html, png, summarise,
     svg,
 };
-use measured::{Pictures, measured};
+use measured::{Measured, Pictures, measured};
 
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
@@ -38,7 +38,7 @@ pub fn run(doors: &Doors, json: bool, wish: &ExperimentArgs) -> Result<Exit> {
     let mut outcome = Outcome {
         version: env!("CARGO_PKG_VERSION").into(),
         files: hashes(&experiment)?,
-        machine: machine(),
+        machine: machine(doors, &experiment.settings)?,
         runs: Vec::new(),
         experiment,
     };
@@ -124,7 +124,10 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
         return Ok(known);
     }
     // One that cannot be is not written down.
-    experiment.runs()?;
+    for run in experiment.runs()? {
+        let text = toml::to_string(&experiment.settings_of(&run)).context("writing settings down")?;
+        Settings::parse(&text, Path::new(&experiment.name_of(&run)))?;
+    }
     let text = toml::to_string(&experiment).context("writing the experiment down")?;
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     Ok(experiment)
@@ -189,13 +192,18 @@ fn hashes(experiment: &Experiment) -> Result<Vec<(CaseId, Vec<String>)>> {
     experiment.cases.iter().map(of_case).collect()
 }
 
-fn machine() -> String {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    format!(
-        "{} {}, {threads} threads",
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    )
+/// What computes under these settings.
+fn machine(doors: &Doors, settings: &Settings) -> Result<Machine> {
+    let task = BenchTask {
+        networks: settings.model.networks,
+        base_channels: Vec::new(),
+        batch: 1,
+        threads: settings.training.threads,
+        runs: 0,
+        volume: false,
+        precision: settings.compute.precision,
+    };
+    (doors.bench)(&task, &settings.compute.device, &mut |_| ())
 }
 
 /// How long the rest will take, from what took how long.
@@ -293,15 +301,16 @@ fn drive(
             };
             expect_done(session.ask(start)?)?;
         } else {
-            let (pictures, effort) = match experiment.kind {
+            let measured = match experiment.kind {
                 Kind::Full if points.is_empty() => {
                     bail!("{name} has learnt nothing, as an earlier version left it: name another folder")
                 }
                 Kind::Full => measured(&session, &folder.join(PICTURES), &name, run, &snapshot)?,
-                Kind::Query | Kind::Effort => (Vec::new(), Vec::new()),
+                Kind::Query | Kind::Effort => Measured::default(),
             };
-            let result = result(&session, experiment, run, &snapshot, effort)?;
-            return Ok((result, pictures));
+            let pictures = measured.pictures;
+            let found = (measured.effort, measured.majority_dice);
+            return Ok((result(&session, experiment, run, &snapshot, found)?, pictures));
         }
     }
 }
@@ -482,7 +491,7 @@ fn result(
     experiment: &Experiment,
     run: &Run,
     snapshot: &Snapshot,
-    held_out_effort: Vec<ClassEffort>,
+    (held_out_effort, majority_dice): (Vec<ClassEffort>, Vec<Option<f64>>),
 ) -> Result<RunOutcome> {
     let trained = snapshot.project.model.filter(|model| {
         let model = snapshot.models.get(model);
@@ -509,6 +518,7 @@ fn result(
         curve,
         seconds_a_case: mean_of_known(measured),
         held_out_effort,
+        majority_dice,
         held: snapshot.held.len(),
     })
 }

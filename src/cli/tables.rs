@@ -496,15 +496,9 @@ pub fn bench_row(row: &BenchRow) -> String {
 
 /// What was timed on.
 pub fn machine(machine: &Machine, runs: usize) -> String {
-    let gpu = machine.gpu.as_ref().map(|gpu| printable(gpu) + ", ");
     format!(
-        "{}{}: {} of {} cores, {}; {}; medians of {runs} runs, warmed up",
-        gpu.unwrap_or_default(),
-        printable(&machine.processor),
-        machine.threads,
-        machine.cores,
-        machine.instructions,
-        machine.precision
+        "{}; medians of {runs} runs, warmed up",
+        printable(&machine.to_string())
     )
 }
 

@@ -15,7 +15,7 @@ pub struct BenchTask {
     pub batch: usize,
     /// Threads; 0 takes every core.
     pub threads: usize,
-    /// Times each thing is done, once it is warm.
+    /// Times each thing is done, once it is warm; 0, and no width, asks what the machine is.
     pub runs: usize,
     /// Whether a whole volume is drawn too.
     pub volume: bool,
@@ -38,6 +38,26 @@ pub struct Machine {
     pub precision: String,
     /// The GPU's name, where one computed.
     pub gpu: Option<String>,
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(gpu) = &self.gpu {
+            write!(f, "{gpu}, ")?;
+        }
+        let Machine {
+            processor,
+            cores,
+            threads,
+            instructions,
+            precision,
+            ..
+        } = self;
+        write!(
+            f,
+            "{processor}: {threads} of {cores} cores, {instructions}; {precision}"
+        )
+    }
 }
 
 /// One thing that was timed.

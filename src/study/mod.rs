@@ -6,6 +6,7 @@
 //! `settings`, `imaging` (for its seeded generator) and `records`.
 
 mod chart;
+mod majority;
 mod outcome;
 mod paper;
 mod picture;
@@ -15,6 +16,7 @@ mod summary;
 mod system;
 
 pub use chart::{Chart, Line, png, svg};
+pub use majority::{MAJORITY, Votes};
 pub use outcome::{Outcome, Point, RunOutcome};
 pub use picture::{Picture, panels};
 pub use plan::{Experiment, Kind, PlanError, Run, StoredCase};

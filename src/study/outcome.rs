@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Experiment, Run, System};
-use crate::records::{CaseId, ClassEffort, EpochReport, Round, mean_of_known};
+use crate::records::{CaseId, ClassEffort, EpochReport, Machine, Round, mean_of_known};
 use crate::settings::Strategy;
 
 /// What a round came to.
@@ -68,6 +68,10 @@ pub struct RunOutcome {
     /// Effort that a person would have been saved on the measured cases, per class, pooled; with everything
     /// labelled alone, else empty.
     pub held_out_effort: Vec<ClassEffort>,
+    /// Mean Dice per class over the measured cases of what most labelled masks have at each voxel: what a network has to beat. With
+    /// everything labelled and all of it on one grid, else empty.
+    #[serde(default)]
+    pub majority_dice: Vec<Option<f64>>,
     /// Files that the inbox held and the stand-in annotator accepted.
     pub held: usize,
 }
@@ -82,7 +86,7 @@ pub struct Outcome {
     /// BLAKE3 of every case's files: images, then the mask.
     pub files: Vec<(CaseId, Vec<String>)>,
     /// What computed.
-    pub machine: String,
+    pub machine: Machine,
     /// The runs that are done.
     pub runs: Vec<RunOutcome>,
 }

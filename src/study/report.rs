@@ -6,11 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::paper::{IBSR18_EFFORT, IBSR18_FULL, POOL_NEEDED};
-use super::{Chart, Kind, Line, Outcome, Summary, System, svg};
+use super::{Chart, Kind, Line, MAJORITY, Outcome, Summary, System, svg};
 use crate::records::{CaseId, mean_of_known};
 use crate::settings::Strategy;
 
-/// Every round of every run, a line each, with a header; Dice and saved effort in 0 to 1, empty where unknown.
+/// Every round of every run, a line each, with a header; Dice and saved effort in 0 to 1, empty where unknown. The effort is that of
+/// the cases that were asked for; with everything labelled, of those that were measured on.
 pub fn csv(outcome: &Outcome) -> String {
     let names: Vec<String> = outcome.experiment.settings.labels.names().map(quoted).collect();
     let mut header = vec![
@@ -32,6 +33,10 @@ pub fn csv(outcome: &Outcome) -> String {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.6}"));
     for run in &outcome.runs {
         for point in &run.points {
+            let effort = match point.effort.is_empty() && point.asked.is_empty() {
+                true => &run.held_out_effort,
+                false => &point.effort,
+            };
             let mut cells = vec![
                 quoted(&run.name),
                 run.fold.to_string(),
@@ -43,9 +48,7 @@ pub fn csv(outcome: &Outcome) -> String {
             ];
             cells.extend((0..names.len()).map(|class| number(point.dice.get(class).copied().flatten())));
             cells.push(number(point.mean_dice()));
-            cells.extend(
-                (0..names.len()).map(|class| number(point.effort.get(class).and_then(|one| one.saved()))),
-            );
+            cells.extend((0..names.len()).map(|class| number(effort.get(class).and_then(|one| one.saved()))));
             cells.push(format!("{:.3}", point.training_s));
             cells.push(format!("{:.3}", point.predicting_s));
             let asked: Vec<&str> = point.asked.iter().map(|case| case.as_str()).collect();
@@ -183,6 +186,10 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             false => Vec::new(),
         };
         let unknown = vec![None; saved.len()];
+        if !summary.majority_dice.is_empty() {
+            let mean = mean_of_known(summary.majority_dice.iter().copied());
+            rows.push(row(MAJORITY, &summary.majority_dice, mean, &unknown, None));
+        }
         if names == ["CSF", "GM", "WM"] {
             rows.extend(IBSR18_FULL.iter().map(|(method, dice, seconds)| {
                 let known: Vec<Option<f64>> = dice[..3].iter().map(|dice| Some(dice / 100.0)).collect();

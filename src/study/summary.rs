@@ -102,6 +102,8 @@ pub struct Full {
 pub struct Summary {
     /// One a system that had everything labelled.
     pub full: Vec<Full>,
+    /// Beside them, per class, what most labelled masks have at each voxel comes to; empty where that was not measured.
+    pub majority_dice: Vec<Option<f64>>,
     /// One a system and strategy.
     pub curves: Vec<Curve>,
     /// One a system and strategy other than random, where random ran too.
@@ -184,7 +186,13 @@ pub fn summarise(outcome: &Outcome) -> Summary {
     let efforts = sides
         .iter()
         .map(|&side| effort_table(side, &of(side).collect::<Vec<_>>(), classes));
+    let is_voted = |run: &&RunOutcome| !run.majority_dice.is_empty();
+    let voted: Vec<&RunOutcome> = runs.iter().filter(is_voted).collect();
+    let of_class = |class: usize| mean_of_known(voted.iter().map(|run| run.majority_dice[class]));
     Summary {
+        majority_dice: (0..if voted.is_empty() { 0 } else { classes })
+            .map(of_class)
+            .collect(),
         curves,
         paired,
         efforts: efforts.collect(),
@@ -351,6 +359,7 @@ mod tests {
                     point(labelled, 4, dice, (labelled > 2).then_some((labelled as u64, 8)))
                 })
                 .collect(),
+            majority_dice: Vec::new(),
             curve: Vec::new(),
             seconds_a_case: Some(seed as f64),
             held_out_effort: vec![effort(seed, 4)],
@@ -376,7 +385,14 @@ mod tests {
                 settings: crate::settings::Settings::default(),
             },
             files: Vec::new(),
-            machine: String::new(),
+            machine: crate::records::Machine {
+                processor: "test".into(),
+                cores: 2,
+                threads: 1,
+                instructions: "none".into(),
+                precision: "f32".into(),
+                gpu: None,
+            },
             runs,
         }
     }

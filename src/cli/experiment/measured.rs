@@ -8,26 +8,40 @@ use anyhow::{Context, Result, bail};
 use super::{Session, put};
 use crate::effort::{pooled, saved_effort};
 use crate::imaging::LabelMap;
+use crate::metrics::dice;
 use crate::protocol::{Answer, Command, Snapshot, Wanted};
-use crate::records::ClassEffort;
+use crate::records::{ClassEffort, mean_of_known};
 use crate::settings::Label;
-use crate::study::{Picture, Run, panels};
+use crate::study::{Picture, Run, Votes, panels};
 
 /// Names of cases, and their pictures as PNG files.
 pub type Pictures = Vec<(String, Vec<u8>)>;
 
-/// A picture of every measured case, and the effort that their drawings would have saved, pooled.
+/// What the measured cases came to.
+#[derive(Default)]
+pub struct Measured {
+    /// A picture of each.
+    pub pictures: Pictures,
+    /// The effort that their drawings would have saved, pooled.
+    pub effort: Vec<ClassEffort>,
+    /// Dice of what most labelled masks have at each voxel, a mean per class; empty where not all lie on one grid.
+    pub majority_dice: Vec<Option<f64>>,
+}
+
+/// Looks at every measured case.
 pub fn measured(
     session: &Session,
     folder: &Path,
     name: &str,
     run: &Run,
     snapshot: &Snapshot,
-) -> Result<(Pictures, Vec<ClassEffort>)> {
+) -> Result<Measured> {
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
     let labels = &snapshot.settings.labels;
     let colours: Vec<[u8; 3]> = labels.0.iter().filter_map(Label::rgb).collect();
     let (mut pictures, mut efforts) = (Vec::new(), Vec::new());
+    let winners = majority(session, run, labels.classes())?;
+    let mut of_majority = Vec::new();
     for id in &run.test {
         let Answer::Case(view) = session.ask(Command::Open(Wanted::of(id)))? else {
             bail!("{id} could not be looked at");
@@ -53,6 +67,12 @@ pub fn measured(
         let name = format!("{name}-{id}");
         put(&folder.join(format!("{name}.png")), &png)?;
         pictures.push((name, png));
+        if let Some(winners) = winners
+            .as_ref()
+            .filter(|winners| winners.grid.shape == view.grid.shape)
+        {
+            of_majority.push(dice(&winners.voxels, &mask, labels.classes()));
+        }
         let map = |voxels| LabelMap {
             grid: view.grid,
             voxels,
@@ -67,5 +87,30 @@ pub fn measured(
         );
         efforts.push(effort.with_context(|| format!("measuring {id}"))?);
     }
-    Ok((pictures, pooled(efforts.iter().map(Vec::as_slice))))
+    let of_class = |class: usize| mean_of_known(of_majority.iter().map(|dice: &Vec<_>| dice[class]));
+    let is_voted = !of_majority.is_empty() && of_majority.len() == run.test.len();
+    Ok(Measured {
+        pictures,
+        effort: pooled(efforts.iter().map(Vec::as_slice)),
+        majority_dice: match is_voted {
+            true => (0..labels.classes() - 1).map(of_class).collect(),
+            false => Vec::new(),
+        },
+    })
+}
+
+/// What most labelled masks have at each voxel; `None` where they do not lie on one grid.
+fn majority(session: &Session, run: &Run, classes: usize) -> Result<Option<LabelMap>> {
+    let mut votes: Option<Votes> = None;
+    for id in &run.labelled {
+        let Answer::Case(view) = session.ask(Command::Open(Wanted::of(id)))? else {
+            bail!("{id} could not be looked at");
+        };
+        let mask = view.corrected.with_context(|| format!("{id} has no mask"))?;
+        let votes = votes.get_or_insert_with(|| Votes::new(view.grid, classes));
+        if !votes.add(&view.grid, &mask) {
+            return Ok(None);
+        }
+    }
+    Ok(votes.map(|votes| votes.winners()))
 }

@@ -1,7 +1,8 @@
 //! What an experiment came to, as tables.
 
 use super::{percent, table};
-use crate::study::{Outcome, Summary};
+use crate::records::mean_of_known;
+use crate::study::{MAJORITY, Outcome, Summary};
 
 /// An experiment's answers.
 pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
@@ -24,7 +25,18 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
             line.push(seconds.unwrap_or("n/a".into()));
             line
         });
-        parts.push(format!("Everything labelled\n{}", table(header, lines, &[0])));
+        let mut lines: Vec<Vec<String>> = lines.collect();
+        if !summary.majority_dice.is_empty() {
+            let mut line = vec![MAJORITY.to_string()];
+            line.extend(summary.majority_dice.iter().map(|dice| percent(*dice)));
+            line.push(percent(mean_of_known(summary.majority_dice.iter().copied())));
+            line.resize(header.len(), String::new());
+            lines.push(line);
+        }
+        parts.push(format!(
+            "Everything labelled\n{}",
+            table(header, lines.into_iter(), &[0])
+        ));
     }
     if !summary.curves.is_empty() {
         let header = [
