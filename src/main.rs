@@ -16,7 +16,7 @@ use overtrace::cli::{Args, Doors, Keeping, Wanted};
 use overtrace::engine::{self, EngineError, LaunchError, Options};
 use overtrace::protocol::EngineHandle;
 use overtrace::records::{BenchRow, BenchTask, Machine, Progress, Task, TaskResult, printable};
-use overtrace::settings::{Compute, Device, Devices};
+use overtrace::settings::{Compute, Device};
 use overtrace::store::{Store, StoreError};
 use overtrace::tui::{Kind, PictureMode};
 use overtrace::worker::{self, Programs};
@@ -225,11 +225,8 @@ fn stop(folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-fn bench(task: &BenchTask, device: &Devices, found: &mut dyn FnMut(BenchRow)) -> Result<Machine> {
-    let compute = Compute {
-        device: device.clone(),
-        ..Compute::default()
-    };
+fn bench(task: &BenchTask, compute: &Compute, found: &mut dyn FnMut(BenchRow)) -> Result<Machine> {
+    let compute = compute.clone();
     let (rows, heard) = channel();
     let (programs, asked) = (programs()?, Task::Bench(task.clone()));
     let timing = std::thread::spawn(move || {

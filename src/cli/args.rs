@@ -338,8 +338,8 @@ pub struct ExperimentArgs {
     /// Runs of each strategy, each with other first cases and weights
     #[arg(long, default_value_t = 1)]
     pub seeds: u32,
-    /// The systems, with commas between: networks (u-net, voxresnet, multi-scale), committees of them (u-net+voxresnet), and
-    /// either by the mean squared error (u-net-mse) [default: the settings']
+    /// The systems, with commas between: networks (u-net, voxresnet, multi-scale), committees of them (u-net+voxresnet; u-net+u-net
+    /// with -folds or -snapshots behind), and either by the mean squared error (u-net-mse) [default: the settings']
     #[arg(long, value_delimiter = ',', value_name = "SYSTEM")]
     pub systems: Vec<System>,
     /// The strategies, with commas between [default: the settings', and random]

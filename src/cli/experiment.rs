@@ -24,6 +24,8 @@ use measured::{Measured, Pictures, measured};
 
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
+/// What computed it, beside its runs.
+const MACHINE: &str = "machine.json";
 /// Where phantoms are made.
 const PHANTOMS: &str = "phantoms";
 /// Where pictures of measured cases lie.
@@ -38,7 +40,7 @@ pub fn run(doors: &Doors, json: bool, wish: &ExperimentArgs) -> Result<Exit> {
     let mut outcome = Outcome {
         version: env!("CARGO_PKG_VERSION").into(),
         files: hashes(&experiment)?,
-        machine: machine(doors, &experiment.settings)?,
+        machine: machine(doors, &wish.folder, &experiment.settings)?,
         runs: Vec::new(),
         experiment,
     };
@@ -192,8 +194,16 @@ fn hashes(experiment: &Experiment) -> Result<Vec<(CaseId, Vec<String>)>> {
     experiment.cases.iter().map(of_case).collect()
 }
 
-/// What computes under these settings.
-fn machine(doors: &Doors, settings: &Settings) -> Result<Machine> {
+/// What computed when the experiment was begun.
+fn machine(doors: &Doors, folder: &Path, settings: &Settings) -> Result<Machine> {
+    let file = folder.join(MACHINE);
+    match fs::read(&file) {
+        Ok(bytes) => {
+            return serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+    }
     let task = BenchTask {
         networks: settings.model.networks,
         base_channels: Vec::new(),
@@ -203,7 +213,9 @@ fn machine(doors: &Doors, settings: &Settings) -> Result<Machine> {
         volume: false,
         precision: settings.compute.precision,
     };
-    (doors.bench)(&task, &settings.compute.device, &mut |_| ())
+    let machine = (doors.bench)(&task, &settings.compute, &mut |_| ())?;
+    put(&file, &serde_json::to_vec_pretty(&machine)?)?;
+    Ok(machine)
 }
 
 /// How long the rest will take, from what took how long.

@@ -26,7 +26,7 @@ pub use args::{Args, Verb};
 
 use crate::protocol::{Answer, Command, EngineHandle, Snapshot};
 use crate::records::{Archived, BenchRow, BenchTask, Machine, Verified};
-use crate::settings::{Device, Devices};
+use crate::settings::{Compute, Device};
 use progress::Bars;
 
 /// Hears what was timed.
@@ -48,7 +48,7 @@ pub struct Doors {
     /// Makes sure that nobody has the project in a folder open, if there is one.
     pub free: fn(&Path) -> Result<()>,
     /// Times this machine, a row after the other.
-    pub bench: fn(&BenchTask, &Devices, Found<'_>) -> Result<Machine>,
+    pub bench: fn(&BenchTask, &Compute, Found<'_>) -> Result<Machine>,
     /// Does the task that comes through standard input on a device.
     pub compute: fn(Device) -> Result<()>,
     /// Reads volumes through standard input and output.
@@ -157,7 +157,11 @@ pub fn run(args: &Args, doors: &Doors) -> Result<Exit> {
                 volume: *volume,
                 precision: *precision,
             };
-            bench(args.json, doors, &task, device)
+            let compute = Compute {
+                device: device.clone(),
+                ..Compute::default()
+            };
+            bench(args.json, doors, &task, &compute)
         }
         Some(Verb::Worker { device }) => {
             (doors.compute)(*device)?;
@@ -192,10 +196,10 @@ fn app(args: &Args, doors: &Doors, folder: &Path, in_process: bool) -> Result<()
 }
 
 /// Times the machine: a line as each thing is known, then the machine; or one object.
-fn bench(json: bool, doors: &Doors, task: &BenchTask, device: &Devices) -> Result<Exit> {
+fn bench(json: bool, doors: &Doors, task: &BenchTask, compute: &Compute) -> Result<Exit> {
     if json {
         let mut rows = Vec::new();
-        let machine = (doors.bench)(task, device, &mut |row| rows.push(row))?;
+        let machine = (doors.bench)(task, compute, &mut |row| rows.push(row))?;
         print_json(
             &serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "machine": machine, "rows": rows }),
         )?;
@@ -203,7 +207,7 @@ fn bench(json: bool, doors: &Doors, task: &BenchTask, device: &Devices) -> Resul
     }
     print(&tables::bench_head())?;
     let mut printed = Ok(());
-    let machine = (doors.bench)(task, device, &mut |row| {
+    let machine = (doors.bench)(task, compute, &mut |row| {
         if printed.is_ok() {
             printed = print(&tables::bench_row(&row));
         }

@@ -112,3 +112,69 @@ fn learn(
     adam.end(&net.gradients(trace, gradients)?)?;
     Ok(answers.into_iter().map(Answer::into_sums).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Networks;
+
+    /// What each member is given is its own: a step of two is a step of each by itself, auxiliary classifiers too.
+    #[test]
+    fn members_learn_from_batches_of_their_own() {
+        for networks in ["u-net+u-net", "u-net+voxresnet"] {
+            let shape = Architecture {
+                networks: networks.parse().unwrap(),
+                channels: 1,
+                classes: 3,
+                base_channels: 4,
+                slices: 1,
+                deep_supervision: true,
+            };
+            let rng = Rng::new(1);
+            let mut both = Learning::drawn(shape, &rng, Loss::DiceCe, 0.01, &Device::Cpu).unwrap();
+            let batch = |seed: u64| {
+                let mut rng = Rng::new(seed);
+                let images: Vec<f32> = (0..16 * 16 * 16).map(|_| rng.uniform() as f32).collect();
+                let classes: Vec<u8> = (0..16 * 16 * 16).map(|_| rng.below(3) as u8).collect();
+                (
+                    Tensor::from_vec(images, (16, 16, 16, 1), &Device::Cpu).unwrap(),
+                    Tensor::from_vec(classes, (16, 16, 16), &Device::Cpu).unwrap(),
+                )
+            };
+            let before: Vec<(String, Tensor)> = both
+                .adam
+                .learners
+                .iter()
+                .map(|learner| (learner.name.clone(), learner.weight.as_tensor().copy().unwrap()))
+                .collect();
+            let batches = [batch(1), batch(2)];
+            let losses = both.step(&batches, 0.5).unwrap();
+            for (n, network) in shape.networks.members().enumerate() {
+                let prefix = if n == 0 { "" } else { "member.1." };
+                let alone = Architecture {
+                    networks: Networks::one(network),
+                    ..shape
+                };
+                let weights = parameters(&alone).into_iter().map(|parameter| {
+                    let name = format!("{prefix}{}", parameter.name);
+                    let (_, values) = before.iter().find(|(found, _)| *found == name).unwrap();
+                    (parameter.name, Var::from_tensor(&values.copy().unwrap()).unwrap())
+                });
+                let mut alone = Learning::new(alone, weights.collect(), Loss::DiceCe, 0.01).unwrap();
+                let loss = alone.step(&batches[n..=n], 0.5).unwrap().remove(0);
+                assert_eq!(loss.loss().unwrap(), losses[n].loss().unwrap());
+                for learner in &alone.adam.learners {
+                    let name = format!("{prefix}{}", learner.name);
+                    let mut of_both = both.adam.learners.iter();
+                    let same = of_both.find(|learner| learner.name == name).unwrap();
+                    let values = |var: &Var| -> Vec<f32> { var.flatten_all().unwrap().to_vec1().unwrap() };
+                    assert_eq!(
+                        values(&learner.weight),
+                        values(&same.weight),
+                        "{networks}, {name}"
+                    );
+                }
+            }
+        }
+    }
+}

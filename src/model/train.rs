@@ -102,8 +102,12 @@ pub(super) fn train_on(
         }
     };
     let before_s = state.seconds;
-    let rarity = learn.rarity();
     let lessons = Lesson::all(task, cases, &learn, &rng);
+    // Tiles of a rare class, and of them those that one member leaves out, are spread over the batches.
+    let leavers: Vec<Option<usize>> = (0..learn.len())
+        .map(|tile| lessons.iter().position(|lesson| !lesson.teaches(tile)))
+        .collect();
+    let keys: Vec<(usize, Option<usize>)> = learn.rarity().into_iter().zip(leavers).collect();
     // What is known already is told again: whoever asks has forgotten it.
     for row in &state.curve {
         if report(Progress::Epoch(row.clone())).is_break() {
@@ -124,12 +128,12 @@ pub(super) fn train_on(
         let epoch = state.curve.len() + 1;
         let began = Instant::now();
         let samples = state.shuffle.fork("samples");
-        let mut batches = deal(&rarity, state.batch, &mut state.shuffle);
-        batches.truncate(left);
+        let mut batches = deal(&keys, state.batch, &mut state.shuffle);
         let epochs = match training.steps {
             0 => training.max_epochs,
-            steps => steps.div_ceil(rarity.len().div_ceil(state.batch)),
+            _ => epoch - 1 + left.div_ceil(batches.len()),
         };
+        batches.truncate(left);
         let mut run = Epoch::new(epoch, epochs, batches);
         let draw = |tiles: &[usize]| {
             let lessons = lessons.iter();

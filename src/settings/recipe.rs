@@ -24,7 +24,8 @@ pub enum Part {
     Foreground,
     /// Tiles at any place, turned, stretched, of another brightness, contrast and gamma, noisy, blurred.
     Augmentation,
-    /// A learning rate that falls, (1 - t)^0.9, to 0 after `steps` or `max_epochs`, though `patience` may end it before.
+    /// A learning rate that falls, (1 - t)^0.9, to 0 after `steps` or `max_epochs`, though `patience` may end it before. That of
+    /// [`Ensemble::Snapshots`] falls in its own way.
     Poly,
     /// Drawing by tiles that overlap by half, their middles weighing most.
     Overlap,
@@ -81,8 +82,8 @@ impl Training {
             Ensemble::Snapshots if !networks.is_uniform() => {
                 "has to be another where model.networks are of several kinds: one network learns for all of them"
             }
-            Ensemble::Snapshots if self.steps == 0 => {
-                "has to be another without training.steps, which say when a snapshot is taken"
+            Ensemble::Snapshots if self.steps < networks.members().count() => {
+                "has to be another without training.steps for each network: they say when a snapshot is taken"
             }
             Ensemble::Folds | Ensemble::Snapshots => return None,
         };
@@ -129,6 +130,7 @@ mod tests {
         assert_eq!(problem("u-net+voxresnet", Ensemble::Folds, 0), None);
         assert_eq!(problem("u-net+voxresnet", Ensemble::Snapshots, 9), Some("where"));
         assert_eq!(problem("u-net+u-net", Ensemble::Snapshots, 0), Some("without"));
-        assert_eq!(problem("u-net+u-net", Ensemble::Snapshots, 9), None);
+        assert_eq!(problem("u-net+u-net", Ensemble::Snapshots, 1), Some("without"));
+        assert_eq!(problem("u-net+u-net", Ensemble::Snapshots, 2), None);
     }
 }

@@ -5,7 +5,7 @@ use crate::imaging::{Grid, LabelMap};
 /// What it is called in tables.
 pub const MAJORITY: &str = "majority of the masks, no network";
 
-/// Votes of masks on one grid.
+/// Votes of masks of one size.
 pub struct Votes {
     grid: Grid,
     /// Of every voxel, the masks that have each class there.
@@ -23,7 +23,7 @@ impl Votes {
         }
     }
 
-    /// Counts a mask; whether it lies on a grid of the same size.
+    /// Counts a mask; whether it is of that size.
     pub fn add(&mut self, grid: &Grid, mask: &[u8]) -> bool {
         if grid.shape != self.grid.shape {
             return false;

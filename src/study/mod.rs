@@ -3,7 +3,7 @@
 //! An [`Experiment`] says which cases, which systems and strategies, how many seeds; its [`Run`]s are projects like any other, driven through
 //! the commands that people give, with stored labels for an annotator. What their rounds came to is an [`Outcome`]; here it is
 //! made into curves, intervals, tables, charts and a report. Nothing here trains, opens a project or knows a clock. May import
-//! `settings`, `imaging` (for its seeded generator) and `records`.
+//! `settings`, `imaging` and `records`.
 
 mod chart;
 mod majority;

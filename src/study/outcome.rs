@@ -69,8 +69,7 @@ pub struct RunOutcome {
     /// labelled alone, else empty.
     pub held_out_effort: Vec<ClassEffort>,
     /// Mean Dice per class over the measured cases of what most labelled masks have at each voxel: what a network has to beat. With
-    /// everything labelled and all of it on one grid, else empty.
-    #[serde(default)]
+    /// everything labelled and all of it of one size, else empty.
     pub majority_dice: Vec<Option<f64>>,
     /// Files that the inbox held and the stand-in annotator accepted.
     pub held: usize,

@@ -24,7 +24,7 @@ pub struct Measured {
     pub pictures: Pictures,
     /// The effort that their drawings would have saved, pooled.
     pub effort: Vec<ClassEffort>,
-    /// Dice of what most labelled masks have at each voxel, a mean per class; empty where not all lie on one grid.
+    /// Dice of what most labelled masks have at each voxel, a mean per class; empty where not all are of one size.
     pub majority_dice: Vec<Option<f64>>,
 }
 
@@ -99,7 +99,7 @@ pub fn measured(
     })
 }
 
-/// What most labelled masks have at each voxel; `None` where they do not lie on one grid.
+/// What most labelled masks have at each voxel; `None` where they are not of one size.
 fn majority(session: &Session, run: &Run, classes: usize) -> Result<Option<LabelMap>> {
     let mut votes: Option<Votes> = None;
     for id in &run.labelled {

@@ -42,6 +42,11 @@ impl<'a> Lesson<'a> {
         left_out.into_iter().map(lesson).collect()
     }
 
+    /// Whether a tile is learnt from.
+    pub fn teaches(&self, tile: usize) -> bool {
+        self.is_taught[tile]
+    }
+
     /// Inputs and classes of those of a batch's tiles that are learnt from; of a batch without any, of one that stands in.
     ///
     /// * `epoch`: what is drawn in it depends on this
@@ -64,8 +69,8 @@ impl<'a> Lesson<'a> {
     }
 }
 
-/// The cases that each member leaves out: those that fall to it by their names, whatever else is labelled, so that it has not
-/// learnt from them in an earlier round either. To whom all fall, that one leaves none out.
+/// The cases that each member leaves out: those that fall to it by their names, whatever else is labelled, so that it leaves them
+/// out in every round. To whom all fall, that one leaves none out.
 fn folds(cases: &[Case], tiles: &Tiles, members: usize, rng: &Rng) -> Vec<Vec<usize>> {
     let mut learnt: Vec<usize> = tiles.places().iter().map(|place| place.case).collect();
     learnt.sort_unstable();
@@ -150,7 +155,8 @@ mod tests {
     fn a_batch_of_a_case_that_is_left_out_has_a_tile_of_another_and_a_case_alone_is_taught() {
         let cases: Vec<Case> = ["a", "b", "c"]
             .iter()
-            .map(|name| discs_and_squares(name, 6, 1))
+            .zip(1..)
+            .map(|(name, seed)| discs_and_squares(name, 6, seed))
             .collect();
         let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1));
         let mut task = task("weights".as_ref(), 1);

@@ -27,7 +27,7 @@ pub(super) fn fallen(rate: f64, done: f64) -> f64 {
 /// The same within one of so many cycles, from the top to 0 along a cosine.
 ///
 /// Source: Huang et al., Snapshot ensembles: train 1, get M for free, ICLR 2017.
-fn annealed(rate: f64, done: f64, cycles: usize) -> f64 {
+pub(super) fn annealed(rate: f64, done: f64, cycles: usize) -> f64 {
     let within = (done * cycles as f64).fract();
     rate / 2.0 * (1.0 + (std::f64::consts::PI * within).cos())
 }
@@ -38,8 +38,10 @@ pub struct Student<'a> {
     device: &'a Device,
     /// Every member, or, of an ensemble of snapshots, the first.
     pub learning: Learning,
-    /// The weights of each other member.
-    snapshots: Vec<Vec<(String, Tensor)>>,
+    /// The weights of each other member, where there are such.
+    snapshots: Vec<Vec<(String, Var)>>,
+    /// Whether those were learnt before: until a snapshot is taken they stand, and else the first member does.
+    are_learnt: bool,
 }
 
 impl<'a> Student<'a> {
@@ -79,20 +81,16 @@ impl<'a> Student<'a> {
             var.set(&Tensor::from_slice(values, var.shape(), device)?)?;
         }
         let training = &task.training;
-        let learns = taught(task);
+        let learns = learner_of(task);
         let others = weights.split_off(parameters(&learns).len());
         let mut learning = Learning::new(learns, weights, training.objective(), training.learning_rate)?;
-        let snapshots = others.chunks(learning.adam.learners.len()).map(|member| {
-            let learners = learning.adam.learners.iter();
-            let kept = learners.zip(member).map(|(learner, (name, var))| {
-                // What nobody has learnt yet is no snapshot: the first member stands in until there is one.
-                let is_known = start.is_some() || goes_on.is_some();
-                let values = if is_known { var } else { &learner.weight };
-                Ok((name.clone(), values.as_tensor().copy()?))
-            });
-            kept.collect::<candle_core::Result<_>>()
-        });
-        let snapshots = snapshots.collect::<candle_core::Result<_>>()?;
+        let snapshots = others.chunks(learning.adam.learners.len()).map(<[_]>::to_vec);
+        let snapshots = snapshots.collect();
+        // Of other classes the last layers are drawn anew.
+        let are_learnt = match &task.start {
+            Some(path) => checkpoint::header_of(path)?.architecture.classes == shape.classes,
+            None => false,
+        };
         if let Some(before) = goes_on {
             let adam = &mut learning.adam;
             adam.steps = before.header.step;
@@ -105,6 +103,7 @@ impl<'a> Student<'a> {
             device,
             learning,
             snapshots,
+            are_learnt,
         })
     }
 
@@ -139,7 +138,7 @@ impl<'a> Student<'a> {
             };
             let losses = self.learning.step(&draw(batch)?, fallen(1.0, done))?;
             epoch.left.pop_front();
-            self.keep_snapshot(cycles)?;
+            self.keep_snapshot()?;
             epoch.steps += 1;
             let before = std::mem::replace(&mut epoch.under_way, losses);
             epoch.look(&before)?;
@@ -181,21 +180,40 @@ impl<'a> Student<'a> {
         Ok(dice(&drawn, &known, m))
     }
 
+    /// Cycles that have ended after so many steps.
+    fn ended(&self, steps: u64) -> usize {
+        match self.snapshots.len() {
+            0 => 0,
+            // Snapshots are taken of a training of so many steps.
+            others => steps as usize * (others + 1) / self.task.training.steps.max(1),
+        }
+    }
+
     /// At the end of a cycle but the last, another member becomes what the first one is.
-    fn keep_snapshot(&mut self, cycles: usize) -> candle_core::Result<()> {
-        let of = self.task.training.steps;
-        let taken = self.learning.adam.steps as usize;
-        // Only snapshots have cycles, and those have steps.
-        let ended = |taken: usize| if cycles > 1 { taken * cycles / of } else { 0 };
-        let (before, now) = (ended(taken - 1), ended(taken));
-        if now > before
-            && let Some(member) = self.snapshots.get_mut(now - 1)
+    fn keep_snapshot(&mut self) -> candle_core::Result<()> {
+        let taken = self.learning.adam.steps;
+        let ended = self.ended(taken);
+        if ended > self.ended(taken - 1)
+            && let Some(member) = self.snapshots.get(ended - 1)
         {
-            for ((_, kept), learner) in member.iter_mut().zip(&self.learning.adam.learners) {
-                *kept = learner.weight.as_tensor().copy()?;
+            for ((_, kept), learner) in member.iter().zip(&self.learning.adam.learners) {
+                kept.set(&learner.weight.as_tensor().detach())?;
             }
         }
         Ok(())
+    }
+
+    /// The weights of every other member: what it kept, or what it was before; the first member's where it has neither.
+    fn others(&self) -> impl Iterator<Item = (&String, Tensor)> {
+        let ended = self.ended(self.learning.adam.steps);
+        self.snapshots.iter().enumerate().flat_map(move |(n, member)| {
+            let is_its_own = n < ended || self.are_learnt;
+            let learners = self.learning.adam.learners.iter();
+            member.iter().zip(learners).map(move |((name, kept), learner)| {
+                let values = if is_its_own { kept } else { &learner.weight };
+                (name, values.as_tensor().detach())
+            })
+        })
     }
 
     /// The network as it draws: every member.
@@ -204,9 +222,12 @@ impl<'a> Student<'a> {
             return Ok(self.learning.net.clone());
         }
         let learners = self.learning.adam.learners.iter();
-        let first = learners.map(|learner| (learner.name.clone(), learner.weight.as_tensor().detach()));
-        let others = self.snapshots.iter().flatten().cloned();
-        Net::new(self.task.architecture, first.chain(others).collect())
+        let first = learners.map(|learner| (&learner.name, learner.weight.as_tensor().detach()));
+        let all = first.chain(self.others());
+        Net::new(
+            self.task.architecture,
+            all.map(|(name, values)| (name.clone(), values)).collect(),
+        )
     }
 
     /// The network as it is, for a file.
@@ -222,7 +243,7 @@ impl<'a> Student<'a> {
                 learner.moments.flatten_all()?.to_vec1()?,
             ))
         });
-        let kept = self.snapshots.iter().flatten().map(|(name, values)| {
+        let kept = self.others().map(|(name, values)| {
             let values: Vec<f32> = values.flatten_all()?.to_vec1()?;
             let moments = vec![0.0; 2 * values.len()];
             Ok((name.clone(), values, moments))
@@ -235,7 +256,7 @@ impl<'a> Student<'a> {
 }
 
 /// What learns: the network, or the first member of an ensemble of snapshots.
-fn taught(task: &TrainTask) -> Architecture {
+fn learner_of(task: &TrainTask) -> Architecture {
     let shape = task.architecture;
     match task.training.ensemble {
         Ensemble::Snapshots => Architecture {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-use super::student::fallen;
+use super::student::{annealed, fallen};
 use super::*;
 use crate::imaging::{Grid, LabelMap, Plane, Volume};
 use crate::metrics::dice;
@@ -214,6 +214,36 @@ fn the_rate_falls_to_nothing() {
     assert_eq!(last(vec![Part::Poly]), 1e-3);
 }
 
+#[test]
+fn the_rate_of_snapshots_falls_along_a_cosine_and_begins_again() {
+    let at = |done: f64| annealed(0.01, done, 2);
+    for (done, share) in [
+        (0.0, 1.0),
+        (0.125, 0.5 + 0.125f64.sqrt()),
+        (0.25, 0.5),
+        (0.5, 1.0),
+        (0.75, 0.5),
+    ] {
+        assert!((at(done) - 0.01 * share).abs() < 1e-12, "{done}: {}", at(done));
+    }
+    assert!(at(0.4999) < 1e-8);
+    // Of the last of eight steps in two cycles three quarters of a cycle are done.
+    let (_folder, file) = folder();
+    let cases = [discs_and_squares("a", 12, 1)];
+    let mut task = task(&file("rate"), 1);
+    task.architecture.networks = "u-net+u-net".parse().unwrap();
+    (task.training.ensemble, task.training.steps) = (Ensemble::Snapshots, 8);
+    let rng = Rng::new(1);
+    let mut student = Student::new(&task, &Processor::CPU, &rng, None).unwrap();
+    let (learn, _) = split(&cases, Field::TILE, &mut rng.fork("validation"));
+    let mut epoch = Epoch::new(1, 1, (0..8).map(|tile| vec![tile]).collect());
+    let draw = |tiles: &[usize]| Ok(vec![learn.batch(tiles, &Device::Cpu)?]);
+    student
+        .epoch(&mut epoch, &draw, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert!((student.learning.adam.rate - annealed(1e-3, 0.875, 2)).abs() < 1e-12);
+}
+
 /// A rate of 0: what is saved is what was loaded.
 #[test]
 fn a_warm_start_begins_from_the_given_weights() {
@@ -298,10 +328,9 @@ fn a_training_that_is_cut_short_reaches_the_weights_that_it_would_have_reached_a
     }
 }
 
-/// One case alone nobody leaves out; the other is what tells folds apart.
 fn cut_and_at_once(recipe: Recipe, networks: Networks, ensemble: Ensemble) {
     let (_folder, file) = folder();
-    let cases = [discs_and_squares("a", 6, 1), discs_and_squares("b", 7, 2)];
+    let cases = [discs_and_squares("a", 6, 1), discs_and_squares("d", 7, 2)];
     let task = |name: &str| {
         let mut task = task(&file(name), 6);
         task.training.recipe = recipe;
@@ -313,6 +342,15 @@ fn cut_and_at_once(recipe: Recipe, networks: Networks, ensemble: Ensemble) {
         task.architecture.networks = networks;
         task
     };
+    if ensemble == Ensemble::Folds {
+        let (learn, _) = split(&cases, Field::TILE, &mut Rng::new(1).fork("validation"));
+        let lessons = Lesson::all(&task(""), &cases, &learn, &Rng::new(1));
+        let left_out = |lesson: &Lesson| (0..learn.len()).any(|tile| !lesson.teaches(tile));
+        assert!(
+            lessons.len() == 2 && lessons.iter().all(left_out),
+            "a case falls to either"
+        );
+    }
     let at_once = run(&task("at once"), &cases);
     let mut task = task("in parts");
     task.resume = Some(file("resume"));
@@ -333,11 +371,10 @@ fn cut_and_at_once(recipe: Recipe, networks: Networks, ensemble: Ensemble) {
 fn snapshots_are_what_the_network_was_at_the_end_of_each_cycle() {
     let (_folder, file) = folder();
     let cases = [discs_and_squares("a", 13, 1)];
-    let weights = |name: &str, networks: &str, steps, start: Option<PathBuf>| {
+    let weights = |name: &str, networks: &str, steps| {
         let mut task = task(&file(name), 1);
         task.architecture.networks = networks.parse().unwrap();
         task.training.steps = steps;
-        task.start = start;
         if task.architecture.networks.is_committee() {
             task.training.ensemble = Ensemble::Snapshots;
         }
@@ -348,19 +385,59 @@ fn snapshots_are_what_the_network_was_at_the_end_of_each_cycle() {
             values.flatten_all().unwrap().to_vec1().unwrap()
         }
     };
-    let after = [1, 2, 3].map(|steps| weights(&format!("after {steps}"), "u-net", steps, None));
-    let ensemble = weights("ensemble", "u-net+u-net+u-net", 3, None);
+    let after = [1, 2, 3].map(|steps| weights(&format!("after {steps}"), "u-net", steps));
+    let ensemble = weights("ensemble", "u-net+u-net+u-net", 3);
     for layer in ["down.0.0.weight", "head.bias"] {
         assert_eq!(ensemble("member.1.", layer), after[0]("", layer));
         assert_eq!(ensemble("member.2.", layer), after[1]("", layer));
         assert_eq!(ensemble("", layer), after[2]("", layer));
         assert_ne!(after[0]("", layer), after[1]("", layer));
     }
+}
+
+/// Three cycles of two epochs each: until a snapshot is taken the network itself stands there, or what was learnt before.
+#[test]
+fn a_snapshot_that_is_not_yet_taken_is_no_untrained_network() {
+    let (_folder, file) = folder();
+    let cases = [discs_and_squares("a", 9, 1)];
+    let mut task = task(&file("ensemble"), 1);
+    task.architecture.networks = "u-net+u-net+u-net".parse().unwrap();
+    (task.training.ensemble, task.training.steps) = (Ensemble::Snapshots, 12);
+    let kept = |task: &TrainTask, epochs: usize| {
+        let rng = Rng::new(1);
+        let mut student = Student::new(task, &Processor::CPU, &rng, None).unwrap();
+        let (learn, _) = split(&cases, Field::TILE, &mut rng.fork("validation"));
+        let draw = |tiles: &[usize]| Ok(vec![learn.batch(tiles, &Device::Cpu)?]);
+        for number in 1..=epochs {
+            let mut epoch = Epoch::new(number, 6, vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7]]);
+            let going = student.epoch(&mut epoch, &draw, &mut |_| ControlFlow::Continue(()));
+            going.unwrap();
+        }
+        let learned = student.checkpoint(1, epochs).unwrap().learned;
+        ["", "member.1.", "member.2."].map(|prefix| {
+            let name = format!("{prefix}head.bias");
+            let (_, values, _) = learned.iter().find(|(found, ..)| *found == name).unwrap();
+            values.clone()
+        })
+    };
+    let [learner, first, second] = kept(&task, 1);
+    assert_eq!([&first, &second], [&learner, &learner]);
+    let [learner, first, second] = kept(&task, 3);
+    assert_eq!(second, learner);
+    assert_ne!(first, learner, "it was taken after two epochs");
+    let all = kept(&task, 6);
+    assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
     // The next training goes on from the last: until it has snapshots of its own, those stand.
-    let next = weights("next", "u-net+u-net+u-net", 1, Some(file("ensemble")));
-    let layer = "head.bias";
-    assert_eq!(next("member.1.", layer), ensemble("member.1.", layer));
-    assert_ne!(next("", layer), ensemble("", layer));
+    run(&task, &cases);
+    let load = |layer: &str| -> Vec<f32> {
+        let loaded = checkpoint::load(&file("ensemble"), &task.architecture, None, &Device::Cpu).unwrap();
+        loaded[layer].flatten_all().unwrap().to_vec1().unwrap()
+    };
+    let before = ["member.1.head.bias", "member.2.head.bias"].map(load);
+    let mut next = task.clone();
+    next.start = Some(file("ensemble"));
+    let [_, first, second] = kept(&next, 1);
+    assert_eq!([first, second], before);
 }
 
 #[test]

@@ -174,12 +174,12 @@ impl Tiles {
 }
 
 /// An epoch's batches of at most `batch` tiles: every tile once, in a random order, those of a rare class spread
-/// as evenly as can be. `rarity` is that of [`Tiles::rarity`]. A class in fewer tiles than there are batches is still
+/// as evenly as can be. `rarity` is that of [`Tiles::rarity`], and whatever else of tiles is to be spread. A class in fewer tiles than there are batches is still
 /// missing from some.
 ///
 /// In a batch without a class its soft Dice is 1e-5 / sum p, and that gradient drives the class to zero everywhere;
 /// after a few such steps the network never draws it again. So tiles are dealt like cards, the rarest class first.
-pub fn deal(rarity: &[usize], batch: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
+pub fn deal<K: Ord + Copy>(rarity: &[K], batch: usize, rng: &mut Rng) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..rarity.len()).collect();
     rng.shuffle(&mut order);
     order.sort_by_key(|&tile| rarity[tile]);
