@@ -184,7 +184,7 @@ fn add_slice(
 ) {
     let (predicted, corrected) = (contour(predicted), contour(corrected));
     let length_mm = (pixel_mm[0] * pixel_mm[1]).sqrt();
-    for at in 0..corrected.pixels.len() {
+    for at in contour_pixels(&predicted.pixels, &corrected.pixels) {
         let (p, l) = (predicted.pixels[at], corrected.pixels[at]);
         let place = (at % corrected.width, at / corrected.width);
         let shared = |contours: &Slice<u8>, class| {
@@ -204,6 +204,17 @@ fn add_slice(
             effort.erased_px += u64::from(!shared(&corrected, p));
         }
     }
+}
+
+/// Where either slice has a contour, in order. Most pixels are on none: those are passed over many at a time.
+fn contour_pixels(a: &[u8], b: &[u8]) -> impl Iterator<Item = usize> {
+    const RUN: usize = 32;
+    let runs = a.chunks(RUN).zip(b.chunks(RUN)).enumerate();
+    let found = runs.filter(|(_, (a, b))| a.iter().zip(*b).fold(0, |found, (a, b)| found | a | b) != 0);
+    found.flat_map(|(run, (a, b))| {
+        let pixels = a.iter().zip(b).enumerate();
+        pixels.filter_map(move |(at, (a, b))| (a | b != 0).then_some(run * RUN + at))
+    })
 }
 
 fn class_of(efforts: &mut [ClassEffort], class: u8) -> Option<&mut ClassEffort> {

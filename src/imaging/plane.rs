@@ -75,7 +75,11 @@ impl<T: Copy> Slice<T> {
         let (first, [along, down]) = plane.strides(grid.shape, index);
         let mut pixels = Vec::with_capacity(width * height);
         for y in 0..height {
-            pixels.extend((0..width).map(|x| voxels[first + x * along + y * down]));
+            let row = &voxels[first + y * down..];
+            match along {
+                1 => pixels.extend_from_slice(&row[..width]),
+                _ => pixels.extend(row.iter().step_by(along).take(width)),
+            }
         }
         Slice {
             width,
