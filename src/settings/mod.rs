@@ -97,6 +97,8 @@ pub struct Training {
     pub recipe: Recipe,
     /// Parts of the recipe "strong" that are left out, to see what each is worth.
     pub without: Vec<Part>,
+    /// Parts that are added to it, for long trainings.
+    pub with: Vec<Part>,
     /// What is minimised.
     pub loss: Loss,
     /// How the members of a committee come to differ.
@@ -190,6 +192,7 @@ impl Default for Training {
         Training {
             recipe: Recipe::Paper,
             without: Vec::new(),
+            with: Vec::new(),
             loss: Loss::Dice,
             ensemble: Ensemble::Seeds,
             learning_rate: 5e-4,
@@ -308,13 +311,6 @@ impl Settings {
         ];
         if let Some((key, n)) = positive.into_iter().find(|(_, n)| *n == 0) {
             return value(key, n.to_string(), "has to be at least 1");
-        }
-        if let (Recipe::Paper, Some(_)) = (training.recipe, training.without.first()) {
-            return value(
-                "training.without",
-                format!("{:?}", training.without),
-                "has to be [] with recipe = \"paper\", which has none of these parts",
-            );
         }
         let (loss, has_entropy) = (training.loss, training.has(Part::CrossEntropy));
         let is_twice_said = match loss {
@@ -451,11 +447,21 @@ mod tests {
             "overtrace.toml, training.learning_rate = -1: has to be above 0 and at most 1"
         );
         assert!(parse("[query]\nbudget = 0\n").unwrap_err().contains("at least 1"));
-        let error = parse("[training]\nwithout = [\"poly\"]\n").unwrap_err();
-        assert!(
-            error.contains("training.without") && error.contains("paper"),
-            "{error}"
-        );
+        for (recipe, list, part) in [
+            ("paper", "without", "poly"),
+            ("paper", "with", "overlap"),
+            ("strong", "without", "overlap"),
+            ("strong", "with", "poly"),
+        ] {
+            let error = parse(&format!(
+                "[training]\nrecipe = \"{recipe}\"\n{list} = [\"{part}\"]\n"
+            ))
+            .unwrap_err();
+            assert!(
+                error.contains(&format!("training.{list} = ")) && error.contains("recipe = \"strong\""),
+                "{error}"
+            );
+        }
         let strong = |more: &str| parse(&format!("[training]\nrecipe = \"strong\"\n{more}\n"));
         assert!(
             strong("loss = \"dice-ce\"")

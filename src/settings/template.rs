@@ -25,8 +25,9 @@ deep_supervision = false  # true: the U-shape network is taught at its lower lev
 base_channels = 16        # how wide; 64 is what each was published with: the paper's has 31,030,788 parameters then
 
 [training]
-recipe = "paper"          # or "strong": with all of cross-entropy, foreground, augmentation, poly, overlap, mirroring,
-without = []              # but those of them that are named here
+recipe = "paper"          # or "strong": with cross-entropy, foreground, poly,
+without = []              # but those of them that are named here,
+with = []                 # and, for long trainings, with augmentation, mirroring, overlap
 loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse", "dice-ce" (with cross-entropy beside it)
 ensemble = "seeds"        # a committee's members differ by first weights; "folds": each leaves out cases of its own;
                           # "snapshots": one learns `steps`, the others keep what it was on the way

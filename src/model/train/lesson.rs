@@ -96,7 +96,7 @@ mod tests {
     use crate::model::data::Field;
     use crate::model::train::tests::{discs_and_squares, task};
     use crate::model::train::tiles::split;
-    use crate::settings::{Part, Recipe};
+    use crate::settings::Recipe;
 
     fn values((images, classes): (Tensor, Tensor)) -> (Vec<f32>, Vec<u8>) {
         (
@@ -120,11 +120,7 @@ mod tests {
         task.training.ensemble = Ensemble::Folds;
         for recipe in [Recipe::Paper, Recipe::Strong] {
             task.training.recipe = recipe;
-            task.training.without = match recipe {
-                Recipe::Paper => Vec::new(),
-                // Foreground is drawn from any tile of the lesson; what it is cut from shows in its pixels.
-                Recipe::Strong => vec![Part::Augmentation, Part::Mirroring],
-            };
+            // By "strong" foreground is drawn from any tile of the lesson; what it is cut from shows in its pixels.
             let lessons = Lesson::all(&task, &cases, &learn, &Rng::new(1));
             for tile in 0..learn.len() {
                 assert_eq!(lessons.iter().filter(|lesson| !lesson.is_taught[tile]).count(), 1);

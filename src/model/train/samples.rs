@@ -322,7 +322,11 @@ mod tests {
     fn strong(without: &[Part]) -> Training {
         Training {
             recipe: Recipe::Strong,
-            without: without.to_vec(),
+            without: without.iter().copied().filter(|part| part.is_strong()).collect(),
+            with: [Part::Augmentation, Part::Mirroring]
+                .into_iter()
+                .filter(|part| !without.contains(part))
+                .collect(),
             ..Training::default()
         }
     }
