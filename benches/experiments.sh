@@ -67,6 +67,21 @@ if [ -n "$data" ]; then
     experiment "effort-$recipe" effort $recipe --data "$data" --test $held_out --seeds "$seeds"
   done
   experiment query-ibsr query strong --data "$data" --test $held_out --seeds "$seeds" --strategies $strategies
+  # Which cases each network finds worth annotating.
+  experiment worth-ibsr query strong --data "$data" --test $held_out --systems u-net,voxresnet,multi-scale,u-net+voxresnet+multi-scale
+  # What each part of "strong" is worth, and what it leaves out.
+  for part in cross-entropy foreground poly overlap; do
+    settings "without-$part" "learning_rate = 0.001
+recipe = \"strong\"
+without = [\"$part\"]"
+    experiment "without-$part" full "without-$part" --data "$data" --test $held_out --seeds "$seeds"
+  done
+  for part in augmentation mirroring; do
+    settings "with-$part" "learning_rate = 0.001
+recipe = \"strong\"
+with = [\"$part\"]"
+    experiment "with-$part" full "with-$part" --data "$data" --test $held_out --seeds "$seeds"
+  done
   # Table 4's setting: no label at all, weights of another data set.
   if [ ! -f "$out/phantoms.safetensors" ]; then
     "$overtrace" --project "$out/full-phantoms/runs/fold1-seed1-u-net" model export "$out/phantoms.safetensors"

@@ -229,6 +229,7 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     assert!(row["seconds_a_case"].as_f64().unwrap() > 0.0);
     // Both folds together measured every case: the contour to draw is that of all masks, whatever was drawn.
     assert_eq!(row["saved"].as_array().unwrap().len(), 3);
+    assert_eq!(row["near_saved"].as_array().unwrap().len(), 3);
     let masks = (0..4).map(|n| {
         let truth = truth(n).1;
         saved_effort(&truth, &truth, Plane(2), 4, 0.0).unwrap()
@@ -332,6 +333,22 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     ));
     let points = effort["outcome"]["runs"][0]["points"].as_array().unwrap();
     assert_eq!(points.len(), 3, "one a case");
+    // Within a pixel the same contours are measured, and no less of them was right.
+    for point in points {
+        for class in 0..3 {
+            let px = |of: &str, what: &str| point[of][class][what].as_u64().unwrap();
+            assert_eq!(px("near_effort", "corrected_px"), px("effort", "corrected_px"));
+            assert!(px("near_effort", "shared_px") >= px("effort", "shared_px"));
+        }
+    }
+    let table = &effort["summary"]["efforts"][0];
+    assert!(table["near_mean"][0].as_f64().unwrap() >= table["mean"][0].as_f64().unwrap());
+    let page = fs::read_to_string(folder.path().join("effort/report.html")).unwrap();
+    assert!(
+        page.contains("2.46, 56.28, 73.71"),
+        "without labels the paper's Table 4"
+    );
+    assert_eq!(effort["outcome"]["weights"].as_str().unwrap().len(), 64, "a hash");
     let saved = effort["summary"]["efforts"][0]["saved"].as_array().unwrap();
     assert_eq!((saved.len(), saved[0].as_array().unwrap().len()), (3, 3));
 }

@@ -14,18 +14,20 @@ use super::args::{ExperimentArgs, PhantomsName};
 use super::verbs::{give, intake};
 use super::{Doors, Exit, Session, Wanted, import, phantoms, print, print_json, tables};
 use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot};
-use crate::records::{BenchTask, CaseId, ClassEffort, Machine, MaskOrigin, Pool, RoundState, mean_of_known};
+use crate::records::{BenchTask, CaseId, Machine, MaskOrigin, Pool, RoundState, mean_of_known};
 use crate::settings::{FILE, Settings};
 use crate::study::{
     Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, System, charts, csv, html, png, summarise,
     svg,
 };
-use measured::{Measured, Pictures, measured};
+use measured::{Measured, Pictures, measured, near_effort};
 
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
 /// What computed it, beside its runs.
 const MACHINE: &str = "machine.json";
+/// Steps of a training where strategies are compared and the settings say none.
+const STEPS: usize = 500;
 /// Where phantoms are made.
 const PHANTOMS: &str = "phantoms";
 /// Where pictures of measured cases lie.
@@ -40,6 +42,7 @@ pub fn run(doors: &Doors, json: bool, wish: &ExperimentArgs) -> Result<Exit> {
     let mut outcome = Outcome {
         version: env!("CARGO_PKG_VERSION").into(),
         files: hashes(&experiment)?,
+        weights: experiment.weights.as_ref().map(hash).transpose()?,
         machine: machine(doors, &wish.folder, &experiment.settings)?,
         runs: Vec::new(),
         experiment,
@@ -85,7 +88,7 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
             wish.folder.display()
         );
     }
-    let settings = match &wish.settings {
+    let mut settings = match &wish.settings {
         Some(path) => {
             let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
             Settings::parse(&text, path)?
@@ -94,6 +97,13 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
     };
     fs::create_dir_all(&wish.folder).with_context(|| format!("making folder {}", wish.folder.display()))?;
     let kind = Kind::from(wish.kind);
+    if kind == Kind::Query && settings.training.steps == 0 {
+        // Strategies whose trainings end when they like are not held against each other by what they asked for.
+        settings.training.steps = STEPS;
+        eprintln!(
+            "overtrace: every training takes {STEPS} steps, as the settings do not say how many (training.steps)"
+        );
+    }
     let experiment = Experiment {
         kind,
         seeds: (1..=u64::from(wish.seeds)).collect(),
@@ -181,12 +191,13 @@ fn made(folder: &Path, count: u32, of: PhantomsName) -> Result<Vec<ImportItem>> 
         .collect()
 }
 
+fn hash(path: &PathBuf) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
 /// BLAKE3 of every case's files.
 fn hashes(experiment: &Experiment) -> Result<Vec<(CaseId, Vec<String>)>> {
-    let hash = |path: &PathBuf| {
-        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        Ok(blake3::hash(&bytes).to_hex().to_string())
-    };
     let of_case = |case: &StoredCase| {
         let files = case.images.iter().chain([&case.mask]).map(hash);
         Ok((case.id.clone(), files.collect::<Result<_>>()?))
@@ -197,12 +208,12 @@ fn hashes(experiment: &Experiment) -> Result<Vec<(CaseId, Vec<String>)>> {
 /// What computed when the experiment was begun.
 fn machine(doors: &Doors, folder: &Path, settings: &Settings) -> Result<Machine> {
     let file = folder.join(MACHINE);
-    match fs::read(&file) {
-        Ok(bytes) => {
-            return serde_json::from_slice(&bytes).with_context(|| format!("reading {}", file.display()));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+    // One that cannot be read, or was written by another version, is asked for again.
+    let known = fs::read(&file)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(known) = known {
+        return Ok(known);
     }
     let task = BenchTask {
         networks: settings.model.networks,
@@ -320,9 +331,7 @@ fn drive(
                 Kind::Full => measured(&session, &folder.join(PICTURES), &name, run, &snapshot)?,
                 Kind::Query | Kind::Effort => Measured::default(),
             };
-            let pictures = measured.pictures;
-            let found = (measured.effort, measured.majority_dice);
-            return Ok((result(&session, experiment, run, &snapshot, found)?, pictures));
+            return result(&session, experiment, run, &snapshot, measured);
         }
     }
 }
@@ -503,8 +512,8 @@ fn result(
     experiment: &Experiment,
     run: &Run,
     snapshot: &Snapshot,
-    (held_out_effort, majority_dice): (Vec<ClassEffort>, Vec<Option<f64>>),
-) -> Result<RunOutcome> {
+    found: Measured,
+) -> Result<(RunOutcome, Pictures)> {
     let trained = snapshot.project.model.filter(|model| {
         let model = snapshot.models.get(model);
         model.is_some_and(|model| model.curve.is_some())
@@ -520,19 +529,25 @@ fn result(
         .test
         .iter()
         .map(|id| snapshot.predictions.get(id).map(|drawn| drawn.seconds));
-    Ok(RunOutcome {
+    let mut points = points(snapshot, run);
+    for point in &mut points {
+        point.near_effort = near_effort(session, &point.asked, snapshot.settings.labels.classes())?;
+    }
+    let outcome = RunOutcome {
         name: experiment.name_of(run),
         fold: run.fold,
         seed: run.seed,
         system: run.system,
         strategy: run.strategy,
-        points: points(snapshot, run),
+        points,
         curve,
         seconds_a_case: mean_of_known(measured),
-        held_out_effort,
-        majority_dice,
+        held_out_effort: found.effort,
+        held_out_near_effort: found.near_effort,
+        majority_dice: found.majority_dice,
         held: snapshot.held.len(),
-    })
+    };
+    Ok((outcome, found.pictures))
 }
 
 fn write_settings(place: &Path, experiment: &Experiment, run: &Run) -> Result<()> {

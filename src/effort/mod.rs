@@ -224,6 +224,7 @@ fn class_of(efforts: &mut [ClassEffort], class: u8) -> Option<&mut ClassEffort> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::imaging::Rng;
 
     fn map(rows: &[&str]) -> LabelMap {
         let grid = Grid::new([rows[0].len(), rows.len(), 1], [1.0, 4.0, 9.0]);
@@ -240,6 +241,66 @@ mod tests {
     const SQUARE: [&str; 5] = ["000000", "011100", "011100", "011100", "000000"];
     const SHIFTED: [&str; 5] = ["000000", "001110", "001110", "001110", "000000"];
     const NOTHING: [&str; 5] = ["000000"; 5];
+
+    /// Against the definition, pixel by pixel, over many runs of pixels.
+    #[test]
+    fn the_effort_of_any_pair_is_as_the_definition_says() {
+        let mut rng = Rng::new(1);
+        let grid = Grid::new([37, 23, 1], [1.0, 1.5, 1.0]);
+        // Blocks, so that there is an inside, and most of the slice empty.
+        let mut draw = |seed: u64| {
+            let mut map = LabelMap::empty(grid);
+            for at in 0..grid.len() {
+                let (x, y) = (at % 37, at / 37);
+                let class =
+                    (Rng::new(seed).fork(&format!("{} {}", x / 5, y / 4)).below(5) as u8).saturating_sub(2);
+                map.voxels[at] = if rng.below(20) == 0 { 0 } else { class };
+            }
+            map
+        };
+        let (drawn, corrected) = (draw(1), draw(2));
+        let on = |map: &LabelMap, class: u8| -> Vec<(i32, i32)> {
+            let of = |x: i32, y: i32| {
+                let is_inside = (0..37).contains(&x) && (0..23).contains(&y);
+                is_inside && map.voxels[(y * 37 + x) as usize] == class
+            };
+            let all = (0..23).flat_map(|y| (0..37).map(move |x| (x, y)));
+            let is_contour = |&(x, y): &(i32, i32)| {
+                let around = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)];
+                of(x, y) && around.iter().any(|&(x, y)| !of(x, y))
+            };
+            all.filter(is_contour).collect()
+        };
+        for tolerance_mm in [0.0, 1.5] {
+            let found = saved_effort(&drawn, &corrected, Plane(2), 3, tolerance_mm).unwrap();
+            for (class, found) in (1..).zip(found) {
+                let (drawn, corrected) = (on(&drawn, class), on(&corrected, class));
+                assert!(!drawn.is_empty() && !corrected.is_empty());
+                let is_near = |of: &[(i32, i32)], (x, y): (i32, i32)| {
+                    of.iter().any(|&(a, b)| {
+                        let (mm_x, mm_y) = (f64::from(a - x), 1.5 * f64::from(b - y));
+                        mm_x * mm_x + mm_y * mm_y <= tolerance_mm * tolerance_mm
+                    })
+                };
+                let shared = corrected.iter().filter(|place| is_near(&drawn, **place)).count() as u64;
+                let kept = drawn.iter().filter(|place| is_near(&corrected, **place)).count() as u64;
+                assert_eq!(
+                    [
+                        found.predicted_px,
+                        found.corrected_px,
+                        found.shared_px,
+                        found.erased_px
+                    ],
+                    [
+                        drawn.len() as u64,
+                        corrected.len() as u64,
+                        shared,
+                        drawn.len() as u64 - kept
+                    ],
+                );
+            }
+        }
+    }
 
     /// Two 3x3 squares one pixel apart: 8 contour pixels each. The left column of the second lies on the first's
     /// middle column, whose centre is inside: the shared pixels are the top and bottom pairs.

@@ -11,12 +11,10 @@ mod samples;
 mod student;
 mod tiles;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::checkpoint;
 use super::data::Case;
-use super::loss::Measured;
 use super::network::field;
 use super::processor::with_batch;
 use super::{ModelError, Processor, Report};
@@ -24,8 +22,11 @@ use crate::imaging::Rng;
 use crate::records::{EpochReport, Progress, TaskResult, TrainTask, Trained, mean_of_known};
 use lesson::Lesson;
 use resume::{Keeper, State};
-use student::Student;
+use student::{Epoch, Student};
 use tiles::{deal, split};
+
+/// The score of what is no whole ensemble yet: less than any Dice.
+const UNFINISHED: f64 = -1.0;
 
 /// Trains as `task` says and writes the best weights; stops early when `report` says so, and writes none then. What is kept
 /// in the task's folder meanwhile, the next training of the same task goes on with.
@@ -153,7 +154,12 @@ pub(super) fn train_on(
         })?;
         // Without a class to measure no epoch is better than the first.
         let score = mean_of_known(dice.iter().copied()).unwrap_or(0.0);
-        if state.best.is_none_or(|(_, highest)| score > highest) {
+        // An ensemble that has not all its members yet is kept only until there is another.
+        let score = if student.is_whole() { score } else { UNFINISHED };
+        if state
+            .best
+            .is_none_or(|(_, highest)| score > highest || highest == UNFINISHED)
+        {
             best = Some(student.checkpoint(training.seed, epoch)?);
             state.best = Some((epoch, score));
         }
@@ -188,57 +194,6 @@ pub(super) fn train_on(
         curve: state.curve,
         seconds: before_s + start.elapsed().as_secs_f64(),
     }))
-}
-
-/// A pass over all tiles that can be taken up again where it stopped.
-struct Epoch {
-    /// From 1.
-    number: usize,
-    /// Of how many at most.
-    of: usize,
-    left: VecDeque<Vec<usize>>,
-    steps: usize,
-    /// Of the losses that were looked at.
-    sum: f64,
-    /// Of every member.
-    under_way: Vec<Measured>,
-}
-
-impl Epoch {
-    fn new(number: usize, of: usize, batches: Vec<Vec<usize>>) -> Epoch {
-        Epoch {
-            number,
-            of,
-            left: batches.into(),
-            steps: 0,
-            sum: 0.0,
-            under_way: Vec::new(),
-        }
-    }
-
-    /// Splits what is left into batches of at most `batch` tiles.
-    fn shrink(&mut self, batch: usize) {
-        let left = std::mem::take(&mut self.left);
-        let parts = left
-            .iter()
-            .flat_map(|tiles| tiles.chunks(batch).map(<[usize]>::to_vec));
-        self.left = parts.collect();
-    }
-
-    /// Adds the mean of the members' losses.
-    fn look(&mut self, members: &[Measured]) -> Result<(), ModelError> {
-        for member in members {
-            let loss = member.loss()?;
-            if !loss.is_finite() {
-                return Err(ModelError::Diverged {
-                    loss,
-                    epoch: self.number,
-                });
-            }
-            self.sum += loss / members.len() as f64;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

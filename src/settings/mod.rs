@@ -449,8 +449,7 @@ mod tests {
         assert!(parse("[query]\nbudget = 0\n").unwrap_err().contains("at least 1"));
         for (recipe, list, part) in [
             ("paper", "without", "poly"),
-            ("paper", "with", "overlap"),
-            ("strong", "without", "overlap"),
+            ("paper", "with", "mirroring"),
             ("strong", "with", "poly"),
         ] {
             let error = parse(&format!(
@@ -458,10 +457,19 @@ mod tests {
             ))
             .unwrap_err();
             assert!(
-                error.contains(&format!("training.{list} = ")) && error.contains("recipe = \"strong\""),
+                error.contains(&format!("training.{list} = {part}: "))
+                    && error.contains("recipe = \"strong\""),
                 "{error}"
             );
         }
+        // What "strong" does not have may be left out of it.
+        let has = |lists: &str, part| {
+            let text = format!("[training]\nrecipe = \"strong\"\n{lists}\n");
+            parse(&text).unwrap().training.has(part)
+        };
+        assert!(!has("without = [\"mirroring\"]", Part::Mirroring) && !has("", Part::Mirroring));
+        assert!(has("with = [\"mirroring\"]", Part::Mirroring));
+        assert!(!has("without = [\"poly\"]", Part::Poly) && has("", Part::Poly));
         let strong = |more: &str| parse(&format!("[training]\nrecipe = \"strong\"\n{more}\n"));
         assert!(
             strong("loss = \"dice-ce\"")

@@ -25,11 +25,11 @@ deep_supervision = false  # true: the U-shape network is taught at its lower lev
 base_channels = 16        # how wide; 64 is what each was published with: the paper's has 31,030,788 parameters then
 
 [training]
-recipe = "paper"          # or "strong": with cross-entropy, foreground, poly,
+recipe = "paper"          # or "strong": with cross-entropy, foreground, poly, overlap,
 without = []              # but those of them that are named here,
-with = []                 # and, for long trainings, with augmentation, mirroring, overlap
+with = []                 # and, for long trainings, with augmentation, mirroring
 loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse", "dice-ce" (with cross-entropy beside it)
-ensemble = "seeds"        # a committee's members differ by first weights; "folds": each leaves out cases of its own;
+ensemble = "seeds"        # a committee's members differ by first weights; "folds": each leaves out the cases that fall to it;
                           # "snapshots": one learns `steps`, the others keep what it was on the way
 learning_rate = 0.0005    # of Adam; where a class is never found, try another
 batch = 8                 # 64x64 tiles a step

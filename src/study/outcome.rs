@@ -19,6 +19,8 @@ pub struct Point {
     pub dice: Vec<Option<f64>>,
     /// Saved effort of the cases that it had asked for, per class; empty where it asked for none.
     pub effort: Vec<ClassEffort>,
+    /// The same where a contour within a pixel counts as right.
+    pub near_effort: Vec<ClassEffort>,
     /// Seconds of training.
     pub training_s: f64,
     /// Seconds of drawing: the pool and the measured cases.
@@ -35,6 +37,7 @@ impl Point {
             asked: round.queried.clone(),
             dice: round.held_out_dice.clone(),
             effort: round.effort.clone(),
+            near_effort: Vec::new(),
             training_s: round.training_s,
             predicting_s: round.predicting_s,
         }
@@ -68,6 +71,8 @@ pub struct RunOutcome {
     /// Effort that a person would have been saved on the measured cases, per class, pooled; with everything
     /// labelled alone, else empty.
     pub held_out_effort: Vec<ClassEffort>,
+    /// The same where a contour within a pixel counts as right.
+    pub held_out_near_effort: Vec<ClassEffort>,
     /// Mean Dice per class over the measured cases of what most labelled masks have at each voxel: what a network has to beat. With
     /// everything labelled and all of it of one size, else empty.
     pub majority_dice: Vec<Option<f64>>,
@@ -84,7 +89,9 @@ pub struct Outcome {
     pub experiment: Experiment,
     /// BLAKE3 of every case's files: images, then the mask.
     pub files: Vec<(CaseId, Vec<String>)>,
-    /// What computed.
+    /// That of the weights that it began with.
+    pub weights: Option<String>,
+    /// What computed when it was begun.
     pub machine: Machine,
     /// The runs that are done.
     pub runs: Vec<RunOutcome>,

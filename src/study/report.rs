@@ -5,7 +5,7 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::paper::{IBSR18_EFFORT, IBSR18_FULL, POOL_NEEDED};
+use super::paper::{IBSR18_EFFORT, IBSR18_FULL, MRBRAINS18_EFFORT, MRBRAINS18_FULL, POOL_NEEDED};
 use super::{Chart, Kind, Line, MAJORITY, Outcome, Summary, System, svg};
 use crate::records::{CaseId, mean_of_known};
 use crate::settings::Strategy;
@@ -168,7 +168,10 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             "<p>{} cases, {} runs done. {}</p>",
             experiment.cases.len(),
             outcome.runs.len(),
-            "Figures of the paper stand beside ours for orientation: its IBSR18 split (10 and 8 cases) is not this one."
+            summary
+                .caveat
+                .as_deref()
+                .unwrap_or("Figures of the paper, of its own cases, stand beside ours for orientation.")
         ),
     );
     if !summary.full.is_empty() {
@@ -178,11 +181,20 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         );
         let ours = summary.full.iter().map(|full| {
             let method = format!("overtrace, {}", full.system);
-            row(&method, &full.dice, full.mean, &full.saved, full.seconds_a_case)
+            let saved = [&full.saved[..], &full.near_saved[..]].concat();
+            row(&method, &full.dice, full.mean, &saved, full.seconds_a_case)
         });
         let mut rows: Vec<Vec<String>> = ours.collect();
         let saved: Vec<String> = match summary.full.iter().any(|full| !full.saved.is_empty()) {
-            true => names.iter().map(|name| format!("{name} saved")).collect(),
+            true => {
+                let each = |what: &str| {
+                    names
+                        .iter()
+                        .map(move |name| format!("{name} {what}"))
+                        .collect::<Vec<_>>()
+                };
+                [each("saved"), each("within a pixel")].concat()
+            }
             false => Vec::new(),
         };
         let unknown = vec![None; saved.len()];
@@ -194,6 +206,10 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
             rows.extend(IBSR18_FULL.iter().map(|(method, dice, seconds)| {
                 let known: Vec<Option<f64>> = dice[..3].iter().map(|dice| Some(dice / 100.0)).collect();
                 row(method, &known, Some(dice[3] / 100.0), &unknown, Some(*seconds))
+            }));
+            rows.extend(MRBRAINS18_FULL.iter().map(|(method, dice)| {
+                let known: Vec<Option<f64>> = dice[..3].iter().map(|dice| Some(dice / 100.0)).collect();
+                row(method, &known, Some(dice[3] / 100.0), &unknown, None)
             }));
         }
         let mut header = vec!["method"];
@@ -257,10 +273,17 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         );
         let mut header = vec!["class".to_string()];
         header.extend((1..=iterations).map(|n| format!("iteration {n}")));
-        header.extend([
-            "mean".to_string(),
-            "paper, U-shape network, iterations 1 to 4; mean".to_string(),
-        ]);
+        let (paper, title) = match experiment.start {
+            0 => (
+                MRBRAINS18_EFFORT,
+                "paper, MRBrainS18 from no label, iterations 1 to 3; mean",
+            ),
+            _ => (
+                IBSR18_EFFORT,
+                "paper, IBSR18 from 2 cases, iterations 1 to 4; mean",
+            ),
+        };
+        header.extend(["mean", "mean within a pixel", title].map(String::from));
         let rows: Vec<Vec<String>> = names
             .iter()
             .enumerate()
@@ -268,7 +291,8 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
                 let mut cells = vec![escaped(name)];
                 cells.extend(effort.saved[class].iter().map(|saved| percent(*saved)));
                 cells.push(percent(effort.mean[class]));
-                let paper = IBSR18_EFFORT.iter().find(|(known, ..)| known == name);
+                cells.push(percent(effort.near_mean[class]));
+                let paper = paper.iter().find(|(known, ..)| known == name);
                 cells.push(paper.map_or_else(String::new, |(_, saved, mean)| {
                     let each: Vec<String> = saved.iter().map(|saved| format!("{saved:.2}")).collect();
                     format!("{}; {mean:.2}", each.join(", "))

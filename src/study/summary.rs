@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::paper::caveat;
 use super::{Kind, Outcome, Point, RunOutcome, System};
 use crate::imaging::Rng;
 use crate::records::{ClassEffort, mean_of_known};
@@ -78,6 +79,8 @@ pub struct EffortTable {
     pub saved: Vec<Vec<Option<f64>>>,
     /// Per class: mean over the iterations.
     pub mean: Vec<Option<f64>>,
+    /// The same where a contour within a pixel counts as right.
+    pub near_mean: Vec<Option<f64>>,
 }
 
 /// What a system came to with everything labelled, over its runs that came that far.
@@ -91,6 +94,8 @@ pub struct Full {
     pub mean: Option<f64>,
     /// Saved effort on the measured cases per class, mean over the runs; empty where it was not measured.
     pub saved: Vec<Option<f64>>,
+    /// The same where a contour within a pixel counts as right.
+    pub near_saved: Vec<Option<f64>>,
     /// Seconds to read and draw a case.
     pub seconds_a_case: Option<f64>,
     /// Runs.
@@ -100,6 +105,8 @@ pub struct Full {
 /// What an experiment came to, in a few figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// What has to be said beside the figures, wherever they are shown.
+    pub caveat: Option<String>,
     /// One a system that had everything labelled.
     pub full: Vec<Full>,
     /// Beside them, per class, what most labelled masks have at each voxel comes to; empty where that was not measured.
@@ -190,6 +197,7 @@ pub fn summarise(outcome: &Outcome) -> Summary {
     let voted: Vec<&RunOutcome> = runs.iter().filter(is_voted).collect();
     let of_class = |class: usize| mean_of_known(voted.iter().map(|run| run.majority_dice[class]));
     Summary {
+        caveat: caveat(&outcome.experiment).map(String::from),
         majority_dice: (0..if voted.is_empty() { 0 } else { classes })
             .map(of_class)
             .collect(),
@@ -210,12 +218,14 @@ fn full(system: System, runs: &[RunOutcome], classes: usize) -> Option<Full> {
     let of_class =
         |class: usize| mean_of_known(full.iter().map(|point| point.dice.get(class).copied().flatten()));
     let saved = |class: usize| mean_of_known(runs().map(|run| run.held_out_effort.get(class)?.saved()));
+    let near = |class: usize| mean_of_known(runs().map(|run| run.held_out_near_effort.get(class)?.saved()));
     let is_measured = runs().any(|run| !run.held_out_effort.is_empty());
     (!full.is_empty()).then(|| Full {
         system,
         dice: (0..classes).map(of_class).collect(),
         mean: mean_of_known(full.iter().map(|point| point.mean_dice())),
         saved: (0..if is_measured { classes } else { 0 }).map(saved).collect(),
+        near_saved: (0..if is_measured { classes } else { 0 }).map(near).collect(),
         seconds_a_case: mean_of_known(runs().map(|run| run.seconds_a_case)),
         runs: full.len(),
     })
@@ -298,20 +308,24 @@ fn effort_table((system, strategy): (System, Strategy), runs: &[&RunOutcome], cl
         })
         .collect();
     let iterations = asked.iter().map(Vec::len).max().unwrap_or(0);
-    let of = |class: usize, iteration: usize| {
-        let here = asked.iter().filter_map(|points| points.get(iteration));
-        mean_of_known(here.map(|point| point.effort.get(class).and_then(ClassEffort::saved)))
+    let by_iteration = |effort: fn(&Point) -> &[ClassEffort]| -> Vec<Vec<Option<f64>>> {
+        let of = |class: usize, iteration: usize| {
+            let here = asked.iter().filter_map(|points| points.get(iteration));
+            mean_of_known(here.map(|point| effort(point).get(class).and_then(ClassEffort::saved)))
+        };
+        let all = |class| (0..iterations).map(|iteration| of(class, iteration)).collect();
+        (0..classes).map(all).collect()
     };
-    let saved: Vec<Vec<Option<f64>>> = (0..classes)
-        .map(|class| (0..iterations).map(|iteration| of(class, iteration)).collect())
-        .collect();
+    let mean = |saved: &[Vec<Option<f64>>]| -> Vec<Option<f64>> {
+        let of_class = |iterations: &Vec<Option<f64>>| mean_of_known(iterations.iter().copied());
+        saved.iter().map(of_class).collect()
+    };
+    let saved = by_iteration(|point| &point.effort);
     EffortTable {
         system,
         strategy,
-        mean: saved
-            .iter()
-            .map(|iterations| mean_of_known(iterations.iter().copied()))
-            .collect(),
+        mean: mean(&saved),
+        near_mean: mean(&by_iteration(|point| &point.near_effort)),
         saved,
     }
 }
@@ -334,6 +348,7 @@ mod tests {
     }
 
     fn point(labelled: usize, of: usize, dice: f64, saved: Option<(u64, u64)>) -> Point {
+        let near = saved.map(|(_, corrected)| effort(corrected, corrected));
         let effort = saved.map(|(shared, corrected)| effort(shared, corrected));
         Point {
             labelled,
@@ -341,6 +356,7 @@ mod tests {
             asked: effort.iter().map(|_| CaseId::new("a").unwrap()).collect(),
             dice: vec![Some(dice), Some(dice), None],
             effort: effort.into_iter().collect(),
+            near_effort: near.into_iter().collect(),
             training_s: 1.0,
             predicting_s: 1.0,
         }
@@ -360,6 +376,7 @@ mod tests {
                 })
                 .collect(),
             majority_dice: Vec::new(),
+            held_out_near_effort: vec![effort(4, 4)],
             curve: Vec::new(),
             seconds_a_case: Some(seed as f64),
             held_out_effort: vec![effort(seed, 4)],
@@ -385,6 +402,7 @@ mod tests {
                 settings: crate::settings::Settings::default(),
             },
             files: Vec::new(),
+            weights: None,
             machine: crate::records::Machine {
                 processor: "test".into(),
                 cores: 2,
@@ -429,8 +447,25 @@ mod tests {
         let effort = &summary.efforts[0];
         assert_eq!(effort.saved[0], [Some(3.0 / 8.0), Some(0.5)]);
         assert_eq!((effort.mean[0], effort.mean[1]), (Some(3.5 / 8.0), None));
+        assert_eq!(effort.near_mean, [Some(1.0), None, None]);
         assert_eq!(full.seconds_a_case, Some(1.5));
         assert_eq!(full.saved, [Some(1.5 / 4.0), None, None]);
+        assert_eq!(full.near_saved, [Some(1.0), None, None]);
+    }
+
+    #[test]
+    fn figures_of_ibsr18_never_stand_alone() {
+        let mut outcome = outcome(vec![run(Strategy::Random, 1, [0.5, 0.6, 0.8])]);
+        assert_eq!(summarise(&outcome).caveat, None);
+        outcome.experiment.cases.push(crate::study::StoredCase {
+            id: CaseId::new("IBSR_01").unwrap(),
+            images: Vec::new(),
+            mask: Default::default(),
+        });
+        let summary = summarise(&outcome);
+        assert!(summary.caveat.as_ref().unwrap().contains("not the paper's split"));
+        let page = crate::study::html(&outcome, &summary, &[]);
+        assert!(page.contains("ventricles alone"));
     }
 
     /// The second system is better by 0.1 throughout and asks worse than random.

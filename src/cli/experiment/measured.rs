@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 
 use super::{Session, put};
 use crate::effort::{pooled, saved_effort};
-use crate::imaging::LabelMap;
+use crate::imaging::{Grid, LabelMap, Plane};
 use crate::metrics::dice;
 use crate::protocol::{Answer, Command, Snapshot, Wanted};
-use crate::records::{ClassEffort, mean_of_known};
+use crate::records::{CaseId, ClassEffort, mean_of_known};
 use crate::settings::Label;
 use crate::study::{Picture, Run, Votes, panels};
 
@@ -24,6 +24,8 @@ pub struct Measured {
     pub pictures: Pictures,
     /// The effort that their drawings would have saved, pooled.
     pub effort: Vec<ClassEffort>,
+    /// The same where a contour within a pixel counts as right.
+    pub near_effort: Vec<ClassEffort>,
     /// Dice of what most labelled masks have at each voxel, a mean per class; empty where not all are of one size.
     pub majority_dice: Vec<Option<f64>>,
 }
@@ -39,7 +41,7 @@ pub fn measured(
     fs::create_dir_all(folder).with_context(|| format!("making folder {}", folder.display()))?;
     let labels = &snapshot.settings.labels;
     let colours: Vec<[u8; 3]> = labels.0.iter().filter_map(Label::rgb).collect();
-    let (mut pictures, mut efforts) = (Vec::new(), Vec::new());
+    let (mut pictures, mut efforts, mut near) = (Vec::new(), Vec::new(), Vec::new());
     let winners = majority(session, run, labels.classes())?;
     let mut of_majority = Vec::new();
     for id in &run.test {
@@ -77,26 +79,59 @@ pub fn measured(
             grid: view.grid,
             voxels,
         };
-        let tolerance_mm = snapshot.settings.effort.tolerance_mm;
-        let effort = saved_effort(
-            &map(drawn.voxels),
-            &map(mask),
-            view.plane,
-            labels.classes(),
-            tolerance_mm,
-        );
-        efforts.push(effort.with_context(|| format!("measuring {id}"))?);
+        let (drawn, mask) = (map(drawn.voxels), map(mask));
+        let measure = |tolerance_mm| {
+            let effort = saved_effort(&drawn, &mask, view.plane, labels.classes(), tolerance_mm);
+            effort.with_context(|| format!("measuring {id}"))
+        };
+        efforts.push(measure(snapshot.settings.effort.tolerance_mm)?);
+        near.push(measure(pixel_mm(view.plane, &view.grid))?);
     }
     let of_class = |class: usize| mean_of_known(of_majority.iter().map(|dice: &Vec<_>| dice[class]));
     let is_voted = !of_majority.is_empty() && of_majority.len() == run.test.len();
     Ok(Measured {
         pictures,
         effort: pooled(efforts.iter().map(Vec::as_slice)),
+        near_effort: pooled(near.iter().map(Vec::as_slice)),
         majority_dice: match is_voted {
             true => (0..labels.classes() - 1).map(of_class).collect(),
             false => Vec::new(),
         },
     })
+}
+
+/// The effort that the pre-annotations of some cases saved where a contour within a pixel counts as right, pooled.
+pub fn near_effort(session: &Session, cases: &[CaseId], classes: usize) -> Result<Vec<ClassEffort>> {
+    let mut efforts = Vec::new();
+    for id in cases {
+        let Answer::Case(view) = session.ask(Command::Open(Wanted::of(id)))? else {
+            bail!("{id} could not be looked at");
+        };
+        let maps = view.predicted.zip(view.corrected).filter(|_| view.is_measured);
+        let Some((drawn, mask)) = maps else {
+            // Nobody drew it beforehand.
+            continue;
+        };
+        let [drawn, mask] = [drawn.voxels, mask].map(|voxels| LabelMap {
+            grid: view.grid,
+            voxels,
+        });
+        let effort = saved_effort(
+            &drawn,
+            &mask,
+            view.plane,
+            classes,
+            pixel_mm(view.plane, &view.grid),
+        );
+        efforts.push(effort.with_context(|| format!("measuring {id}"))?);
+    }
+    Ok(pooled(efforts.iter().map(Vec::as_slice)))
+}
+
+/// The longer side of a pixel of the slices.
+fn pixel_mm(plane: Plane, grid: &Grid) -> f64 {
+    let [width, height] = plane.pixel_mm(grid);
+    width.max(height)
 }
 
 /// What most labelled masks have at each voxel; `None` where they are not of one size.

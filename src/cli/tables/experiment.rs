@@ -14,6 +14,7 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
         header.push("average".into());
         if summary.full.iter().any(|full| !full.saved.is_empty()) {
             header.extend(labels.names().map(|name| format!("{name} saved %")));
+            header.extend(labels.names().map(|name| format!("{name} +-1 px %")));
         }
         header.push("seconds a volume".into());
         let lines = summary.full.iter().map(|full| {
@@ -21,6 +22,7 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
             line.extend(full.dice.iter().map(|dice| percent(*dice)));
             line.push(percent(full.mean));
             line.extend(full.saved.iter().map(|saved| percent(*saved)));
+            line.extend(full.near_saved.iter().map(|saved| percent(*saved)));
             let seconds = full.seconds_a_case.map(|seconds| format!("{seconds:.2}"));
             line.push(seconds.unwrap_or("n/a".into()));
             line
@@ -74,11 +76,12 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
         let iterations = effort.saved.iter().map(Vec::len).max().unwrap_or(0);
         let mut header = vec!["class".to_string()];
         header.extend((1..=iterations).map(|n| format!("{n}")));
-        header.push("mean".into());
+        header.extend(["mean", "+-1 px"].map(String::from));
         let lines = labels.names().enumerate().map(|(class, name)| {
             let mut line = vec![name.to_string()];
             line.extend(effort.saved[class].iter().map(|saved| percent(*saved)));
             line.push(percent(effort.mean[class]));
+            line.push(percent(effort.near_mean[class]));
             line
         });
         let title = format!(
@@ -87,5 +90,6 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
         );
         parts.push(format!("{title}\n{}", table(header, lines, &[0])));
     }
+    parts.extend(summary.caveat.clone());
     parts.join("\n\n")
 }

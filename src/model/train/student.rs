@@ -1,18 +1,73 @@
 //! A network that learns: its first weights, an epoch's steps, how good it is, and what is kept of it.
 
+use std::collections::VecDeque;
+
 use candle_core::{Device, Tensor, Var};
 
-use super::Epoch;
 use super::tiles::Tiles;
 use crate::imaging::Rng;
 use crate::metrics::dice;
 use crate::model::checkpoint::{self, Checkpoint, Header};
 use crate::model::judge::best_classes;
 use crate::model::learning::Learning;
+use crate::model::loss::Measured;
 use crate::model::network::{Net, parameters};
 use crate::model::{ModelError, Processor, Report};
 use crate::records::{Architecture, Progress, TrainTask};
 use crate::settings::{Ensemble, Part};
+
+/// A pass over all tiles that can be taken up again where it stopped.
+pub struct Epoch {
+    /// From 1.
+    number: usize,
+    /// Of how many at most.
+    of: usize,
+    /// Batches to come.
+    pub left: VecDeque<Vec<usize>>,
+    steps: usize,
+    /// Of the losses that were looked at.
+    sum: f64,
+    /// Of every member.
+    under_way: Vec<Measured>,
+}
+
+impl Epoch {
+    /// One of these batches.
+    pub fn new(number: usize, of: usize, batches: Vec<Vec<usize>>) -> Epoch {
+        Epoch {
+            number,
+            of,
+            left: batches.into(),
+            steps: 0,
+            sum: 0.0,
+            under_way: Vec::new(),
+        }
+    }
+
+    /// Splits what is left into batches of at most `batch` tiles.
+    pub fn shrink(&mut self, batch: usize) {
+        let left = std::mem::take(&mut self.left);
+        let parts = left
+            .iter()
+            .flat_map(|tiles| tiles.chunks(batch).map(<[usize]>::to_vec));
+        self.left = parts.collect();
+    }
+
+    /// Adds the mean of the members' losses.
+    fn look(&mut self, members: &[Measured]) -> Result<(), ModelError> {
+        for member in members {
+            let loss = member.loss()?;
+            if !loss.is_finite() {
+                return Err(ModelError::Diverged {
+                    loss,
+                    epoch: self.number,
+                });
+            }
+            self.sum += loss / members.len() as f64;
+        }
+        Ok(())
+    }
+}
 
 /// Inputs and classes of some tiles: for all members, or for each.
 type Draw<'a> = dyn Fn(&[usize]) -> candle_core::Result<Vec<(Tensor, Tensor)>> + Sync + 'a;
@@ -187,6 +242,11 @@ impl<'a> Student<'a> {
             // Snapshots are taken of a training of so many steps.
             others => steps as usize * (others + 1) / self.task.training.steps.max(1),
         }
+    }
+
+    /// Whether every member is one that learnt something of its own.
+    pub fn is_whole(&self) -> bool {
+        self.are_learnt || self.ended(self.learning.adam.steps) >= self.snapshots.len()
     }
 
     /// At the end of a cycle but the last, another member becomes what the first one is.
