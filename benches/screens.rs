@@ -49,6 +49,7 @@ fn view(grid: Grid, image: &[f32], labels: Vec<u8>) -> CaseView {
         grid,
         plane: Plane(grid.thickest_axis()),
         image: Intensities::of(image),
+        images: 1,
         predicted: Some(Drawing {
             by: Maker::Model(ModelId(1)),
             voxels: labels,

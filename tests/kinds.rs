@@ -128,6 +128,24 @@ fn two_channels_on_one_grid() {
             grid: truth.grid,
         }
     });
+    // Either can be looked at: where there is signal they are 3000 together.
+    let looked_at = |image| {
+        let wanted = Wanted {
+            image,
+            ..Wanted::of(&id("case1"))
+        };
+        let Answer::Case(view) = bench.ask(Command::Open(wanted)).unwrap() else {
+            panic!()
+        };
+        assert_eq!(view.images, 2);
+        view
+    };
+    let (first, second) = (looked_at(0), looked_at(1));
+    for voxel in 0..first.grid.len() {
+        let sum = first.image.at(voxel) + second.image.at(voxel);
+        assert!((sum - 3000.0).abs() < 1.0, "{sum}");
+    }
+    assert_eq!(looked_at(2).image, first.image, "of those there are");
     // A case with one image is not a case here.
     let path = bench.folder.path().join("alone.nii.gz");
     fs::write(&path, encode_volume(&boxes(9).0)).unwrap();

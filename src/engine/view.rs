@@ -19,6 +19,7 @@ struct Recipe {
     grid: Grid,
     plane: Plane,
     image: Hash,
+    images: usize,
     predicted: Option<(ModelId, Hash)>,
     is_measured: bool,
     corrected: Option<Map>,
@@ -102,7 +103,8 @@ impl Actor {
             case: id.clone(),
             grid: case.grid,
             plane: self.project.plane(&case.grid),
-            image: case.images[0],
+            image: *case.images.get(wanted.image).unwrap_or(&case.images[0]),
+            images: case.images.len(),
             predicted: measured.or(drawn),
             is_measured: measured.is_some(),
             corrected: asked
@@ -148,7 +150,10 @@ impl Actor {
             is_measured: false,
             corrected,
             beside,
-            ..self.recipe(&Wanted::of(shown))?
+            ..self.recipe(&Wanted {
+                image: wanted.image,
+                ..Wanted::of(shown)
+            })?
         })
     }
 
@@ -193,6 +198,7 @@ impl Recipe {
         };
         Ok(CaseView {
             image: Intensities::of(&image.voxels),
+            images: self.images,
             predicted: drawing(by_model(self.predicted), "the pre-annotation")?,
             is_measured: self.is_measured,
             corrected: self.corrected.map(|mask| map(mask, "the mask")).transpose()?,

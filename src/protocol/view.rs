@@ -12,6 +12,8 @@ use crate::records::{CaseId, CorrectionId, HeldId, ModelId};
 pub struct Wanted {
     /// The case.
     pub case: CaseId,
+    /// Which of its images, from 0; the first where it has fewer.
+    pub image: usize,
     /// What is wanted too, to hold the drawing against.
     pub beside: Option<Beside>,
     /// The mask of this correction, and what was drawn before it; the last one's when `None`.
@@ -25,6 +27,7 @@ impl Wanted {
     pub fn of(case: &CaseId) -> Wanted {
         Wanted {
             case: case.clone(),
+            image: 0,
             beside: None,
             correction: None,
             held: None,
@@ -50,8 +53,10 @@ pub struct CaseView {
     pub grid: Grid,
     /// The project's own cut: the one that scores and saved effort are measured in.
     pub plane: Plane,
-    /// The first image.
+    /// The image that was asked for.
     pub image: Intensities,
+    /// How many images the case has.
+    pub images: usize,
     /// Classes as drawn by a model: the pre-annotation of the case's last correction, otherwise the current model's
     /// prediction.
     pub predicted: Option<Drawing>,

@@ -3,7 +3,7 @@
 use super::bench::Bench;
 use super::project::{case_id, project, view, view_of, with_correction, with_handout, with_held};
 use super::scenes::{
-    closed, leads_to, lines_on, makes, on, pages, scene, selected, sends, shows, with_two_models,
+    closed, has_images, leads_to, lines_on, makes, on, pages, scene, selected, sends, shows, with_two_models,
 };
 use overtrace::protocol::{Answer, Beside, Command, Drawing, Maker};
 use overtrace::records::{CorrectionId, Hash, HeldId, Mask, MaskOrigin, ModelId, RoundId, Row, Scored};
@@ -411,6 +411,7 @@ fn check(action: Action) {
         Action::LevelUp => makes(action, on(Screen::Slices), "", "window 13 to 268"),
         Action::LevelDown => makes(action, on(Screen::Slices), "", "window -13 to 242"),
         Action::NextWindow => makes(action, on(Screen::Slices), "", "CT brain 0 to 80"),
+        Action::NextImage => has_images(name),
         Action::NextColours => makes(action, on(Screen::Slices), "", "inverted"),
         Action::ToggleOverlay => makes(action, on(Screen::Slices), "", "overlay: off"),
         Action::ToggleContours => makes(action, on(Screen::Slices), "", "contours: off"),

@@ -260,6 +260,7 @@ pub fn view_of(case: &str, corrected: bool) -> CaseView {
             step: 1.0,
             window: [0.0, 255.0],
         },
+        images: 1,
         predicted: Some(drawing(squares(4, 4))),
         is_measured: corrected,
         corrected: corrected.then(|| squares(5, 4)),

@@ -1,7 +1,7 @@
 //! Scenes in which an action has something to act on, and what is looked for afterwards.
 
 use super::bench::Bench;
-use super::project::{project, view_of, with_correction, with_held};
+use super::project::{project, view, view_of, with_correction, with_held};
 use overtrace::protocol::{Command, Event, Snapshot};
 use overtrace::records::{CorrectionId, ModelId, RankingId, RoundId, RoundState, Row};
 use overtrace::tui::{Action, Screen};
@@ -149,4 +149,20 @@ pub fn pages(screen: Screen) {
     assert!(between != first && between != further, "{}", screen.word());
     bench.run("page_up");
     assert_eq!(at(&bench).0, first.0, "{}", screen.word());
+}
+
+/// Of a case with two images `action` shows the second; of one with one it says so.
+pub fn has_images(action: &str) {
+    let mut bench = on(Screen::Slices);
+    bench.run(action);
+    shows(&bench, "has one image");
+    let mut case = view("unsure");
+    case.images = 2;
+    let mut bench = Bench::at(project(), case.clone());
+    shows(&bench, "image 1 of 2");
+    bench.run(action);
+    case.image.values.fill(7);
+    bench.answer_case(case);
+    shows(&bench, "image 2 of 2");
+    shows(&bench, "value 7");
 }

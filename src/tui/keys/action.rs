@@ -180,6 +180,7 @@ actions! {
     "level_down"            LevelDown           on [Slices]: "brighter: the window further down";
     "level_up"              LevelUp             on [Slices]: "darker: the window further up";
     "next_window"           NextWindow          on [Slices]: "percentiles, then the usual windows of CT";
+    "next_image"            NextImage           on [Slices]: "of cases with several images (T1, FLAIR) the next";
     "next_colours"          NextColours         on [Slices]: "what intensities are shown in: grey, inverted, hot, bone";
     "toggle_overlay"        ToggleOverlay       on [Slices]: "the label map: on or off";
     "toggle_contours"       ToggleContours      on [Slices]: "the label map: filled or as contours";

@@ -20,6 +20,7 @@ pub(super) fn view(shape: [usize; 3], grey: u16) -> CaseView {
             step: 1.0,
             window: [0.0, 255.0],
         },
+        images: 1,
         predicted: None,
         is_measured: false,
         corrected: None,

@@ -61,6 +61,8 @@ pub struct Slices {
     pub class: Option<u8>,
     /// How far in.
     pub zoom: Zoom,
+    /// Which of the case's images is shown, from 0.
+    pub image: usize,
     /// The profile that is here, and what it was made from.
     pub profile: Option<(ProfileJob, Profile)>,
     profiling: Option<ProfileJob>,
@@ -120,7 +122,24 @@ impl Slices {
         self.wanted.as_ref()
     }
 
+    /// Shows the next of the case's images, from the last the first; the other cases' too, then.
+    fn next_image(&mut self) -> Result<(), String> {
+        let (Some(view), Some(wanted)) = (&self.view, &self.wanted) else {
+            return Err("the case is not here yet".into());
+        };
+        if view.images < 2 {
+            return Err("the case has one image".into());
+        }
+        self.image = (self.image + 1) % view.images;
+        self.want(wanted.clone());
+        Ok(())
+    }
+
     fn want(&mut self, wanted: Wanted) {
+        let wanted = Wanted {
+            image: self.image,
+            ..wanted
+        };
         let is_other = |known: &Wanted| {
             (&known.case, known.correction, known.held) != (&wanted.case, wanted.correction, wanted.held)
         };
@@ -236,6 +255,7 @@ impl Slices {
                 let known = PRESETS.iter().position(|preset| preset.window == look.window);
                 look.window = PRESETS[known.map_or(0, |at| (at + 1) % PRESETS.len())].window;
             }
+            Action::NextImage => return self.next_image(),
             Action::NextColours => look.colours = look.colours.next(),
             Action::ToggleOverlay => look.overlay = !look.overlay,
             Action::ToggleContours => look.contours = !look.contours,

@@ -45,6 +45,13 @@ pub fn draw(app: &App, snapshot: &Snapshot, frame: &mut Frame<'_>, body: Rect) {
             plane.slices(&view.grid)
         )),
     ];
+    if view.images > 1 {
+        head.push(Span::raw(format!(
+            "  image {} of {}",
+            slices.image + 1,
+            view.images
+        )));
+    }
     head.extend(layer_words(app, view).map(|words| Span::styled(format!("  {words}"), theme.warn())));
     frame.render_widget(Line::from(head), areas.title);
     draw_strip(app, plane, index, frame, areas.strip);

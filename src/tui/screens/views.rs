@@ -124,6 +124,7 @@ mod tests {
             grid: Grid::new([1; 3], [1.0; 3]),
             plane: Plane(0),
             image: Intensities::of(&[0.0]),
+            images: 1,
             predicted: None,
             is_measured: false,
             corrected: None,
