@@ -46,7 +46,10 @@ tables() {
 }
 if [ -n "${SMALL:-}" ]; then
   of=(--phantoms 18 --test "$(seq -s, -f phantom-%g 10 17)")
-  experiment full full strong "${of[@]}" --systems u-net,u-net-mse
+  # What learns once learns as long as what learns in five rounds.
+  steps=$((5 * steps)) settings long 'learning_rate = 0.001
+recipe = "strong"'
+  experiment full full long "${of[@]}" --systems u-net,u-net-mse
   experiment query query strong "${of[@]}" --budget 2 --seeds "$seeds"
   experiment effort effort strong "${of[@]}" --budget 2 --seeds "$seeds"
   tables
