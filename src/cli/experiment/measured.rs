@@ -9,7 +9,7 @@ use super::{Session, put};
 use crate::effort::{pooled, saved_effort};
 use crate::imaging::{Grid, LabelMap, Plane};
 use crate::metrics::dice;
-use crate::protocol::{Answer, Command, Snapshot, Wanted};
+use crate::protocol::{Answer, CaseView, Command, Snapshot, Wanted};
 use crate::records::{CaseId, ClassEffort, mean_of_known};
 use crate::settings::Label;
 use crate::study::{Picture, Run, Votes, panels};
@@ -45,9 +45,7 @@ pub fn measured(
     let winners = majority(session, run, labels.classes())?;
     let mut of_majority = Vec::new();
     for id in &run.test {
-        let Answer::Case(view) = session.ask(Command::Open(Wanted::of(id)))? else {
-            bail!("{id} could not be looked at");
-        };
+        let view = look_at(session, id)?;
         let (Some(drawn), Some(mask), Some(margins)) = (view.predicted, view.corrected, view.margins) else {
             bail!("{id} has no drawing or no mask: what was drawn of it is not kept any more");
         };
@@ -75,13 +73,12 @@ pub fn measured(
         {
             of_majority.push(dice(&winners.voxels, &mask, labels.classes()));
         }
-        let map = |voxels| LabelMap {
+        let maps = [drawn.voxels, mask].map(|voxels| LabelMap {
             grid: view.grid,
             voxels,
-        };
-        let (drawn, mask) = (map(drawn.voxels), map(mask));
+        });
         let measure = |tolerance_mm| {
-            let effort = saved_effort(&drawn, &mask, view.plane, labels.classes(), tolerance_mm);
+            let effort = saved_effort(&maps[0], &maps[1], view.plane, labels.classes(), tolerance_mm);
             effort.with_context(|| format!("measuring {id}"))
         };
         efforts.push(measure(snapshot.settings.effort.tolerance_mm)?);
@@ -104,9 +101,7 @@ pub fn measured(
 pub fn near_effort(session: &Session, cases: &[CaseId], classes: usize) -> Result<Vec<ClassEffort>> {
     let mut efforts = Vec::new();
     for id in cases {
-        let Answer::Case(view) = session.ask(Command::Open(Wanted::of(id)))? else {
-            bail!("{id} could not be looked at");
-        };
+        let view = look_at(session, id)?;
         let maps = view.predicted.zip(view.corrected).filter(|_| view.is_measured);
         let Some((drawn, mask)) = maps else {
             // Nobody drew it beforehand.
@@ -128,6 +123,14 @@ pub fn near_effort(session: &Session, cases: &[CaseId], classes: usize) -> Resul
     Ok(pooled(efforts.iter().map(Vec::as_slice)))
 }
 
+/// A case with its image and maps.
+fn look_at(session: &Session, id: &CaseId) -> Result<Box<CaseView>> {
+    match session.ask(Command::Open(Wanted::of(id)))? {
+        Answer::Case(view) => Ok(view),
+        _ => bail!("{id} could not be looked at"),
+    }
+}
+
 /// The longer side of a pixel of the slices.
 fn pixel_mm(plane: Plane, grid: &Grid) -> f64 {
     let [width, height] = plane.pixel_mm(grid);
@@ -138,9 +141,7 @@ fn pixel_mm(plane: Plane, grid: &Grid) -> f64 {
 fn majority(session: &Session, run: &Run, classes: usize) -> Result<Option<LabelMap>> {
     let mut votes: Option<Votes> = None;
     for id in &run.labelled {
-        let Answer::Case(view) = session.ask(Command::Open(Wanted::of(id)))? else {
-            bail!("{id} could not be looked at");
-        };
+        let view = look_at(session, id)?;
         let mask = view.corrected.with_context(|| format!("{id} has no mask"))?;
         let votes = votes.get_or_insert_with(|| Votes::new(view.grid, classes));
         if !votes.add(&view.grid, &mask) {

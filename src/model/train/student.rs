@@ -95,7 +95,7 @@ pub struct Student<'a> {
     pub learning: Learning,
     /// The weights of each other member, where there are such.
     snapshots: Vec<Vec<(String, Var)>>,
-    /// Whether those were learnt before: until a snapshot is taken they stand, and else the first member does.
+    /// Whether there are such that were learnt before: until a snapshot is taken they stand, and else the first member does.
     are_learnt: bool,
 }
 
@@ -140,9 +140,9 @@ impl<'a> Student<'a> {
         let others = weights.split_off(parameters(&learns).len());
         let mut learning = Learning::new(learns, weights, training.objective(), training.learning_rate)?;
         let snapshots = others.chunks(learning.adam.learners.len()).map(<[_]>::to_vec);
-        let snapshots = snapshots.collect();
+        let snapshots: Vec<_> = snapshots.collect();
         // Of other classes the last layers are drawn anew.
-        let are_learnt = match &task.start {
+        let are_learnt = match task.start.as_ref().filter(|_| !snapshots.is_empty()) {
             Some(path) => checkpoint::header_of(path)?.architecture.classes == shape.classes,
             None => false,
         };

@@ -445,6 +445,19 @@ fn a_snapshot_that_is_not_yet_taken_is_no_untrained_network() {
     assert_eq!([first, second], before);
 }
 
+/// A rate of 0: every epoch is as good as the first, which has no snapshot yet. The first with both, after 8 of 12 steps of two
+/// an epoch, is kept.
+#[test]
+fn an_ensemble_is_kept_once_it_is_whole() {
+    let (_folder, file) = folder();
+    let mut task = task(&file("ensemble"), 1);
+    task.architecture.networks = "u-net+u-net+u-net".parse().unwrap();
+    (task.training.ensemble, task.training.steps) = (Ensemble::Snapshots, 12);
+    task.training.learning_rate = 0.0;
+    let trained = run(&task, &[discs_and_squares("a", 9, 1)]);
+    assert_eq!((trained.best_epoch, trained.curve.len()), (4, 6));
+}
+
 #[test]
 fn what_was_kept_of_another_training_or_is_damaged_is_left_and_said() {
     let (_folder, file) = folder();
