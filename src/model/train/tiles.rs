@@ -1,4 +1,4 @@
-//! What an epoch runs over: tiles with signal, which of them check instead of teach, and how they are dealt.
+//! What an epoch runs over: tiles with signal (and of stacks one without), which of them check instead of teach, and how they are dealt.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::model::tiling::{TILE, TILE_PIXELS, Window};
 /// From this many cases on, whole cases are held out for validation instead of slices of each.
 const WHOLE_CASES: usize = 5;
 
-/// Tiles with signal, as deep as the network's field, and the part of each that lies in its slices.
+/// Tiles, as deep as the network's field, and the part of each that lies in its slices.
 #[derive(Clone)]
 pub struct Tiles {
     field: Field,
@@ -63,28 +63,42 @@ impl Tiles {
     }
 
     /// Adds the tiles with signal of some slices that lie one behind the other; `there` are those that may be seen with them.
-    fn add(&mut self, (number, case): (usize, &Case), asked: Range<usize>, there: Range<usize>) {
-        let mut input = vec![0.0; self.field.seen()];
-        let mut classes = vec![0; self.field.pixels()];
+    ///
+    /// Of stacks the first without signal is added too. The networks that see stacks normalise each by itself, which makes
+    /// of an empty one something that no other stack holds: never taught what it is, they draw it full.
+    fn add(&mut self, case: (usize, &Case), asked: Range<usize>, there: Range<usize>) {
+        let (before, mut empty) = (self.len(), None);
         for (slices, asked) in self.field.stacks(asked, there) {
             let beside = self.field.beside;
-            let seen = slices.start.saturating_sub(beside)..case.slices().min(slices.end + beside);
-            for window in (0..case.tiling().tiles()).map(|tile| case.tiling().window(tile)) {
-                // Of one without there is nothing to learn, though there may be something around it.
-                if case.has_signal(seen.clone(), &window) {
-                    case.cut(self.field, slices.clone(), &window, &mut input);
-                    case.cut_mask(slices.clone(), &window, &mut classes);
-                    self.inputs.extend_from_slice(&input);
-                    self.classes.extend_from_slice(&classes);
-                    self.places.push(Place {
-                        case: number,
-                        slices: slices.clone(),
-                        asked: asked.clone(),
-                        window,
-                    });
+            let seen = slices.start.saturating_sub(beside)..case.1.slices().min(slices.end + beside);
+            for window in (0..case.1.tiling().tiles()).map(|tile| case.1.tiling().window(tile)) {
+                let place = Place {
+                    case: case.0,
+                    slices: slices.clone(),
+                    asked: asked.clone(),
+                    window,
+                };
+                // Of a slice without there is nothing to learn, though there may be something around it.
+                if case.1.has_signal(seen.clone(), &window) {
+                    self.push(case.1, place);
+                } else {
+                    empty.get_or_insert(place);
                 }
             }
         }
+        if let Some(empty) = empty.filter(|_| self.field.depth > 1 && self.len() > before) {
+            self.push(case.1, empty);
+        }
+    }
+
+    fn push(&mut self, case: &Case, place: Place) {
+        let mut input = vec![0.0; self.field.seen()];
+        let mut classes = vec![0; self.field.pixels()];
+        case.cut(self.field, place.slices.clone(), &place.window, &mut input);
+        case.cut_mask(place.slices.clone(), &place.window, &mut classes);
+        self.inputs.extend_from_slice(&input);
+        self.classes.extend_from_slice(&classes);
+        self.places.push(place);
     }
 
     /// The pixels of a tile that lie in the slices that it is there for: where in the tile, and the class there.
@@ -315,6 +329,26 @@ mod tests {
             known,
             case.mask.as_ref().unwrap().voxels[9 * TILE_PIXELS..11 * TILE_PIXELS]
         );
+    }
+
+    /// Of forty slices the last twenty are empty: of stacks one of those is taught, of slices none.
+    #[test]
+    fn an_empty_stack_is_taught_and_an_empty_slice_is_not() {
+        let mut case = discs_and_squares("a", 40, 1);
+        case.channels[0].voxels[20 * TILE_PIXELS..].fill(0.0);
+        let added = |case: &Case, depth| {
+            let mut tiles = Tiles::new(Field { depth, ..Field::TILE });
+            tiles.add((0, case), 0..40, 0..40);
+            tiles
+        };
+        assert_eq!(added(&case, 1).len(), 20);
+        // At slices 0, 16 and 24, the last of them empty; four deep, the first empty one of five.
+        assert_eq!(added(&case, 16).len(), 3);
+        assert_eq!(added(&case, 4).len(), 5 + 1);
+        assert_eq!(added(&case, 4).places.last().unwrap().slices, 20..24);
+        // Where all is empty there is nothing to learn.
+        case.channels[0].voxels.fill(0.0);
+        assert_eq!(added(&case, 4).len(), 0);
     }
 
     /// Discs are in every tile; squares are wiped from all but two of the ten.
