@@ -21,7 +21,7 @@ base_channels = $base
 [training]
 max_epochs = $epochs
 learning_rate = ${LEARNING_RATE:-0.0005}
-batch = ${BATCH:-8}
+batch = ${BATCH:-16}
 [inbox]
 stable_s = 0.0
 TOML

@@ -196,7 +196,7 @@ impl Default for Training {
             loss: Loss::Dice,
             ensemble: Ensemble::Seeds,
             learning_rate: 5e-4,
-            batch: 8,
+            batch: 16,
             max_epochs: 500,
             patience: 30,
             steps: 0,

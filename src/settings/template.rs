@@ -32,7 +32,7 @@ loss = "dice"             # m - sum of Dice (the paper's Eq. 1); or "mse", "dice
 ensemble = "seeds"        # a committee's members differ by first weights; "folds": each leaves out the cases that fall to it;
                           # "snapshots": one learns `steps`, the others keep what it was on the way
 learning_rate = 0.0005    # of Adam; where a class is never found, try another
-batch = 8                 # 64x64 tiles a step
+batch = 16                # 64x64 tiles a step
 max_epochs = 500
 patience = 30             # epochs without a better validation Dice before training stops
 steps = 0                 # 0: as above; else exactly so many steps each time, for comparisons
