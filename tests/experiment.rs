@@ -452,6 +452,95 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     assert!(!folder.path().join("mixed/experiment.toml").exists());
 }
 
+#[test]
+fn ways_of_asking_are_held_against_each_other_on_every_fold() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path(), 9);
+    let asked = "entropy,average-bvsb-foreground-diverse,random";
+    let query = [
+        "--json",
+        "experiment",
+        "query",
+        "out",
+        "--data",
+        "data",
+        "--folds",
+        "3",
+    ];
+    let more = [
+        "--strategies",
+        asked,
+        "--budget",
+        "2",
+        "--rounds",
+        "1",
+        "--settings",
+        "small.toml",
+    ];
+    let all = done(&overtrace(folder.path(), &[&query[..], &more].concat()));
+    let runs = all["outcome"]["runs"].as_array().unwrap();
+    let named = |strategy: &str| runs.iter().filter(|run| run["strategy"] == strategy).count();
+    assert_eq!(asked.split(',').map(named).collect::<Vec<_>>(), [3, 3, 3]);
+    // Each case is measured on in one fold, and asked for in none of it.
+    for run in runs {
+        assert_eq!(point_of(run, 0)["labelled"], 2, "{run}");
+        assert_eq!(point_of(run, 1)["asked"].as_array().unwrap().len(), 2, "{run}");
+    }
+    let paired = all["summary"]["paired"].as_array().unwrap();
+    let pairs = paired
+        .iter()
+        .map(|paired| (paired["strategy"].as_str(), paired["area"]["pairs"].as_u64()));
+    let sides = asked.split(',').filter(|side| *side != "random");
+    let expected = sides.map(|side| (Some(side), Some(3)));
+    assert!(pairs.eq(expected), "{paired:?}");
+    let run = folder
+        .path()
+        .join("out/runs/fold3-seed1-average-bvsb-foreground-diverse");
+    let settings = fs::read_to_string(run.join("overtrace.toml")).unwrap();
+    assert!(settings.contains("diversity = true") && settings.contains("pixels = \"foreground\""));
+    // What a strategy takes no notice of is no side of its own.
+    let other = [
+        "experiment",
+        "query",
+        "other",
+        "--data",
+        "data",
+        "--strategies",
+        "random-diverse",
+    ];
+    let refused = overtrace(folder.path(), &other);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("leave -diverse out"));
+}
+
+#[test]
+fn usual_brains_are_made_and_learnt_from() {
+    let folder = tempfile::tempdir().unwrap();
+    data(folder.path(), 0);
+    let full = [
+        "--json",
+        "experiment",
+        "full",
+        "out",
+        "--phantoms",
+        "4",
+        "--of",
+        "usual-brain",
+    ];
+    let more = ["--test", "phantom-03", "--settings", "small.toml"];
+    let all = done(&overtrace(folder.path(), &[&full[..], &more].concat()));
+    let majority = &all["summary"]["majority_dice"];
+    // Brains of one shape in one place: most of the masks at each voxel are far from nothing.
+    assert!(
+        majority
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|dice| dice.as_f64().unwrap() > 0.4),
+        "{majority}"
+    );
+    assert_eq!(all["outcome"]["experiment"]["cases"].as_array().unwrap().len(), 4);
+}
+
 fn done_quietly(output: &Output) {
     assert!(
         output.status.success(),

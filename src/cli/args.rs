@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::records::{CaseId, CorrectionId, HeldId, Pool};
 use crate::settings::{Device, Devices, Networks, Pixels, Precision, Strategy};
-use crate::study::{Kind, System};
+use crate::study::{Asking, Kind, System};
 
 /// Which volume to annotate next, drawn beforehand, and how much of its contour nobody had to draw.
 ///
@@ -342,9 +342,10 @@ pub struct ExperimentArgs {
     /// with -folds or -snapshots behind), and either by the mean squared error (u-net-mse) [default: the settings']
     #[arg(long, value_delimiter = ',', value_name = "SYSTEM")]
     pub systems: Vec<System>,
-    /// The strategies, with commas between [default: the settings', and random]
-    #[arg(long, value_parser = strategies(), value_delimiter = ',')]
-    pub strategies: Vec<Strategy>,
+    /// The strategies, with commas between: `query.strategy`'s names, with -foreground behind to average over what was drawn as
+    /// foreground alone, -diverse to have the cases of a round differ [default: the settings', and random]
+    #[arg(long, value_delimiter = ',', value_name = "STRATEGY")]
+    pub strategies: Vec<Asking>,
     /// Labelled cases to begin with
     #[arg(long, default_value_t = 2)]
     pub start: usize,

@@ -17,8 +17,8 @@ use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot}
 use crate::records::{BenchTask, CaseId, Machine, MaskOrigin, Pool, RoundState, mean_of_known};
 use crate::settings::{FILE, Settings};
 use crate::study::{
-    Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, System, charts, csv, html, png, summarise,
-    svg,
+    Asking, Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, System, charts, csv, html, png,
+    summarise, svg,
 };
 use measured::{Measured, Pictures, measured, near_effort};
 
@@ -113,8 +113,8 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
         },
         strategies: match (kind, wish.strategies.is_empty()) {
             (Kind::Full, _) => Vec::new(),
-            (Kind::Effort, true) => vec![settings.query.strategy],
-            (Kind::Query, true) => vec![settings.query.strategy, crate::settings::Strategy::Random],
+            (Kind::Effort, true) => vec![Asking::of(&settings)],
+            (Kind::Query, true) => vec![Asking::of(&settings), Asking::RANDOM],
             _ => wish.strategies.clone(),
         },
         start: wish.start,

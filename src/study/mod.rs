@@ -5,6 +5,7 @@
 //! made into curves, intervals, tables, charts and a report. Nothing here trains, opens a project or knows a clock. May import
 //! `settings`, `imaging` and `records`.
 
+mod asking;
 mod chart;
 mod majority;
 mod outcome;
@@ -15,6 +16,7 @@ mod report;
 mod summary;
 mod system;
 
+pub use asking::Asking;
 pub use chart::{Chart, Line, png, svg};
 pub use majority::{MAJORITY, Votes};
 pub use outcome::{Outcome, Point, RunOutcome};

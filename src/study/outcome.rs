@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Run, System};
+use super::{Asking, Experiment, Run, System};
 use crate::records::{CaseId, ClassEffort, EpochReport, Machine, Round, mean_of_known};
-use crate::settings::Strategy;
 
 /// What a round came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,7 +60,7 @@ pub struct RunOutcome {
     /// What it trained.
     pub system: System,
     /// How it asked.
-    pub strategy: Strategy,
+    pub strategy: Asking,
     /// Its rounds, in their order.
     pub points: Vec<Point>,
     /// The epochs of the last training.

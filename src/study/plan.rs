@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::System;
+use super::{Asking, System};
 use crate::imaging::Rng;
 use crate::records::CaseId;
 use crate::settings::{Settings, Strategy};
@@ -43,7 +43,7 @@ pub struct Experiment {
     /// The systems that are held against each other.
     pub systems: Vec<System>,
     /// The strategies that are held against each other.
-    pub strategies: Vec<Strategy>,
+    pub strategies: Vec<Asking>,
     /// Labelled cases to begin with.
     pub start: usize,
     /// Cases asked for in a round.
@@ -111,7 +111,7 @@ pub struct Run {
     /// What it trains.
     pub system: System,
     /// How it asks.
-    pub strategy: Strategy,
+    pub strategy: Asking,
     /// Labelled from the start.
     pub labelled: Vec<CaseId>,
     /// To ask for.
@@ -143,7 +143,7 @@ impl Experiment {
             return number("--start", 0, "at least 1 without --weights");
         }
         let systems = self.systems.iter().map(System::to_string);
-        let strategies = self.strategies.iter().map(|strategy| strategy.name().to_string());
+        let strategies = self.strategies.iter().map(Asking::to_string);
         let mut named: Vec<String> = systems.chain(strategies).collect();
         named.sort();
         if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -151,7 +151,10 @@ impl Experiment {
         }
         let alone = |system: &&System| !system.networks.is_committee();
         if let Some(alone) = self.systems.iter().find(alone)
-            && self.strategies.contains(&Strategy::Disagreement)
+            && self
+                .strategies
+                .iter()
+                .any(|asking| asking.strategy == Strategy::Disagreement)
         {
             return Err(PlanError::Alone(*alone));
         }
@@ -171,12 +174,12 @@ impl Experiment {
             }
             let strategies = match self.kind {
                 // It asks for nothing.
-                Kind::Full => &[Strategy::AverageBvsb][..],
+                Kind::Full => &[Asking::of(&self.settings)][..],
                 Kind::Query | Kind::Effort => &self.strategies,
             };
             // Random first: the others are shown beside it.
             let mut strategies = strategies.to_vec();
-            strategies.sort_by_key(|strategy| *strategy != Strategy::Random);
+            strategies.sort_by_key(|asking| *asking != Asking::RANDOM);
             let seeds = self
                 .seeds
                 .iter()
@@ -234,14 +237,14 @@ impl Experiment {
     pub fn name_of(&self, run: &Run) -> String {
         match self.kind {
             Kind::Full => self.beginning_of(run),
-            Kind::Query | Kind::Effort => format!("{}-{}", self.beginning_of(run), run.strategy.name()),
+            Kind::Query | Kind::Effort => format!("{}-{}", self.beginning_of(run), run.strategy),
         }
     }
 
     /// What a system that asks so is called.
-    pub fn words_of(&self, system: System, strategy: Strategy) -> String {
+    pub fn words_of(&self, system: System, strategy: Asking) -> String {
         match self.systems.len() {
-            1 => strategy.words().to_string(),
+            1 => strategy.words(),
             _ => format!("{system}, {}", strategy.words()),
         }
     }
@@ -250,26 +253,26 @@ impl Experiment {
     pub fn settings_of(&self, run: &Run) -> Settings {
         let mut settings = self.settings.clone();
         run.system.apply(&mut settings);
+        run.strategy.apply(&mut settings);
         settings.training.seed = run.seed;
         settings.query.seed = run.seed;
-        settings.query.strategy = run.strategy;
         settings.query.budget = self.budget;
         // The experiment says when.
         settings.query.train_when_complete = false;
         settings.query.target_dice = 0.0;
         settings.inbox.stable_s = 0.0;
         let random = Run {
-            strategy: Strategy::Random,
+            strategy: Asking::RANDOM,
             ..run.clone()
         };
         // The app shows its rounds beside those of the run that asked at random, and those of all others of its seed.
-        let has_control = run.strategy != Strategy::Random && self.strategies.contains(&Strategy::Random);
+        let has_control = run.strategy != Asking::RANDOM && self.strategies.contains(&Asking::RANDOM);
         settings.query.control = match has_control && self.kind != Kind::Full {
             true => PathBuf::from("..").join(self.name_of(&random)),
             false => PathBuf::new(),
         };
         let others = self.sides().filter(|side| *side != (run.system, run.strategy));
-        let control = (run.system, Strategy::Random);
+        let control = (run.system, Asking::RANDOM);
         let others = others.filter(|side| !has_control || *side != control);
         settings.query.beside = others
             .map(|(system, strategy)| {
@@ -285,7 +288,7 @@ impl Experiment {
     }
 
     /// The systems and strategies that ask for cases.
-    fn sides(&self) -> impl Iterator<Item = (System, Strategy)> {
+    fn sides(&self) -> impl Iterator<Item = (System, Asking)> {
         let asks = self.kind != Kind::Full;
         let systems = self.systems.iter().filter(move |_| asks);
         systems.flat_map(|&system| self.strategies.iter().map(move |&strategy| (system, strategy)))
@@ -305,6 +308,7 @@ impl Experiment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Pixels;
 
     pub fn experiment(cases: usize) -> Experiment {
         let case = |n: usize| StoredCase {
@@ -316,7 +320,7 @@ mod tests {
             kind: Kind::Query,
             seeds: vec![1, 2],
             systems: vec![System::of(&Settings::default())],
-            strategies: vec![Strategy::AverageBvsb, Strategy::Random],
+            strategies: vec![Asking::of(&Settings::default()), Asking::RANDOM],
             start: 2,
             budget: 1,
             rounds: 0,
@@ -400,6 +404,28 @@ mod tests {
     }
 
     #[test]
+    fn ways_of_asking_are_sides_of_their_own() {
+        let several = Experiment {
+            strategies: ["average-bvsb", "average-bvsb-foreground-diverse", "random"]
+                .map(|name| name.parse().unwrap())
+                .to_vec(),
+            ..experiment(9)
+        };
+        let runs = several.runs().unwrap();
+        assert_eq!(
+            several.name_of(&runs[2]),
+            "fold1-seed1-average-bvsb-foreground-diverse"
+        );
+        let query = several.settings_of(&runs[2]).query;
+        assert_eq!(
+            (query.strategy, query.pixels, query.diversity),
+            (Strategy::AverageBvsb, Pixels::Foreground, true)
+        );
+        assert_eq!(query.control, PathBuf::from("../fold1-seed1-random"));
+        assert_eq!(query.beside, [PathBuf::from("../fold1-seed1-average-bvsb")]);
+    }
+
+    #[test]
     fn an_experiment_that_cannot_be_is_told_apart() {
         let with = |change: fn(&mut Experiment)| {
             let mut experiment = experiment(6);
@@ -417,11 +443,11 @@ mod tests {
             PlanError::Twice("u-net".into())
         );
         assert_eq!(
-            with(|e| e.strategies.push(Strategy::Random)),
+            with(|e| e.strategies.push(Asking::RANDOM)),
             PlanError::Twice("random".into())
         );
         assert!(matches!(
-            with(|e| e.strategies.push(Strategy::Disagreement)),
+            with(|e| e.strategies.push("disagreement".parse().unwrap())),
             PlanError::Alone(_)
         ));
         let wrong: [fn(&mut Experiment); 5] = [

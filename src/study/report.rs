@@ -6,9 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::paper::{IBSR18_EFFORT, IBSR18_FULL, MRBRAINS18_EFFORT, MRBRAINS18_FULL, POOL_NEEDED};
-use super::{Chart, Kind, Line, MAJORITY, Outcome, Summary, System, svg};
+use super::{Asking, Chart, Kind, Line, MAJORITY, Outcome, Summary, System, svg};
 use crate::records::{CaseId, mean_of_known};
-use crate::settings::Strategy;
 
 /// Every round of every run, a line each, with a header; Dice and saved effort in 0 to 1, empty where unknown. The effort is that of
 /// the cases that were asked for; with everything labelled, of those that were measured on.
@@ -42,7 +41,7 @@ pub fn csv(outcome: &Outcome) -> String {
                 run.fold.to_string(),
                 run.seed.to_string(),
                 run.system.to_string(),
-                run.strategy.name().to_string(),
+                run.strategy.to_string(),
                 point.labelled.to_string(),
                 format!("{:.6}", point.fraction),
             ];
@@ -134,7 +133,7 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
                 .collect(),
         });
         charts.push((
-            format!("effort{}-{}", of_system(effort.system), effort.strategy.name()),
+            format!("effort{}-{}", of_system(effort.system), effort.strategy),
             Chart {
                 title: format!(
                     "Saved effort by iteration, asked for by {}",
@@ -385,7 +384,7 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
 /// Which cases each system finds worth annotating, in its order: they differ from model to model (the paper's section 3.4).
 fn asked(page: &mut String, outcome: &Outcome) {
     let experiment = &outcome.experiment;
-    let rows = outcome.runs.iter().filter(|run| run.strategy != Strategy::Random);
+    let rows = outcome.runs.iter().filter(|run| run.strategy != Asking::RANDOM);
     let rows = rows.filter_map(|run| {
         let cases: Vec<&str> = run
             .points
