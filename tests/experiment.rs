@@ -189,8 +189,18 @@ fn a_killed_experiment_goes_on_to_the_figures_that_it_would_have_had() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    // As if it had been begun on another machine.
+    let machines = folder.path().join("out/machines.json");
+    let mut begun_on: Value = serde_json::from_slice(&fs::read(&machines).unwrap()).unwrap();
+    begun_on[0]["processor"] = "another".into();
+    fs::write(&machines, begun_on.to_string()).unwrap();
     let in_parts = done(&overtrace(folder.path(), QUERY));
     assert_eq!(figures(&in_parts), figures(&at_once));
+    let [first, then] = [0, 1].map(|n| &in_parts["outcome"]["machines"][n]["processor"]);
+    assert!(
+        first == "another" && then.is_string() && then != first,
+        "{first}, {then}"
+    );
     for run in fs::read_dir(folder.path().join("out/runs")).unwrap() {
         let run = run.unwrap().path();
         if !run.file_name().unwrap().to_string_lossy().starts_with('.') {
@@ -207,21 +217,8 @@ fn point_of(run: &Value, at: usize) -> &Value {
 fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights_without_labels() {
     let folder = tempfile::tempdir().unwrap();
     data(folder.path(), 4);
-    let full = done(&overtrace(
-        folder.path(),
-        &[
-            "--json",
-            "experiment",
-            "full",
-            "full",
-            "--data",
-            "data",
-            "--folds",
-            "2",
-            "--settings",
-            "small.toml",
-        ],
-    ));
+    let full = "--json experiment full full --data data --folds 2 --settings small.toml";
+    let full = done(&overtrace(folder.path(), &full.split(' ').collect::<Vec<_>>()));
     let runs = full["outcome"]["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
     let row = &full["summary"]["full"][0];
@@ -383,7 +380,7 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     );
     let report = fs::read_to_string(folder.path().join("full/report.html")).unwrap();
     assert!(report.contains("overtrace, u-net+voxresnet"), "{report}");
-    let machine = &full["outcome"]["machine"];
+    let machine = &full["outcome"]["machines"][0];
     assert_eq!((&machine["threads"], &machine["gpu"]), (&2.into(), &Value::Null));
     assert!(
         report.contains(": 2 of "),

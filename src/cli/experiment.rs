@@ -25,7 +25,7 @@ use measured::{Measured, Pictures, measured, near_effort};
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
 /// What computed it, beside its runs.
-const MACHINE: &str = "machine.json";
+const MACHINES: &str = "machines.json";
 /// Steps of a training where strategies are compared and the settings say none.
 const STEPS: usize = 500;
 /// Where phantoms are made.
@@ -43,7 +43,7 @@ pub fn run(doors: &Doors, json: bool, wish: &ExperimentArgs) -> Result<Exit> {
         version: env!("CARGO_PKG_VERSION").into(),
         files: hashes(&experiment)?,
         weights: experiment.weights.as_ref().map(hash).transpose()?,
-        machine: machine(doors, &wish.folder, &experiment.settings)?,
+        machines: machines(doors, &wish.folder, &experiment.settings)?,
         runs: Vec::new(),
         experiment,
     };
@@ -205,16 +205,14 @@ fn hashes(experiment: &Experiment) -> Result<Vec<(CaseId, Vec<String>)>> {
     experiment.cases.iter().map(of_case).collect()
 }
 
-/// What computed when the experiment was begun.
-fn machine(doors: &Doors, folder: &Path, settings: &Settings) -> Result<Machine> {
-    let file = folder.join(MACHINE);
-    // One that cannot be read, or was written by another version, is asked for again.
+/// What the experiment was begun on, and gone on with since.
+fn machines(doors: &Doors, folder: &Path, settings: &Settings) -> Result<Vec<Machine>> {
+    let file = folder.join(MACHINES);
+    // Those that cannot be read, or were written by another version, are forgotten.
     let known = fs::read(&file)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    if let Some(known) = known {
-        return Ok(known);
-    }
+    let mut machines: Vec<Machine> = known.unwrap_or_default();
     let task = BenchTask {
         networks: settings.model.networks,
         base_channels: Vec::new(),
@@ -225,8 +223,11 @@ fn machine(doors: &Doors, folder: &Path, settings: &Settings) -> Result<Machine>
         precision: settings.compute.precision,
     };
     let machine = (doors.bench)(&task, &settings.compute, &mut |_| ())?;
-    put(&file, &serde_json::to_vec_pretty(&machine)?)?;
-    Ok(machine)
+    if !machines.contains(&machine) {
+        machines.push(machine);
+        put(&file, &serde_json::to_vec_pretty(&machines)?)?;
+    }
+    Ok(machines)
 }
 
 /// How long the rest will take, from what took how long.

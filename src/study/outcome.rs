@@ -90,8 +90,8 @@ pub struct Outcome {
     pub files: Vec<(CaseId, Vec<String>)>,
     /// That of the weights that it began with.
     pub weights: Option<String>,
-    /// What computed when it was begun.
-    pub machine: Machine,
+    /// What it was begun on, and gone on with since.
+    pub machines: Vec<Machine>,
     /// The runs that are done.
     pub runs: Vec<RunOutcome>,
 }

@@ -359,10 +359,15 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
     ];
     put(&mut page, &table(&header, &rows));
     put(&mut page, "<h2>Made from</h2>");
+    let machines: Vec<String> = outcome
+        .machines
+        .iter()
+        .map(|machine| machine.to_string())
+        .collect();
     let made = format!(
         "overtrace {}, {}\n\n{}",
         outcome.version,
-        outcome.machine,
+        machines.join("; then "),
         toml::to_string(&experiment.settings).unwrap_or_default()
     );
     put(&mut page, &format!("<pre>{}</pre>", escaped(&made)));

@@ -409,14 +409,14 @@ mod tests {
             },
             files: Vec::new(),
             weights: None,
-            machine: crate::records::Machine {
+            machines: vec![crate::records::Machine {
                 processor: "test".into(),
                 cores: 2,
                 threads: 1,
                 instructions: "none".into(),
                 precision: "f32".into(),
                 gpu: None,
-            },
+            }],
             runs,
         }
     }
