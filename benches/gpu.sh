@@ -21,7 +21,7 @@ if [ "$step" = build ]; then
       sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
     cp "$tests" "$folder/tests-$features"
   done
-  strip "$folder"/*
+  strip "$folder"/{overtrace,overtrace-cuda,tests-cudnn,tests-cuda}
   du -sh "$folder"
   exit
 fi
@@ -37,14 +37,17 @@ if missing=$(ldd "$folder/overtrace-cuda" | grep "not found"); then
 fi
 # A backtrace behind every refusal would hide it.
 export RUST_BACKTRACE=0
+failed=
 echo "== tests: cuDNN, then products alone"
 for features in cudnn cuda; do
-  "$folder/tests-$features" model::cuda::tests --nocapture --test-threads=1 || echo "FAILED: tests-$features"
+  "$folder/tests-$features" model::cuda::tests --nocapture --test-threads=1 || failed+=" tests-$features"
 done
 echo "== overtrace bench: a volume of 2048 tiles, none skipped"
 for precision in f32 tf32 bf16; do
   "$OVERTRACE" bench --device cuda:0 --precision $precision --base-channels 16,64 --batch 16 --runs 20 --volume
 done
+"$OVERTRACE" bench --device cuda:0 --networks voxresnet --base-channels 32 --batch 16
+"$OVERTRACE" bench --device cuda:0 --networks multi-scale --base-channels 16 --batch 16
 echo "== beside PyTorch, rounds interleaved"
 for precision in tf32 bf16 f32; do
   for batch in 16 256; do
@@ -65,7 +68,7 @@ if [ -n "$data" ]; then
     "$OVERTRACE" --project "$other" model import "$project/weights.safetensors"
     "$OVERTRACE" --project "$other" rank --json >"$project/$precision.json"
   done
-  python3 - "$project" <<'PY'
+  python3 - "$project" <<'PY' || failed+=" the ranking"
 import json, sys
 def scores(value):
     """Case -> score, wherever in the answer they stand."""
@@ -83,6 +86,11 @@ assert f32, "no scores were found"
 order = lambda s: sorted(s, key=s.get)
 for name, other in zip(("TF32", "bf16"), others):
     off = max(abs(f32[c] - other[c]) for c in f32)
-    print(f"{name}: {'the same order' if order(f32) == order(other) else 'FAILED: ANOTHER ORDER'}, scores off by {off:.1e} at most")
+    print(f"{name}: {'the same order' if order(f32) == order(other) else 'another order'}, scores off by {off:.1e} at most")
+sys.exit(any(order(f32) != order(other) for other in others))
 PY
+fi
+if [ -n "$failed" ]; then
+  echo "FAILED:$failed" >&2
+  exit 1
 fi

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use overtrace::effort::{pooled, saved_effort};
-use overtrace::imaging::{LabelMap, Plane, Volume, encode_labels, encode_volume};
+use overtrace::imaging::{DATASET_SEED, LabelMap, Plane, Volume, encode_labels, encode_volume, phantom};
 use serde_json::Value;
 use support::boxes;
 
@@ -196,6 +196,7 @@ fn a_killed_experiment_goes_on_to_the_figures_that_it_would_have_had() {
     fs::write(&machines, begun_on.to_string()).unwrap();
     let in_parts = done(&overtrace(folder.path(), QUERY));
     assert_eq!(figures(&in_parts), figures(&at_once));
+    assert_eq!(in_parts["outcome"]["machines"].as_array().unwrap().len(), 2);
     let [first, then] = [0, 1].map(|n| &in_parts["outcome"]["machines"][n]["processor"]);
     assert!(
         first == "another" && then.is_string() && then != first,
@@ -450,35 +451,19 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
 }
 
 #[test]
-fn ways_of_asking_are_held_against_each_other_on_every_fold() {
+fn strategies_over_foreground_and_chosen_to_differ_are_tried_on_every_fold() {
     let folder = tempfile::tempdir().unwrap();
     data(folder.path(), 9);
-    let asked = "entropy,average-bvsb-foreground-diverse,random";
+    let strategies = "entropy,average-bvsb-foreground-diverse,random";
+    let of_data = "experiment query out --data data --settings small.toml --strategies";
+    let of_data: Vec<&str> = of_data.split(' ').collect();
     let query = [
-        "--json",
-        "experiment",
-        "query",
-        "out",
-        "--data",
-        "data",
-        "--folds",
-        "3",
+        strategies, "--json", "--folds", "3", "--budget", "2", "--rounds", "1",
     ];
-    let more = [
-        "--strategies",
-        asked,
-        "--budget",
-        "2",
-        "--rounds",
-        "1",
-        "--settings",
-        "small.toml",
-    ];
-    let all = done(&overtrace(folder.path(), &[&query[..], &more].concat()));
+    let all = done(&overtrace(folder.path(), &[&of_data[..], &query].concat()));
     let runs = all["outcome"]["runs"].as_array().unwrap();
     let named = |strategy: &str| runs.iter().filter(|run| run["strategy"] == strategy).count();
-    assert_eq!(asked.split(',').map(named).collect::<Vec<_>>(), [3, 3, 3]);
-    // Each case is measured on in one fold, and asked for in none of it.
+    assert_eq!(strategies.split(',').map(named).collect::<Vec<_>>(), [3, 3, 3]);
     for run in runs {
         assert_eq!(point_of(run, 0)["labelled"], 2, "{run}");
         assert_eq!(point_of(run, 1)["asked"].as_array().unwrap().len(), 2, "{run}");
@@ -487,55 +472,62 @@ fn ways_of_asking_are_held_against_each_other_on_every_fold() {
     let pairs = paired
         .iter()
         .map(|paired| (paired["strategy"].as_str(), paired["area"]["pairs"].as_u64()));
-    let sides = asked.split(',').filter(|side| *side != "random");
-    let expected = sides.map(|side| (Some(side), Some(3)));
-    assert!(pairs.eq(expected), "{paired:?}");
-    let run = folder
-        .path()
-        .join("out/runs/fold3-seed1-average-bvsb-foreground-diverse");
-    let settings = fs::read_to_string(run.join("overtrace.toml")).unwrap();
-    assert!(settings.contains("diversity = true") && settings.contains("pixels = \"foreground\""));
-    // What a strategy takes no notice of is no side of its own.
-    let other = [
-        "experiment",
-        "query",
-        "other",
-        "--data",
-        "data",
-        "--strategies",
-        "random-diverse",
-    ];
-    let refused = overtrace(folder.path(), &other);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("leave -diverse out"));
+    let sides = strategies.split(',').filter(|side| *side != "random");
+    assert!(pairs.eq(sides.map(|side| (Some(side), Some(3)))), "{paired:?}");
+    let told = |strategy: &str| {
+        let run = folder.path().join(format!("out/runs/fold3-seed1-{strategy}"));
+        let ranked = overtrace(&run, &["rank"]);
+        let settings = fs::read_to_string(run.join("overtrace.toml")).unwrap();
+        String::from_utf8(ranked.stdout).unwrap() + &settings
+    };
+    let diverse = told("average-bvsb-foreground-diverse");
+    assert!(
+        diverse.contains(" over foreground") && diverse.contains("diversity = true"),
+        "{diverse}"
+    );
+    let entropy = told("entropy");
+    assert!(
+        !entropy.contains(" over foreground") && entropy.contains("diversity = false"),
+        "{entropy}"
+    );
+    // What a strategy takes no notice of is no side of its own, nor is a choice among one.
+    for (strategy, why) in [
+        ("random-diverse", "leave -diverse out"),
+        ("entropy-diverse", "give --budget 2 or more"),
+    ] {
+        let other = format!("experiment query other --data data --strategies {strategy}");
+        let refused = overtrace(folder.path(), &other.split(' ').collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(why), "{said}");
+    }
 }
 
 #[test]
-fn usual_brains_are_made_and_learnt_from() {
+fn each_kind_of_experiment_runs_on_phantoms() {
     let folder = tempfile::tempdir().unwrap();
     data(folder.path(), 0);
-    let full = [
-        "--json",
-        "experiment",
-        "full",
-        "out",
-        "--phantoms",
-        "4",
-        "--of",
-        "usual-brain",
-    ];
-    let more = ["--test", "phantom-03", "--settings", "small.toml"];
-    let all = done(&overtrace(folder.path(), &[&full[..], &more].concat()));
-    let majority = &all["summary"]["majority_dice"];
-    // Brains of one shape in one place: most of the masks at each voxel are far from nothing.
-    assert!(
-        majority
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|dice| dice.as_f64().unwrap() > 0.4),
-        "{majority}"
-    );
-    assert_eq!(all["outcome"]["experiment"]["cases"].as_array().unwrap().len(), 4);
+    for kind in ["full", "query", "effort"] {
+        let all = format!("--json experiment {kind} {kind} --phantoms 5 --of usual-brain --rounds 1");
+        let all = format!("{all} --test phantom-03,phantom-04 --settings small.toml");
+        let all = done(&overtrace(folder.path(), &all.split(' ').collect::<Vec<_>>()));
+        let runs = all["outcome"]["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), if kind == "query" { 2 } else { 1 });
+        let efforts = if kind == "full" { 0 } else { runs.len() };
+        assert_eq!(all["summary"]["efforts"].as_array().unwrap().len(), efforts);
+    }
+    // Five of which none is unusual, though one of the first five of all is.
+    let usual = (0..)
+        .map(|n| phantom(DATASET_SEED, n))
+        .filter(|made| !made.unusual);
+    for (n, usual) in usual.take(5).enumerate() {
+        let mask = folder
+            .path()
+            .join(format!("full/phantoms/phantom-{n:02}_seg.nii.gz"));
+        assert!(
+            fs::read(mask).unwrap() == encode_labels(&usual.truth, u16::from),
+            "{n}"
+        );
+    }
 }
 
 fn done_quietly(output: &Output) {

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::records::{CaseId, CorrectionId, HeldId, Pool};
 use crate::settings::{Device, Devices, Networks, Pixels, Precision, Strategy};
-use crate::study::{Asking, Kind, System};
+use crate::study::{Kind, QueryStrategy, System};
 
 /// Which volume to annotate next, drawn beforehand, and how much of its contour nobody had to draw.
 ///
@@ -342,10 +342,11 @@ pub struct ExperimentArgs {
     /// with -folds or -snapshots behind), and either by the mean squared error (u-net-mse) [default: the settings']
     #[arg(long, value_delimiter = ',', value_name = "SYSTEM")]
     pub systems: Vec<System>,
-    /// The strategies, with commas between: `query.strategy`'s names, with -foreground behind to average over what was drawn as
-    /// foreground alone, -diverse to have the cases of a round differ [default: the settings', and random]
+    /// The strategies, with commas between: average-bvsb, entropy, disagreement (these with -foreground behind to average over
+    /// what was drawn as foreground alone), class-stratified, foreground-random (all of these with -diverse behind, last, to have
+    /// the cases of a round differ) and random [default: the settings', and random]
     #[arg(long, value_delimiter = ',', value_name = "STRATEGY")]
-    pub strategies: Vec<Asking>,
+    pub strategies: Vec<QueryStrategy>,
     /// Labelled cases to begin with
     #[arg(long, default_value_t = 2)]
     pub start: usize,
@@ -478,9 +479,7 @@ pub enum PhantomsName {
 
 /// Strategies by the names that settings have for them.
 fn strategies() -> impl TypedValueParser<Value = Strategy> {
-    let of = |name: String| Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
-    PossibleValuesParser::new(Strategy::ALL.map(Strategy::name))
-        .try_map(move |name| of(name).ok_or("no strategy"))
+    PossibleValuesParser::new(Strategy::ALL.map(Strategy::name)).try_map(|name| name.parse::<Strategy>())
 }
 
 /// Pixels by their name.

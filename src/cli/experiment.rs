@@ -2,6 +2,7 @@
 //!
 //! Whatever stops it, the same command goes on: each run is taken up where its project stands.
 
+mod machines;
 mod measured;
 
 use std::fs;
@@ -14,18 +15,17 @@ use super::args::{ExperimentArgs, PhantomsName};
 use super::verbs::{give, intake};
 use super::{Doors, Exit, Session, Wanted, import, phantoms, print, print_json, tables};
 use crate::protocol::{Answer, Command, ImportItem, Outcome as Verdict, Snapshot};
-use crate::records::{BenchTask, CaseId, Machine, MaskOrigin, Pool, RoundState, mean_of_known};
+use crate::records::{CaseId, MaskOrigin, Pool, RoundState, mean_of_known};
 use crate::settings::{FILE, Settings};
 use crate::study::{
-    Asking, Experiment, Kind, Outcome, Point, Run, RunOutcome, StoredCase, System, charts, csv, html, png,
-    summarise, svg,
+    Experiment, Kind, Outcome, Point, QueryStrategy, Run, RunOutcome, StoredCase, System, charts, csv, html,
+    png, summarise, svg,
 };
+use machines::Machines;
 use measured::{Measured, Pictures, measured, near_effort};
 
 /// The experiment, whole, beside its runs.
 const PLAN: &str = "experiment.toml";
-/// What computed it, beside its runs.
-const MACHINES: &str = "machines.json";
 /// Steps of a training where strategies are compared and the settings say none.
 const STEPS: usize = 500;
 /// Where phantoms are made.
@@ -43,14 +43,17 @@ pub fn run(doors: &Doors, json: bool, wish: &ExperimentArgs) -> Result<Exit> {
         version: env!("CARGO_PKG_VERSION").into(),
         files: hashes(&experiment)?,
         weights: experiment.weights.as_ref().map(hash).transpose()?,
-        machines: machines(doors, &wish.folder, &experiment.settings)?,
+        machines: Vec::new(),
         runs: Vec::new(),
         experiment,
     };
     let mut clock = Clock::new(&outcome.experiment, &runs);
+    let mut machines = Machines::open(doors, &wish.folder);
     let mut pictures = Vec::new();
     for run in &runs {
-        let (done, drawn) = drive(doors, json, &wish.folder, &outcome.experiment, run, &mut clock)?;
+        let told = (&mut clock, &mut machines);
+        let (done, drawn) = drive(doors, json, &wish.folder, &outcome.experiment, run, told)?;
+        outcome.machines.clone_from(&machines.known);
         outcome.runs.push(done);
         pictures.extend(drawn);
         write(&wish.folder, &outcome, &pictures)?;
@@ -113,8 +116,8 @@ fn plan(wish: &ExperimentArgs) -> Result<Experiment> {
         },
         strategies: match (kind, wish.strategies.is_empty()) {
             (Kind::Full, _) => Vec::new(),
-            (Kind::Effort, true) => vec![Asking::of(&settings)],
-            (Kind::Query, true) => vec![Asking::of(&settings), Asking::RANDOM],
+            (Kind::Effort, true) => vec![QueryStrategy::of(&settings)],
+            (Kind::Query, true) => vec![QueryStrategy::of(&settings), QueryStrategy::RANDOM],
             _ => wish.strategies.clone(),
         },
         start: wish.start,
@@ -205,31 +208,6 @@ fn hashes(experiment: &Experiment) -> Result<Vec<(CaseId, Vec<String>)>> {
     experiment.cases.iter().map(of_case).collect()
 }
 
-/// What the experiment was begun on, and gone on with since.
-fn machines(doors: &Doors, folder: &Path, settings: &Settings) -> Result<Vec<Machine>> {
-    let file = folder.join(MACHINES);
-    // Those that cannot be read, or were written by another version, are forgotten.
-    let known = fs::read(&file)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let mut machines: Vec<Machine> = known.unwrap_or_default();
-    let task = BenchTask {
-        networks: settings.model.networks,
-        base_channels: Vec::new(),
-        batch: 1,
-        threads: settings.training.threads,
-        runs: 0,
-        volume: false,
-        precision: settings.compute.precision,
-    };
-    let machine = (doors.bench)(&task, &settings.compute, &mut |_| ())?;
-    if !machines.contains(&machine) {
-        machines.push(machine);
-        put(&file, &serde_json::to_vec_pretty(&machines)?)?;
-    }
-    Ok(machines)
-}
-
 /// How long the rest will take, from what took how long.
 struct Clock {
     began: Instant,
@@ -281,7 +259,7 @@ fn drive(
     folder: &Path,
     experiment: &Experiment,
     run: &Run,
-    clock: &mut Clock,
+    (clock, machines): (&mut Clock, &mut Machines<'_>),
 ) -> Result<(RunOutcome, Pictures)> {
     let name = experiment.name_of(run);
     let place = folder.join("runs").join(&name);
@@ -289,6 +267,7 @@ fn drive(
         let begun = folder
             .join("runs")
             .join(format!(".{}", experiment.beginning_of(run)));
+        machines.note(&experiment.settings)?;
         begin(doors, json, &begun, experiment, run)?;
         // The other runs of its fold and seed begin with the same model.
         let part = place.with_extension("part");
@@ -316,6 +295,7 @@ fn drive(
         }
         (told, is_found) = (points.len(), false);
         if snapshot.open_round().is_some() {
+            machines.note(&experiment.settings)?;
             finish_round(&session, experiment, &snapshot)?;
         } else if asked(&snapshot) < experiment.rounds_of(run.pool.len()) {
             let start = Command::StartRound {

@@ -1,6 +1,7 @@
 //! How cases are ranked and asked for.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,16 @@ impl Strategy {
             Strategy::AverageBvsb | Strategy::Entropy | Strategy::Disagreement => true,
             Strategy::ClassStratified | Strategy::ForegroundRandom | Strategy::Random => false,
         }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Strategy, String> {
+        let found = Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
+        let names = Strategy::ALL.map(Strategy::name).join(", ");
+        found.ok_or_else(|| format!("{name:?} is no strategy; they are {names}"))
     }
 }
 

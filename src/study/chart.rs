@@ -126,7 +126,12 @@ fn draw<B: DrawingBackend>(
         .label_style(words(12))
         .light_line_style(WHITE)
         .draw()?;
-    for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
+    for (n, (line, colour)) in chart.lines.iter().zip(COLOURS.iter().cycle()).enumerate() {
+        // More lines than colours: those that have one again are thin, with open marks.
+        let (width, mark) = match n < COLOURS.len() {
+            true => (2 * scale, colour.filled()),
+            false => (scale, colour.stroke_width(scale)),
+        };
         let band = line.points.iter().map(|(x, y, spread)| (*x, y + spread));
         let back = line.points.iter().rev().map(|(x, y, spread)| (*x, y - spread));
         if line.points.iter().any(|(_, _, spread)| *spread > 0.0) {
@@ -135,15 +140,15 @@ fn draw<B: DrawingBackend>(
         }
         let way = line.points.iter().map(|(x, y, _)| (*x, *y));
         context
-            .draw_series(LineSeries::new(way.clone(), colour.stroke_width(2 * scale)))?
+            .draw_series(LineSeries::new(way.clone(), colour.stroke_width(width)))?
             .label(&line.name)
             .legend(move |(x, y)| {
                 let end = (x + 18 * scale as i32, y);
-                PathElement::new([(x, y), end], colour.stroke_width(2 * scale))
+                PathElement::new([(x, y), end], colour.stroke_width(width))
             });
         // Few points are worth a mark each.
         if line.points.len() <= 40 {
-            context.draw_series(way.map(|point| Circle::new(point, 3 * scale, colour.filled())))?;
+            context.draw_series(way.map(|point| Circle::new(point, 3 * scale, mark)))?;
         }
     }
     context

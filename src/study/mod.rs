@@ -5,23 +5,23 @@
 //! made into curves, intervals, tables, charts and a report. Nothing here trains, opens a project or knows a clock. May import
 //! `settings`, `imaging` and `records`.
 
-mod asking;
 mod chart;
 mod majority;
 mod outcome;
 mod paper;
 mod picture;
 mod plan;
+mod query_strategy;
 mod report;
 mod summary;
 mod system;
 
-pub use asking::Asking;
 pub use chart::{Chart, Line, png, svg};
 pub use majority::{MAJORITY, Votes};
 pub use outcome::{Outcome, Point, RunOutcome};
 pub use picture::{Picture, panels};
 pub use plan::{Experiment, Kind, PlanError, Run, StoredCase};
+pub use query_strategy::QueryStrategy;
 pub use report::{charts, csv, html};
 pub use summary::{Curve, EffortTable, Full, Interval, Paired, Spot, Summary, summarise};
 pub use system::System;

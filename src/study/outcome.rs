@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asking, Experiment, Run, System};
+use super::{Experiment, QueryStrategy, Run, System};
 use crate::records::{CaseId, ClassEffort, EpochReport, Machine, Round, mean_of_known};
 
 /// What a round came to.
@@ -60,7 +60,7 @@ pub struct RunOutcome {
     /// What it trained.
     pub system: System,
     /// How it asked.
-    pub strategy: Asking,
+    pub strategy: QueryStrategy,
     /// Its rounds, in their order.
     pub points: Vec<Point>,
     /// The epochs of the last training.

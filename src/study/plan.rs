@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asking, System};
+use super::query_strategy::{DIVERSE, FOREGROUND};
+use super::{QueryStrategy, System};
 use crate::imaging::Rng;
 use crate::records::CaseId;
-use crate::settings::{Settings, Strategy};
+use crate::settings::{Pixels, Settings, Strategy};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ pub struct Experiment {
     /// The systems that are held against each other.
     pub systems: Vec<System>,
     /// The strategies that are held against each other.
-    pub strategies: Vec<Asking>,
+    pub strategies: Vec<QueryStrategy>,
     /// Labelled cases to begin with.
     pub start: usize,
     /// Cases asked for in a round.
@@ -89,6 +90,21 @@ pub enum PlanError {
         "{0} is a single network, which has nobody to disagree with; leave the strategy disagreement out, or the system"
     )]
     Alone(System),
+    /// Settings that no strategy carries: strategies are what their names say.
+    #[error(
+        "the settings have {setting}, and none of the strategies: name one that ends with {ending}, or leave that setting out"
+    )]
+    Unused {
+        /// Which.
+        setting: &'static str,
+        /// What its name would end with.
+        ending: &'static str,
+    },
+    /// A choice among one.
+    #[error(
+        "{0}: of one case a round none is chosen to differ; give --budget 2 or more, or another strategy"
+    )]
+    NoChoice(QueryStrategy),
     /// A number that makes no experiment.
     #[error("{what} is {value}; it has to be {remedy}")]
     Number {
@@ -111,7 +127,7 @@ pub struct Run {
     /// What it trains.
     pub system: System,
     /// How it asks.
-    pub strategy: Asking,
+    pub strategy: QueryStrategy,
     /// Labelled from the start.
     pub labelled: Vec<CaseId>,
     /// To ask for.
@@ -143,7 +159,7 @@ impl Experiment {
             return number("--start", 0, "at least 1 without --weights");
         }
         let systems = self.systems.iter().map(System::to_string);
-        let strategies = self.strategies.iter().map(Asking::to_string);
+        let strategies = self.strategies.iter().map(QueryStrategy::to_string);
         let mut named: Vec<String> = systems.chain(strategies).collect();
         named.sort();
         if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -154,9 +170,25 @@ impl Experiment {
             && self
                 .strategies
                 .iter()
-                .any(|asking| asking.strategy == Strategy::Disagreement)
+                .any(|side| side.strategy == Strategy::Disagreement)
         {
             return Err(PlanError::Alone(*alone));
+        }
+        let query = &self.settings.query;
+        let unused = |setting, ending| Err(PlanError::Unused { setting, ending });
+        if self.kind != Kind::Full {
+            let mut sides = self.strategies.iter();
+            if query.pixels == Pixels::Foreground && !sides.any(|side| side.pixels == Pixels::Foreground) {
+                return unused("query.pixels = \"foreground\"", FOREGROUND);
+            }
+            if query.diversity && !self.strategies.iter().any(|side| side.diverse) {
+                return unused("query.diversity = true", DIVERSE);
+            }
+        }
+        if let Some(diverse) = self.strategies.iter().find(|side| side.diverse)
+            && self.budget == 1
+        {
+            return Err(PlanError::NoChoice(*diverse));
         }
         let mut runs = Vec::new();
         for (fold, test) in (1..).zip(self.tests()?) {
@@ -174,12 +206,12 @@ impl Experiment {
             }
             let strategies = match self.kind {
                 // It asks for nothing.
-                Kind::Full => &[Asking::of(&self.settings)][..],
+                Kind::Full => &[QueryStrategy::AVERAGE_BVSB][..],
                 Kind::Query | Kind::Effort => &self.strategies,
             };
             // Random first: the others are shown beside it.
             let mut strategies = strategies.to_vec();
-            strategies.sort_by_key(|asking| *asking != Asking::RANDOM);
+            strategies.sort_by_key(|side| *side != QueryStrategy::RANDOM);
             let seeds = self
                 .seeds
                 .iter()
@@ -242,7 +274,7 @@ impl Experiment {
     }
 
     /// What a system that asks so is called.
-    pub fn words_of(&self, system: System, strategy: Asking) -> String {
+    pub fn words_of(&self, system: System, strategy: QueryStrategy) -> String {
         match self.systems.len() {
             1 => strategy.words(),
             _ => format!("{system}, {}", strategy.words()),
@@ -262,17 +294,18 @@ impl Experiment {
         settings.query.target_dice = 0.0;
         settings.inbox.stable_s = 0.0;
         let random = Run {
-            strategy: Asking::RANDOM,
+            strategy: QueryStrategy::RANDOM,
             ..run.clone()
         };
         // The app shows its rounds beside those of the run that asked at random, and those of all others of its seed.
-        let has_control = run.strategy != Asking::RANDOM && self.strategies.contains(&Asking::RANDOM);
+        let has_control =
+            run.strategy != QueryStrategy::RANDOM && self.strategies.contains(&QueryStrategy::RANDOM);
         settings.query.control = match has_control && self.kind != Kind::Full {
             true => PathBuf::from("..").join(self.name_of(&random)),
             false => PathBuf::new(),
         };
         let others = self.sides().filter(|side| *side != (run.system, run.strategy));
-        let control = (run.system, Asking::RANDOM);
+        let control = (run.system, QueryStrategy::RANDOM);
         let others = others.filter(|side| !has_control || *side != control);
         settings.query.beside = others
             .map(|(system, strategy)| {
@@ -288,7 +321,7 @@ impl Experiment {
     }
 
     /// The systems and strategies that ask for cases.
-    fn sides(&self) -> impl Iterator<Item = (System, Asking)> {
+    fn sides(&self) -> impl Iterator<Item = (System, QueryStrategy)> {
         let asks = self.kind != Kind::Full;
         let systems = self.systems.iter().filter(move |_| asks);
         systems.flat_map(|&system| self.strategies.iter().map(move |&strategy| (system, strategy)))
@@ -308,7 +341,6 @@ impl Experiment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Pixels;
 
     pub fn experiment(cases: usize) -> Experiment {
         let case = |n: usize| StoredCase {
@@ -320,7 +352,7 @@ mod tests {
             kind: Kind::Query,
             seeds: vec![1, 2],
             systems: vec![System::of(&Settings::default())],
-            strategies: vec![Asking::of(&Settings::default()), Asking::RANDOM],
+            strategies: vec![QueryStrategy::of(&Settings::default()), QueryStrategy::RANDOM],
             start: 2,
             budget: 1,
             rounds: 0,
@@ -404,11 +436,12 @@ mod tests {
     }
 
     #[test]
-    fn ways_of_asking_are_sides_of_their_own() {
+    fn strategies_over_foreground_and_chosen_to_differ_are_sides_of_their_own() {
         let several = Experiment {
             strategies: ["average-bvsb", "average-bvsb-foreground-diverse", "random"]
                 .map(|name| name.parse().unwrap())
                 .to_vec(),
+            budget: 2,
             ..experiment(9)
         };
         let runs = several.runs().unwrap();
@@ -443,13 +476,23 @@ mod tests {
             PlanError::Twice("u-net".into())
         );
         assert_eq!(
-            with(|e| e.strategies.push(Asking::RANDOM)),
+            with(|e| e.strategies.push(QueryStrategy::RANDOM)),
             PlanError::Twice("random".into())
         );
         assert!(matches!(
             with(|e| e.strategies.push("disagreement".parse().unwrap())),
             PlanError::Alone(_)
         ));
+        assert!(matches!(
+            with(|e| e.strategies.push("entropy-diverse".parse().unwrap())),
+            PlanError::NoChoice(_)
+        ));
+        for unused in [
+            |e: &mut Experiment| e.settings.query.pixels = Pixels::Foreground,
+            |e: &mut Experiment| e.settings.query.diversity = true,
+        ] {
+            assert!(matches!(with(unused), PlanError::Unused { .. }));
+        }
         let wrong: [fn(&mut Experiment); 5] = [
             |e| e.systems.clear(),
             |e| e.seeds.clear(),

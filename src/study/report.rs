@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::paper::{IBSR18_EFFORT, IBSR18_FULL, MRBRAINS18_EFFORT, MRBRAINS18_FULL, POOL_NEEDED};
-use super::{Asking, Chart, Kind, Line, MAJORITY, Outcome, Summary, System, svg};
+use super::{Chart, Kind, Line, MAJORITY, Outcome, QueryStrategy, Summary, System, svg};
 use crate::records::{CaseId, mean_of_known};
 
 /// Every round of every run, a line each, with a header; Dice and saved effort in 0 to 1, empty where unknown. The effort is that of
@@ -371,11 +371,12 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         toml::to_string(&experiment.settings).unwrap_or_default()
     );
     put(&mut page, &format!("<pre>{}</pre>", escaped(&made)));
-    let files: Vec<String> = outcome
+    let weights = outcome.weights.iter().map(|hash| format!("weights {hash}"));
+    let files = outcome
         .files
         .iter()
-        .map(|(case, hashes)| format!("{case} {}", hashes.join(" ")))
-        .collect();
+        .map(|(case, hashes)| format!("{case} {}", hashes.join(" ")));
+    let files: Vec<String> = weights.chain(files).collect();
     put(
         &mut page,
         &format!(
@@ -389,7 +390,10 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
 /// Which cases each system finds worth annotating, in its order: they differ from model to model (the paper's section 3.4).
 fn asked(page: &mut String, outcome: &Outcome) {
     let experiment = &outcome.experiment;
-    let rows = outcome.runs.iter().filter(|run| run.strategy != Asking::RANDOM);
+    let rows = outcome
+        .runs
+        .iter()
+        .filter(|run| run.strategy != QueryStrategy::RANDOM);
     let rows = rows.filter_map(|run| {
         let cases: Vec<&str> = run
             .points

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::paper::caveat;
-use super::{Asking, Kind, Outcome, Point, RunOutcome, System};
+use super::{Kind, Outcome, Point, QueryStrategy, RunOutcome, System};
 use crate::imaging::Rng;
 use crate::records::{ClassEffort, mean_of_known};
 
@@ -34,7 +34,7 @@ pub struct Curve {
     /// Which.
     pub system: System,
     /// How it asked.
-    pub strategy: Asking,
+    pub strategy: QueryStrategy,
     /// From few labelled cases to many.
     pub spots: Vec<Spot>,
     /// Area under the curve over the range of fractions, divided by its width: a mean Dice. Mean over the runs.
@@ -62,7 +62,7 @@ pub struct Paired {
     /// Which.
     pub system: System,
     /// How it asked.
-    pub strategy: Asking,
+    pub strategy: QueryStrategy,
     /// Its area less that of random.
     pub area: Interval,
 }
@@ -73,7 +73,7 @@ pub struct EffortTable {
     /// What drew.
     pub system: System,
     /// How cases were asked for.
-    pub strategy: Asking,
+    pub strategy: QueryStrategy,
     /// Per class, then per iteration: mean over the runs of C / L; `None` where nothing was drawn or there was nothing to draw.
     pub saved: Vec<Vec<Option<f64>>>,
     /// Per class: mean over the iterations.
@@ -130,7 +130,7 @@ impl Summary {
 pub fn summarise(outcome: &Outcome) -> Summary {
     let runs = &outcome.runs;
     let mut systems: Vec<System> = Vec::new();
-    let mut sides: Vec<(System, Asking)> = Vec::new();
+    let mut sides: Vec<(System, QueryStrategy)> = Vec::new();
     for run in runs {
         if !systems.contains(&run.system) {
             systems.push(run.system);
@@ -147,7 +147,7 @@ pub fn summarise(outcome: &Outcome) -> Summary {
     if outcome.experiment.kind == Kind::Full {
         sides.clear();
     }
-    let of = |(system, strategy): (System, Asking)| {
+    let of = |(system, strategy): (System, QueryStrategy)| {
         runs.iter()
             .filter(move |run| (run.system, run.strategy) == (system, strategy))
     };
@@ -171,12 +171,14 @@ pub fn summarise(outcome: &Outcome) -> Summary {
         }
     });
     let curves = curves.collect();
-    let paired = sides.iter().filter(|(_, strategy)| *strategy != Asking::RANDOM);
+    let paired = sides
+        .iter()
+        .filter(|(_, strategy)| *strategy != QueryStrategy::RANDOM);
     let paired = paired.filter_map(|&side| {
         let (system, strategy) = side;
         let differences: Vec<f64> = of(side)
             .filter_map(|run| {
-                let mut random = of((system, Asking::RANDOM));
+                let mut random = of((system, QueryStrategy::RANDOM));
                 let twin = random.find(|twin| (twin.fold, twin.seed) == (run.fold, run.seed))?;
                 Some(area(&run.points)? - area(&twin.points)?)
             })
@@ -296,7 +298,11 @@ fn interval(differences: &[f64]) -> Option<Interval> {
 }
 
 /// Saved effort by iteration: of the rounds that asked for cases, the first of every run, the second, and so on.
-fn effort_table((system, strategy): (System, Asking), runs: &[&RunOutcome], classes: usize) -> EffortTable {
+fn effort_table(
+    (system, strategy): (System, QueryStrategy),
+    runs: &[&RunOutcome],
+    classes: usize,
+) -> EffortTable {
     let asked: Vec<Vec<&Point>> = runs
         .iter()
         .map(|run| {
@@ -333,14 +339,7 @@ fn effort_table((system, strategy): (System, Asking), runs: &[&RunOutcome], clas
 mod tests {
     use super::*;
     use crate::records::CaseId;
-    use crate::settings::{Pixels, Strategy};
     use crate::study::Experiment;
-
-    const BVSB: Asking = Asking {
-        strategy: Strategy::AverageBvsb,
-        pixels: Pixels::All,
-        diverse: false,
-    };
 
     fn effort(shared_px: u64, corrected_px: u64) -> ClassEffort {
         ClassEffort {
@@ -368,7 +367,7 @@ mod tests {
         }
     }
 
-    fn run(strategy: Asking, seed: u64, dice: [f64; 3]) -> RunOutcome {
+    fn run(strategy: QueryStrategy, seed: u64, dice: [f64; 3]) -> RunOutcome {
         let points = (2..).zip(dice);
         RunOutcome {
             name: String::new(),
@@ -397,7 +396,7 @@ mod tests {
                 kind: Kind::Query,
                 seeds: vec![1, 2],
                 systems: vec![System::of(&crate::settings::Settings::default())],
-                strategies: vec![BVSB, Asking::RANDOM],
+                strategies: vec![QueryStrategy::AVERAGE_BVSB, QueryStrategy::RANDOM],
                 start: 2,
                 budget: 1,
                 rounds: 0,
@@ -425,10 +424,10 @@ mod tests {
     #[test]
     fn areas_shares_and_differences_are_what_a_pencil_gives() {
         let runs = vec![
-            run(BVSB, 1, [0.8, 0.9, 1.0]),
-            run(Asking::RANDOM, 1, [0.8, 0.8, 1.0]),
-            run(BVSB, 2, [0.6, 1.0, 1.0]),
-            run(Asking::RANDOM, 2, [0.6, 0.8, 1.0]),
+            run(QueryStrategy::AVERAGE_BVSB, 1, [0.8, 0.9, 1.0]),
+            run(QueryStrategy::RANDOM, 1, [0.8, 0.8, 1.0]),
+            run(QueryStrategy::AVERAGE_BVSB, 2, [0.6, 1.0, 1.0]),
+            run(QueryStrategy::RANDOM, 2, [0.6, 0.8, 1.0]),
         ];
         let summary = summarise(&outcome(runs));
         let [full] = &summary.full[..] else { panic!() };
@@ -461,7 +460,7 @@ mod tests {
 
     #[test]
     fn figures_of_ibsr18_never_stand_alone() {
-        let mut outcome = outcome(vec![run(Asking::RANDOM, 1, [0.5, 0.6, 0.8])]);
+        let mut outcome = outcome(vec![run(QueryStrategy::RANDOM, 1, [0.5, 0.6, 0.8])]);
         assert_eq!(summarise(&outcome).caveat, None);
         outcome.experiment.cases.push(crate::study::StoredCase {
             id: CaseId::new("IBSR_01").unwrap(),
@@ -483,10 +482,10 @@ mod tests {
             ..run(strategy, 1, dice)
         };
         let runs = vec![
-            run(BVSB, 1, [0.5, 0.7, 0.8]),
-            run(Asking::RANDOM, 1, [0.5, 0.6, 0.8]),
-            of(BVSB, [0.6, 0.6, 0.9]),
-            of(Asking::RANDOM, [0.6, 0.8, 0.9]),
+            run(QueryStrategy::AVERAGE_BVSB, 1, [0.5, 0.7, 0.8]),
+            run(QueryStrategy::RANDOM, 1, [0.5, 0.6, 0.8]),
+            of(QueryStrategy::AVERAGE_BVSB, [0.6, 0.6, 0.9]),
+            of(QueryStrategy::RANDOM, [0.6, 0.8, 0.9]),
         ];
         let summary = summarise(&outcome(runs));
         let full: Vec<(String, Option<f64>)> = summary
@@ -510,7 +509,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_yet_is_not_made_up() {
-        let mut half = run(BVSB, 1, [0.8, 0.9, 1.0]);
+        let mut half = run(QueryStrategy::AVERAGE_BVSB, 1, [0.8, 0.9, 1.0]);
         half.points.truncate(1);
         let summary = summarise(&outcome(vec![half]));
         assert_eq!((summary.full.len(), summary.curves[0].area), (0, None));

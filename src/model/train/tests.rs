@@ -10,6 +10,7 @@ use crate::metrics::dice;
 use crate::model::blend::draw_blended;
 use crate::model::data::Field;
 use crate::model::draw::draw;
+use crate::model::tiling::TILE_PIXELS;
 use crate::records::{Architecture, CaseId, SliceSums};
 use crate::settings::{
     Drawing, Ensemble, Intensity, Loss, Network, Networks, Part, Precision, Recipe, Training,
@@ -138,7 +139,10 @@ fn the_strong_recipe_learns_too() {
 fn the_other_networks_learn_too_are_kept_and_draw_what_they_learnt() {
     let (_folder, file) = folder();
     let case = |name: &str, slices, seed| {
-        let mut case = discs_and_squares(name, slices, seed);
+        // Then come slices without anything, a stack of them at least, which has to be drawn empty.
+        let mut case = discs_and_squares(name, slices + 18, seed);
+        case.channels[0].voxels[slices * TILE_PIXELS..].fill(0.0);
+        case.mask.as_mut().unwrap().voxels[slices * TILE_PIXELS..].fill(0);
         let mask = &case.mask.as_ref().unwrap().voxels;
         for (voxel, class) in case.channels[0].voxels.iter_mut().zip(mask) {
             *voxel *= if *class == 2 { 0.5 } else { 1.0 };

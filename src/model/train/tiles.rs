@@ -64,7 +64,7 @@ impl Tiles {
 
     /// Adds the tiles with signal of some slices that lie one behind the other; `there` are those that may be seen with them.
     ///
-    /// Of stacks the first without signal is added too. The networks that see stacks normalise each by itself, which makes
+    /// Of stacks the first of them without signal is added too. The networks that see stacks normalise each by itself, which makes
     /// of an empty one something that no other stack holds: never taught what it is, they draw it full.
     fn add(&mut self, case: (usize, &Case), asked: Range<usize>, there: Range<usize>) {
         let (before, mut empty) = (self.len(), None);

@@ -1,4 +1,4 @@
-//! How a side of a comparison asks for cases.
+//! How a side of a comparison ranks and asks for cases.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::settings::{Pixels, Settings, Strategy};
 
 /// What the name ends with of one that averages over what was drawn as foreground alone.
-const FOREGROUND: &str = "-foreground";
+pub(super) const FOREGROUND: &str = "-foreground";
 /// What it ends with where those of a round are to differ.
-const DIVERSE: &str = "-diverse";
+pub(super) const DIVERSE: &str = "-diverse";
 
 /// A strategy, over which pixels it averages, and whether the cases of a round are to differ: `average-bvsb`,
 /// `average-bvsb-foreground`, `entropy-diverse`, `average-bvsb-foreground-diverse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Asking {
+pub struct QueryStrategy {
     /// How cases are ranked.
     pub strategy: Strategy,
     /// Over which pixels.
@@ -25,18 +25,24 @@ pub struct Asking {
     pub diverse: bool,
 }
 
-impl Asking {
+impl QueryStrategy {
     /// At random: what the others are held against.
-    pub const RANDOM: Asking = Asking {
+    pub const RANDOM: QueryStrategy = QueryStrategy {
         strategy: Strategy::Random,
         pixels: Pixels::All,
         diverse: false,
     };
 
+    /// The paper's.
+    pub const AVERAGE_BVSB: QueryStrategy = QueryStrategy {
+        strategy: Strategy::AverageBvsb,
+        ..QueryStrategy::RANDOM
+    };
+
     /// That of some settings: what they say that `strategy` takes no notice of is left out.
-    pub fn of(settings: &Settings) -> Asking {
+    pub fn of(settings: &Settings) -> QueryStrategy {
         let query = &settings.query;
-        Asking {
+        QueryStrategy {
             strategy: query.strategy,
             pixels: match query.strategy.has_scores() {
                 true => query.pixels,
@@ -64,10 +70,10 @@ impl Asking {
     }
 }
 
-impl FromStr for Asking {
+impl FromStr for QueryStrategy {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Asking, String> {
+    fn from_str(text: &str) -> Result<QueryStrategy, String> {
         let (rest, diverse) = match text.strip_suffix(DIVERSE) {
             Some(rest) => (rest, true),
             None => (text, false),
@@ -76,20 +82,16 @@ impl FromStr for Asking {
             Some(name) => (name, Pixels::Foreground),
             None => (rest, Pixels::All),
         };
-        let mut known = Strategy::ALL.into_iter();
-        let Some(strategy) = known.find(|strategy| strategy.name() == name) else {
-            let names = Strategy::ALL.map(Strategy::name).join(", ");
-            return Err(format!(
-                "{text:?} is no strategy; they are {names}, with {FOREGROUND} or {DIVERSE} behind"
-            ));
-        };
+        let known =
+            |error: String| format!("{error}, with {FOREGROUND}, {DIVERSE} or both in this order behind");
+        let strategy: Strategy = name.parse().map_err(known)?;
         if pixels == Pixels::Foreground && !strategy.has_scores() {
             return Err(format!("{name} averages over no pixels; leave {FOREGROUND} out"));
         }
         if diverse && strategy == Strategy::Random {
             return Err(format!("{name} asks for cases as they come; leave {DIVERSE} out"));
         }
-        Ok(Asking {
+        Ok(QueryStrategy {
             strategy,
             pixels,
             diverse,
@@ -97,7 +99,7 @@ impl FromStr for Asking {
     }
 }
 
-impl fmt::Display for Asking {
+impl fmt::Display for QueryStrategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.strategy.name())?;
         if self.pixels == Pixels::Foreground {
@@ -107,17 +109,17 @@ impl fmt::Display for Asking {
     }
 }
 
-impl TryFrom<String> for Asking {
+impl TryFrom<String> for QueryStrategy {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Asking, String> {
+    fn try_from(text: String) -> Result<QueryStrategy, String> {
         text.parse()
     }
 }
 
-impl From<Asking> for String {
-    fn from(asking: Asking) -> String {
-        asking.to_string()
+impl From<QueryStrategy> for String {
+    fn from(strategy: QueryStrategy) -> String {
+        strategy.to_string()
     }
 }
 
@@ -135,23 +137,23 @@ mod tests {
             "entropy-foreground",
             "average-bvsb-foreground-diverse",
         ] {
-            let asking: Asking = name.parse().unwrap();
-            assert_eq!(asking.to_string(), name);
-            asking.apply(&mut settings);
-            assert_eq!(Asking::of(&settings), asking);
+            let strategy: QueryStrategy = name.parse().unwrap();
+            assert_eq!(strategy.to_string(), name);
+            strategy.apply(&mut settings);
+            assert_eq!(QueryStrategy::of(&settings), strategy);
         }
         assert_eq!(
-            Asking::of(&settings).words(),
+            QueryStrategy::of(&settings).words(),
             "Average BvSB of the foreground, chosen to differ"
         );
         // What is said of pixels and of differing means nothing to a random order.
         settings.query.strategy = Strategy::Random;
-        assert_eq!(Asking::of(&settings), Asking::RANDOM);
+        assert_eq!(QueryStrategy::of(&settings), QueryStrategy::RANDOM);
     }
 
     #[test]
     fn one_that_cannot_be_is_told_why() {
-        let why = |name: &str| name.parse::<Asking>().unwrap_err();
+        let why = |name: &str| name.parse::<QueryStrategy>().unwrap_err();
         assert!(why("average-bvbs").contains("average-bvsb, entropy"));
         assert!(why("average-bvsb-diverse-foreground").contains("is no strategy"));
         assert!(why("random-diverse").contains("leave -diverse out"));
