@@ -39,10 +39,17 @@ pub const MRBRAINS18_EFFORT: &[(&str, &[f64], f64)] = &[
 const IBSR18: &str = "IBSR18: 15 of its 18 volumes have labels here, so that this is not the paper's split (10 and 8); its CSF is \
     that of the ventricles alone. The paper's figures are for orientation.";
 
-/// What has to be said beside an experiment's figures.
-pub fn caveat(experiment: &Experiment) -> Option<&'static str> {
+/// The same, as short as a file of numbers and a chart want it.
+const IBSR18_SHORT: &str = "IBSR18: not the paper's split, ventricular CSF";
+
+/// What has to be said beside an experiment's figures, and the same in short.
+pub fn caveat(experiment: &Experiment) -> Option<(&'static str, &'static str)> {
     let is_ibsr = |case: &StoredCase| case.id.as_str().starts_with("IBSR_");
-    experiment.cases.iter().any(is_ibsr).then_some(IBSR18)
+    experiment
+        .cases
+        .iter()
+        .any(is_ibsr)
+        .then_some((IBSR18, IBSR18_SHORT))
 }
 
 /// The share of the pool at which the paper's Fig. 8 reaches what the full pool gives, in percent.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::paper::{IBSR18_EFFORT, IBSR18_FULL, MRBRAINS18_EFFORT, MRBRAINS18_FULL, POOL_NEEDED};
+use super::paper::{IBSR18_EFFORT, IBSR18_FULL, MRBRAINS18_EFFORT, MRBRAINS18_FULL, POOL_NEEDED, caveat};
 use super::{Chart, Kind, Line, MAJORITY, Outcome, QueryStrategy, Summary, System, svg};
 use crate::records::{CaseId, mean_of_known};
 
@@ -23,6 +23,8 @@ pub fn csv(outcome: &Outcome) -> String {
     header.push("mean dice".into());
     header.extend(names.iter().map(|name| format!("saved {name}").replace('"', "")));
     header.extend(["training_s", "predicting_s", "asked"].map(String::from));
+    let caveat = caveat(&outcome.experiment);
+    header.extend(caveat.map(|_| "caveat".into()));
     let mut text = header
         .iter()
         .map(|cell| quoted(cell))
@@ -52,6 +54,7 @@ pub fn csv(outcome: &Outcome) -> String {
             cells.push(format!("{:.3}", point.predicting_s));
             let asked: Vec<&str> = point.asked.iter().map(|case| case.as_str()).collect();
             cells.push(quoted(&asked.join(" ")));
+            cells.extend(caveat.map(|(_, short)| quoted(short)));
             text += &(cells.join(",") + "\n");
         }
     }
@@ -144,6 +147,11 @@ pub fn charts(outcome: &Outcome, summary: &Summary) -> Vec<(String, Chart)> {
                 lines: lines.collect(),
             },
         ));
+    }
+    if let Some((_, short)) = caveat(&outcome.experiment) {
+        for (_, chart) in &mut charts {
+            chart.x += &format!(" ({short})");
+        }
     }
     charts
 }

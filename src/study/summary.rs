@@ -198,7 +198,7 @@ pub fn summarise(outcome: &Outcome) -> Summary {
     let voted: Vec<&RunOutcome> = runs.iter().filter(is_voted).collect();
     let of_class = |class: usize| mean_of_known(voted.iter().map(|run| run.majority_dice[class]));
     Summary {
-        caveat: caveat(&outcome.experiment).map(String::from),
+        caveat: caveat(&outcome.experiment).map(|(words, _)| words.into()),
         majority_dice: (0..if voted.is_empty() { 0 } else { classes })
             .map(of_class)
             .collect(),
@@ -469,6 +469,20 @@ mod tests {
         });
         let summary = summarise(&outcome);
         assert!(summary.caveat.as_ref().unwrap().contains("not the paper's split"));
+        let csv = crate::study::csv(&outcome);
+        assert!(
+            csv.lines()
+                .skip(1)
+                .all(|line| line.ends_with("\"IBSR18: not the paper's split, ventricular CSF\"")),
+            "{csv}"
+        );
+        let charts = crate::study::charts(&outcome, &summary);
+        assert!(
+            !charts.is_empty()
+                && charts
+                    .iter()
+                    .all(|(_, chart)| chart.x.contains("not the paper's split"))
+        );
         let page = crate::study::html(&outcome, &summary, &[]);
         assert!(page.contains("ventricles alone"));
     }
