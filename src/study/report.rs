@@ -189,7 +189,9 @@ pub fn html(outcome: &Outcome, summary: &Summary, pictures: &[(String, Vec<u8>)]
         let ours = summary.full.iter().map(|full| {
             let method = format!("overtrace, {}", full.system);
             let saved = [&full.saved[..], &full.near_saved[..]].concat();
-            row(&method, &full.dice, full.mean, &saved, full.seconds_a_case)
+            let mut cells = row(&method, &full.dice, full.mean, &saved, full.seconds_a_case);
+            cells[1 + full.dice.len()] += &full.spread_words();
+            cells
         });
         let mut rows: Vec<Vec<String>> = ours.collect();
         let saved: Vec<String> = match summary.full.iter().any(|full| !full.saved.is_empty()) {

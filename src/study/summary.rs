@@ -91,6 +91,8 @@ pub struct Full {
     pub dice: Vec<Option<f64>>,
     /// Their mean.
     pub mean: Option<f64>,
+    /// The standard deviation of that over the runs (n - 1); 0 of one.
+    pub spread: f64,
     /// Saved effort on the measured cases per class, mean over the runs; empty where it was not measured.
     pub saved: Vec<Option<f64>>,
     /// The same where a contour within a pixel counts as right.
@@ -116,6 +118,16 @@ pub struct Summary {
     pub paired: Vec<Paired>,
     /// One a system and strategy that had asked for cases.
     pub efforts: Vec<EffortTable>,
+}
+
+impl Full {
+    /// What stands behind the mean: its spread, of several runs.
+    pub fn spread_words(&self) -> String {
+        match self.runs {
+            0 | 1 => String::new(),
+            _ => format!(" +- {:.2}", 100.0 * self.spread),
+        }
+    }
 }
 
 impl Summary {
@@ -218,13 +230,15 @@ fn full(system: System, runs: &[RunOutcome], classes: usize) -> Option<Full> {
         .collect();
     let of_class =
         |class: usize| mean_of_known(full.iter().map(|point| point.dice.get(class).copied().flatten()));
+    let means: Vec<f64> = full.iter().filter_map(|point| point.mean_dice()).collect();
     let saved = |class: usize| mean_of_known(runs().map(|run| run.held_out_effort.get(class)?.saved()));
     let near = |class: usize| mean_of_known(runs().map(|run| run.held_out_near_effort.get(class)?.saved()));
     let is_measured = runs().any(|run| !run.held_out_effort.is_empty());
     (!full.is_empty()).then(|| Full {
         system,
         dice: (0..classes).map(of_class).collect(),
-        mean: mean_of_known(full.iter().map(|point| point.mean_dice())),
+        mean: mean(&means),
+        spread: mean(&means).map_or(0.0, |mean| deviation(&means, mean)),
         saved: (0..if is_measured { classes } else { 0 }).map(saved).collect(),
         near_saved: (0..if is_measured { classes } else { 0 }).map(near).collect(),
         seconds_a_case: mean_of_known(runs().map(|run| run.seconds_a_case)),
@@ -456,6 +470,20 @@ mod tests {
         assert_eq!(full.seconds_a_case, Some(1.5));
         assert_eq!(full.saved, [Some(1.5 / 4.0), None, None]);
         assert_eq!(full.near_saved, [Some(1.0), None, None]);
+    }
+
+    /// 0.8 and 1.0 are 0.1 off their mean: the squares' sum over n - 1 is 0.02.
+    #[test]
+    fn several_runs_with_everything_labelled_have_a_spread_and_one_has_none() {
+        let last = |seed, dice| run(QueryStrategy::RANDOM, seed, [0.5, 0.6, dice]);
+        let several = summarise(&outcome(vec![last(1, 0.8), last(2, 1.0)]));
+        assert!((several.full[0].spread - 0.02f64.sqrt()).abs() < 1e-12);
+        assert_eq!(several.full[0].spread_words(), " +- 14.14");
+        let one = summarise(&outcome(vec![last(1, 0.8)]));
+        assert_eq!(
+            (one.full[0].spread, one.full[0].spread_words().as_str()),
+            (0.0, "")
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn experiment(outcome: &Outcome, summary: &Summary) -> String {
         let lines = summary.full.iter().map(|full| {
             let mut line = vec![full.system.to_string()];
             line.extend(full.dice.iter().map(|dice| percent(*dice)));
-            line.push(percent(full.mean));
+            line.push(percent(full.mean) + &full.spread_words());
             line.extend(full.saved.iter().map(|saved| percent(*saved)));
             line.extend(full.near_saved.iter().map(|saved| percent(*saved)));
             let seconds = full.seconds_a_case.map(|seconds| format!("{seconds:.2}"));
