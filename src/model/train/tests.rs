@@ -138,9 +138,8 @@ fn the_strong_recipe_learns_too() {
 #[test]
 fn the_other_networks_learn_too_are_kept_and_draw_what_they_learnt() {
     let (_folder, file) = folder();
-    let case = |name: &str, slices, seed| {
-        // Then come slices without anything, a stack of them at least, which has to be drawn empty.
-        let mut case = discs_and_squares(name, slices + 18, seed);
+    let case = |name: &str, slices, empty, seed| {
+        let mut case = discs_and_squares(name, slices + empty, seed);
         case.channels[0].voxels[slices * TILE_PIXELS..].fill(0.0);
         case.mask.as_mut().unwrap().voxels[slices * TILE_PIXELS..].fill(0);
         let mask = &case.mask.as_ref().unwrap().voxels;
@@ -149,7 +148,7 @@ fn the_other_networks_learn_too_are_kept_and_draw_what_they_learnt() {
         }
         case
     };
-    let cases = [case("a", 30, 1), case("b", 30, 2)];
+    let cases = [case("a", 30, 18, 1), case("b", 30, 18, 2)];
     let committee = vec![Network::UNet, Network::VoxResNet];
     let kinds = [
         (Networks::one(Network::VoxResNet), 12),
@@ -166,13 +165,17 @@ fn the_other_networks_learn_too_are_kept_and_draw_what_they_learnt() {
         let best = &trained.curve[trained.best_epoch - 1];
         assert!(best.dice.iter().all(|d| d.unwrap() > 0.8), "{networks}: {best:?}");
         let net = checkpoint::load_network(&weights, &task.architecture, &Device::Cpu).unwrap();
-        let other = case("c", 19, 3);
+        let tick = &mut || ControlFlow::Continue(());
+        // After a stack of slices come stacks without anything.
+        let drawn = draw(&net, &case("d", 16, 18, 4), 16, tick).unwrap().unwrap();
+        let empty = &drawn.labels.voxels[16 * TILE_PIXELS..];
+        assert!(empty.iter().all(|class| *class == 0), "{networks}");
+        let other = case("c", 19, 0, 3);
         for overlap in [false, true] {
             let drawing = Drawing {
                 overlap,
                 mirroring: false,
             };
-            let tick = &mut || ControlFlow::Continue(());
             let drawn = match overlap {
                 false => draw(&net, &other, 16, tick),
                 true => draw_blended(&net, &other, 16, drawing, tick),
