@@ -428,13 +428,8 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     let report = fs::read_to_string(folder.path().join("query/report.html")).unwrap();
     assert!(report.contains("Worth annotating"));
     // One network has nobody to disagree with.
-    let alone = [
-        "experiment",
-        "query",
-        "alone",
-        "--strategies",
-        "disagreement,random",
-    ];
+    let alone = "experiment query alone --strategies disagreement,random".split(' ');
+    let alone: Vec<&str> = alone.collect();
     let refused = overtrace(folder.path(), &[&alone[..], &data].concat());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nobody to disagree with"));
     // Nor is there one that learns for all of several kinds; nothing is begun with it.
@@ -503,18 +498,12 @@ fn strategies_over_foreground_and_chosen_to_differ_are_tried_on_every_fold() {
 }
 
 #[test]
-fn each_kind_of_experiment_runs_on_phantoms() {
+fn usual_brains_are_the_phantoms_that_are_not_unusual() {
     let folder = tempfile::tempdir().unwrap();
     data(folder.path(), 0);
-    for kind in ["full", "query", "effort"] {
-        let all = format!("--json experiment {kind} {kind} --phantoms 5 --of usual-brain --rounds 1");
-        let all = format!("{all} --test phantom-03,phantom-04 --settings small.toml");
-        let all = done(&overtrace(folder.path(), &all.split(' ').collect::<Vec<_>>()));
-        let runs = all["outcome"]["runs"].as_array().unwrap();
-        assert_eq!(runs.len(), if kind == "query" { 2 } else { 1 });
-        let efforts = if kind == "full" { 0 } else { runs.len() };
-        assert_eq!(all["summary"]["efforts"].as_array().unwrap().len(), efforts);
-    }
+    let full =
+        "--json experiment full full --phantoms 5 --of usual-brain --test phantom-04 --settings small.toml";
+    done(&overtrace(folder.path(), &full.split(' ').collect::<Vec<_>>()));
     // Five of which none is unusual, though one of the first five of all is.
     let usual = (0..)
         .map(|n| phantom(DATASET_SEED, n))
@@ -528,6 +517,31 @@ fn each_kind_of_experiment_runs_on_phantoms() {
             "{n}"
         );
     }
+}
+
+#[test]
+fn the_script_of_all_experiments_runs_in_its_smallest_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_overtrace");
+    let script = Command::new("bash")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/experiments.sh"))
+        .arg(folder.path())
+        .envs([
+            ("SMALL", "1"),
+            ("WIDTH", "2"),
+            ("STEPS", "1"),
+            ("OVERTRACE", program),
+        ])
+        .output();
+    done_quietly(&script.unwrap());
+    let tables = fs::read_to_string(folder.path().join("tables.txt")).unwrap();
+    let said = [
+        "== full\nEverything labelled",
+        "== query\n",
+        "== effort\n",
+        "Saved effort",
+    ];
+    assert!(said.iter().all(|words| tables.contains(words)), "{tables}");
 }
 
 fn done_quietly(output: &Output) {
