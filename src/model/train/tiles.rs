@@ -1,4 +1,5 @@
-//! What an epoch runs over: tiles with signal (and of stacks one without), which of them check instead of teach, and how they are dealt.
+//! What an epoch runs over: tiles with signal (and of stacks one without), which of them check instead of teach, and how
+//! they are dealt.
 
 use std::ops::Range;
 
@@ -64,40 +65,41 @@ impl Tiles {
 
     /// Adds the tiles with signal of some slices that lie one behind the other; `there` are those that may be seen with them.
     ///
-    /// Of stacks the first of them without signal is added too. The networks that see stacks normalise each by itself, which makes
-    /// of an empty one something that no other stack holds: never taught what it is, they draw it full.
-    fn add(&mut self, case: (usize, &Case), asked: Range<usize>, there: Range<usize>) {
+    /// Where they are stacks, the first one without signal is added too: the network that sees stacks normalises each by
+    /// itself, which makes of an empty one something that no other stack holds. Never taught what it is, it draws it full.
+    fn add(&mut self, (number, case): (usize, &Case), asked: Range<usize>, there: Range<usize>) {
         let (before, mut empty) = (self.len(), None);
         for (slices, asked) in self.field.stacks(asked, there) {
             let beside = self.field.beside;
-            let seen = slices.start.saturating_sub(beside)..case.1.slices().min(slices.end + beside);
-            for window in (0..case.1.tiling().tiles()).map(|tile| case.1.tiling().window(tile)) {
+            let seen = slices.start.saturating_sub(beside)..case.slices().min(slices.end + beside);
+            for window in (0..case.tiling().tiles()).map(|tile| case.tiling().window(tile)) {
                 let place = Place {
-                    case: case.0,
+                    case: number,
                     slices: slices.clone(),
                     asked: asked.clone(),
                     window,
                 };
                 // Of a slice without there is nothing to learn, though there may be something around it.
-                if case.1.has_signal(seen.clone(), &window) {
-                    self.push(case.1, place);
+                if case.has_signal(seen.clone(), &window) {
+                    self.push(case, place);
                 } else {
                     empty.get_or_insert(place);
                 }
             }
         }
         if let Some(empty) = empty.filter(|_| self.field.depth > 1 && self.len() > before) {
-            self.push(case.1, empty);
+            self.push(case, empty);
         }
     }
 
+    /// Adds the tile of a case that lies there.
     fn push(&mut self, case: &Case, place: Place) {
-        let mut input = vec![0.0; self.field.seen()];
-        let mut classes = vec![0; self.field.pixels()];
-        case.cut(self.field, place.slices.clone(), &place.window, &mut input);
-        case.cut_mask(place.slices.clone(), &place.window, &mut classes);
-        self.inputs.extend_from_slice(&input);
-        self.classes.extend_from_slice(&classes);
+        let (slices, window) = (&place.slices, &place.window);
+        let (seen, pixels) = (self.inputs.len(), self.classes.len());
+        self.inputs.resize(seen + self.field.seen(), 0.0);
+        self.classes.resize(pixels + self.field.pixels(), 0);
+        case.cut(self.field, slices.clone(), window, &mut self.inputs[seen..]);
+        case.cut_mask(slices.clone(), window, &mut self.classes[pixels..]);
         self.places.push(place);
     }
 
