@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::as_text;
+
 /// A case's name: 1 to 64 of `A-Z a-z 0-9 . _ -`, not beginning with a dot or a dash, so that it is safe in a
 /// file name, a terminal and a shell.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,18 +143,7 @@ impl FromStr for Hash {
     }
 }
 
-impl TryFrom<String> for Hash {
-    type Error = IdError;
-    fn try_from(text: String) -> Result<Self, IdError> {
-        text.parse()
-    }
-}
-
-impl From<Hash> for String {
-    fn from(hash: Hash) -> String {
-        hash.to_string()
-    }
-}
+as_text!(Hash);
 
 /// An id that is a number with a letter before it, counted up from 1 in each project.
 macro_rules! numbered {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::as_text;
+
 /// `[compute]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -140,19 +142,7 @@ impl FromStr for Devices {
     }
 }
 
-impl TryFrom<String> for Devices {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Devices, String> {
-        text.parse()
-    }
-}
-
-impl From<Devices> for String {
-    fn from(devices: Devices) -> String {
-        devices.to_string()
-    }
-}
+as_text!(Devices);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ mod network;
 mod query;
 mod recipe;
 mod template;
+mod text;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -21,6 +22,7 @@ pub use network::{Model, Network, Networks};
 pub use query::{Pixels, Query, Strategy};
 pub use recipe::{Drawing, Ensemble, Part, Recipe};
 pub use template::TEMPLATE;
+pub(crate) use text::as_text;
 
 /// The file's name inside a project folder.
 pub const FILE: &str = "overtrace.toml";

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Pixels, Settings, Strategy};
+use crate::settings::{Pixels, Settings, Strategy, as_text};
 
 /// What the name ends with of one that averages over what was drawn as foreground alone.
 pub(super) const FOREGROUND: &str = "-foreground";
@@ -109,19 +109,7 @@ impl fmt::Display for QueryStrategy {
     }
 }
 
-impl TryFrom<String> for QueryStrategy {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<QueryStrategy, String> {
-        text.parse()
-    }
-}
-
-impl From<QueryStrategy> for String {
-    fn from(strategy: QueryStrategy) -> String {
-        strategy.to_string()
-    }
-}
+as_text!(QueryStrategy);
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Ensemble, Loss, Networks, Part, Settings};
+use crate::settings::{Ensemble, Loss, Networks, Part, Settings, as_text};
 
 /// What the name of a system ends with that learns by the mean squared error.
 const MSE: &str = "-mse";
@@ -82,19 +82,7 @@ impl fmt::Display for System {
     }
 }
 
-impl TryFrom<String> for System {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<System, String> {
-        text.parse()
-    }
-}
-
-impl From<System> for String {
-    fn from(system: System) -> String {
-        system.to_string()
-    }
-}
+as_text!(System);
 
 #[cfg(test)]
 mod tests {
