@@ -142,54 +142,7 @@ impl Experiment {
     /// # Errors
     /// [`PlanError`] where there are too few cases for them.
     pub fn runs(&self) -> Result<Vec<Run>, PlanError> {
-        let number = |what, value, remedy| Err(PlanError::Number { what, value, remedy });
-        if self.seeds.is_empty() {
-            return number("the number of seeds", 0, "at least 1");
-        }
-        if self.systems.is_empty() {
-            return number("the number of systems", 0, "at least 1");
-        }
-        if self.strategies.is_empty() && self.kind != Kind::Full {
-            return number("the number of strategies", 0, "at least 1");
-        }
-        if self.budget == 0 {
-            return number("--budget", 0, "at least 1");
-        }
-        if self.start == 0 && self.weights.is_none() && self.kind != Kind::Full {
-            return number("--start", 0, "at least 1 without --weights");
-        }
-        let systems = self.systems.iter().map(System::to_string);
-        let strategies = self.strategies.iter().map(QueryStrategy::to_string);
-        let mut named: Vec<String> = systems.chain(strategies).collect();
-        named.sort();
-        if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(PlanError::Twice(twice[0].clone()));
-        }
-        let alone = |system: &&System| !system.networks.is_committee();
-        if let Some(alone) = self.systems.iter().find(alone)
-            && self
-                .strategies
-                .iter()
-                .any(|side| side.strategy == Strategy::Disagreement)
-        {
-            return Err(PlanError::Alone(*alone));
-        }
-        let query = &self.settings.query;
-        let unused = |setting, ending| Err(PlanError::Unused { setting, ending });
-        if self.kind != Kind::Full {
-            let mut sides = self.strategies.iter();
-            if query.pixels == Pixels::Foreground && !sides.any(|side| side.pixels == Pixels::Foreground) {
-                return unused("query.pixels = \"foreground\"", FOREGROUND);
-            }
-            if query.diversity && !self.strategies.iter().any(|side| side.diverse) {
-                return unused("query.diversity = true", DIVERSE);
-            }
-        }
-        if let Some(diverse) = self.strategies.iter().find(|side| side.diverse)
-            && self.budget == 1
-        {
-            return Err(PlanError::NoChoice(*diverse));
-        }
+        self.check()?;
         let mut runs = Vec::new();
         for (fold, test) in (1..).zip(self.tests()?) {
             let train: Vec<CaseId> = self.cases.iter().map(|case| case.id.clone()).collect();
@@ -232,6 +185,58 @@ impl Experiment {
             }
         }
         Ok(runs)
+    }
+
+    /// Whether what it holds against each other can be.
+    fn check(&self) -> Result<(), PlanError> {
+        let number = |what, value, remedy| Err(PlanError::Number { what, value, remedy });
+        if self.seeds.is_empty() {
+            return number("the number of seeds", 0, "at least 1");
+        }
+        if self.systems.is_empty() {
+            return number("the number of systems", 0, "at least 1");
+        }
+        if self.strategies.is_empty() && self.kind != Kind::Full {
+            return number("the number of strategies", 0, "at least 1");
+        }
+        if self.budget == 0 {
+            return number("--budget", 0, "at least 1");
+        }
+        if self.start == 0 && self.weights.is_none() && self.kind != Kind::Full {
+            return number("--start", 0, "at least 1 without --weights");
+        }
+        let systems = self.systems.iter().map(System::to_string);
+        let strategies = self.strategies.iter().map(QueryStrategy::to_string);
+        let mut named: Vec<String> = systems.chain(strategies).collect();
+        named.sort();
+        if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(PlanError::Twice(twice[0].clone()));
+        }
+        let alone = |system: &&System| !system.networks.is_committee();
+        if let Some(alone) = self.systems.iter().find(alone)
+            && self
+                .strategies
+                .iter()
+                .any(|side| side.strategy == Strategy::Disagreement)
+        {
+            return Err(PlanError::Alone(*alone));
+        }
+        let sides = &self.strategies;
+        let query = &self.settings.query;
+        let unused = |setting, ending| Err(PlanError::Unused { setting, ending });
+        let asks = self.kind != Kind::Full;
+        let over_foreground = sides.iter().any(|side| side.pixels == Pixels::Foreground);
+        if asks && query.pixels == Pixels::Foreground && !over_foreground {
+            return unused("query.pixels = \"foreground\"", FOREGROUND);
+        }
+        let diverse = sides.iter().find(|side| side.diverse);
+        if asks && query.diversity && diverse.is_none() {
+            return unused("query.diversity = true", DIVERSE);
+        }
+        match diverse {
+            Some(diverse) if self.budget == 1 => Err(PlanError::NoChoice(*diverse)),
+            _ => Ok(()),
+        }
     }
 
     /// The cases that each fold measures on.
@@ -352,7 +357,7 @@ mod tests {
             kind: Kind::Query,
             seeds: vec![1, 2],
             systems: vec![System::of(&Settings::default())],
-            strategies: vec![QueryStrategy::of(&Settings::default()), QueryStrategy::RANDOM],
+            strategies: vec![QueryStrategy::AVERAGE_BVSB, QueryStrategy::RANDOM],
             start: 2,
             budget: 1,
             rounds: 0,
