@@ -41,6 +41,11 @@ fn overtrace(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// With what a line of words says.
+fn words(folder: &Path, line: &str) -> Output {
+    overtrace(folder, &line.split(' ').collect::<Vec<_>>())
+}
+
 const QUERY: &[&str] = &[
     "--json",
     "experiment",
@@ -219,7 +224,7 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
     let folder = tempfile::tempdir().unwrap();
     data(folder.path(), 4);
     let full = "--json experiment full full --data data --folds 2 --settings small.toml";
-    let full = done(&overtrace(folder.path(), &full.split(' ').collect::<Vec<_>>()));
+    let full = done(&words(folder.path(), full));
     let runs = full["outcome"]["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
     let row = &full["summary"]["full"][0];
@@ -346,7 +351,11 @@ fn everything_labelled_is_measured_in_folds_and_effort_begins_from_other_weights
         page.contains("2.46, 56.28, 73.71"),
         "without labels the paper's Table 4"
     );
-    assert_eq!(effort["outcome"]["weights"].as_str().unwrap().len(), 64, "a hash");
+    let hash = effort["outcome"]["weights"].as_str().unwrap();
+    assert!(
+        hash.len() == 64 && page.contains(&format!("weights {hash}")),
+        "{hash}"
+    );
     let saved = effort["summary"]["efforts"][0]["saved"].as_array().unwrap();
     assert_eq!((saved.len(), saved[0].as_array().unwrap().len()), (3, 3));
 }
@@ -428,19 +437,12 @@ fn systems_have_a_row_each_and_a_committee_asks_where_it_disagrees() {
     let report = fs::read_to_string(folder.path().join("query/report.html")).unwrap();
     assert!(report.contains("Worth annotating"));
     // One network has nobody to disagree with.
-    let alone = "experiment query alone --strategies disagreement,random".split(' ');
-    let alone: Vec<&str> = alone.collect();
-    let refused = overtrace(folder.path(), &[&alone[..], &data].concat());
+    let alone = "experiment query alone --strategies disagreement,random --data data --test box-0 --settings small.toml";
+    let refused = words(folder.path(), alone);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nobody to disagree with"));
     // Nor is there one that learns for all of several kinds; nothing is begun with it.
-    let mixed = [
-        "experiment",
-        "full",
-        "mixed",
-        "--systems",
-        "u-net+voxresnet-snapshots",
-    ];
-    let refused = overtrace(folder.path(), &[&mixed[..], &data].concat());
+    let mixed = "experiment full mixed --systems u-net+voxresnet-snapshots --data data --test box-0 --settings small.toml";
+    let refused = words(folder.path(), mixed);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("training.ensemble = snapshots: "));
     assert!(!folder.path().join("mixed/experiment.toml").exists());
 }
@@ -450,12 +452,8 @@ fn strategies_over_foreground_and_chosen_to_differ_are_tried_on_every_fold() {
     let folder = tempfile::tempdir().unwrap();
     data(folder.path(), 9);
     let strategies = "entropy,average-bvsb-foreground-diverse,random";
-    let of_data = "experiment query out --data data --settings small.toml --strategies";
-    let of_data: Vec<&str> = of_data.split(' ').collect();
-    let query = [
-        strategies, "--json", "--folds", "3", "--budget", "2", "--rounds", "1",
-    ];
-    let all = done(&overtrace(folder.path(), &[&of_data[..], &query].concat()));
+    let all = "--json experiment query out --data data --settings small.toml --folds 3 --budget 2 --rounds 1";
+    let all = done(&words(folder.path(), &format!("{all} --strategies {strategies}")));
     let runs = all["outcome"]["runs"].as_array().unwrap();
     let named = |strategy: &str| runs.iter().filter(|run| run["strategy"] == strategy).count();
     assert_eq!(strategies.split(',').map(named).collect::<Vec<_>>(), [3, 3, 3]);
@@ -491,7 +489,7 @@ fn strategies_over_foreground_and_chosen_to_differ_are_tried_on_every_fold() {
         ("entropy-diverse", "give --budget 2 or more"),
     ] {
         let other = format!("experiment query other --data data --strategies {strategy}");
-        let refused = overtrace(folder.path(), &other.split(' ').collect::<Vec<_>>());
+        let refused = words(folder.path(), &other);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains(why), "{said}");
     }
@@ -503,7 +501,7 @@ fn usual_brains_are_the_phantoms_that_are_not_unusual() {
     data(folder.path(), 0);
     let full =
         "--json experiment full full --phantoms 5 --of usual-brain --test phantom-04 --settings small.toml";
-    done(&overtrace(folder.path(), &full.split(' ').collect::<Vec<_>>()));
+    done(&words(folder.path(), full));
     // Five of which none is unusual, though one of the first five of all is.
     let usual = (0..)
         .map(|n| phantom(DATASET_SEED, n))
@@ -535,13 +533,14 @@ fn the_script_of_all_experiments_runs_in_its_smallest_version() {
         .output();
     done_quietly(&script.unwrap());
     let tables = fs::read_to_string(folder.path().join("tables.txt")).unwrap();
-    let said = [
-        "== full\nEverything labelled",
-        "== query\n",
-        "== effort\n",
-        "Saved effort",
-    ];
-    assert!(said.iter().all(|words| tables.contains(words)), "{tables}");
+    for kind in ["full", "query", "effort"] {
+        let plan = fs::read_to_string(folder.path().join(kind).join("experiment.toml")).unwrap();
+        assert!(plan.contains(&format!("kind = \"{kind}\"")), "{plan}");
+        assert!(
+            tables.contains(&format!("== {kind}\nEverything labelled")),
+            "{tables}"
+        );
+    }
 }
 
 fn done_quietly(output: &Output) {
