@@ -90,14 +90,19 @@ struct Batch {
 /// Cuts a case into batches of `size` tiles, for as long as `take` takes them.
 fn cut(field: Field, case: &Case, size: usize, take: impl Fn(Batch) -> bool) {
     let mut batch = Batch::default();
-    let mut input = vec![0.0; field.seen()];
     for ((slices, asked), window) in places(field, case) {
         let spots = Spot::all(slices.start, field.depth, &asked, &window);
-        if case.cut(field, slices, &window, &mut input) {
-            batch.inputs.extend_from_slice(&input);
-            batch.at.extend(spots);
+        let Batch { inputs, at, blanks } = &mut batch;
+        if inputs.capacity() == 0 {
+            inputs.reserve_exact(size / field.depth * field.seen());
+        }
+        let before = inputs.len();
+        inputs.resize(before + field.seen(), 0.0);
+        if case.cut(field, slices, &window, &mut inputs[before..]) {
+            at.extend(spots);
         } else {
-            batch.blanks.push(spots);
+            inputs.truncate(before);
+            blanks.push(spots);
         }
         if batch.at.len() == size && !take(std::mem::take(&mut batch)) {
             return;

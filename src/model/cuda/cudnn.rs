@@ -15,7 +15,7 @@ use candle_core::{CudaDevice, Error, Result};
 
 use super::device::is_rounded;
 use super::gpu::{Gpu, Kind};
-use super::ops;
+use super::ops::{self, Part};
 use crate::model::kernels::Conv;
 use crate::model::layers::Kept;
 
@@ -159,55 +159,80 @@ impl<'a> Ready<'a> {
     }
 }
 
-/// A copy of the weights with each output's together, as cuDNN wants them.
-fn turned(device: &CudaDevice, kind: Kind, conv: &Conv, weights: u64) -> Result<CudaSlice<u8>> {
-    let turned = device.memory(conv.weights() * kind.size())?;
-    ops::outputs_first(device, kind, conv, weights, device.address(&turned))?;
+/// A copy of the weights of some inputs with each output's together, as cuDNN wants them.
+fn turned(device: &CudaDevice, kind: Kind, part: &Part, weights: u64) -> Result<CudaSlice<u8>> {
+    let turned = device.memory(part.conv.weights() * kind.size())?;
+    ops::outputs_first(device, kind, part, weights, device.address(&turned))?;
     Ok(turned)
 }
 
+/// A convolution's weights, of each of the images beside one another, and its bias as cuDNN wants them.
+struct Laid {
+    weights: Vec<CudaSlice<u8>>,
+    /// In the images' numbers, where these are not f32.
+    bias: Option<CudaSlice<u8>>,
+}
+
+impl Laid {
+    fn new(device: &CudaDevice, kind: Kind, parts: &[Part], (weights, bias): (u64, u64)) -> Result<Laid> {
+        let turn = |part| turned(device, kind, part, weights);
+        let narrow = || {
+            let outputs = parts[0].conv.outputs;
+            let narrow = device.memory(outputs * Kind::Bf16.size())?;
+            ops::narrowed(device, outputs, bias, device.address(&narrow))?;
+            Ok::<_, Error>(narrow)
+        };
+        Ok(Laid {
+            weights: parts.iter().map(turn).collect::<Result<_>>()?,
+            bias: (kind == Kind::Bf16).then(narrow).transpose()?,
+        })
+    }
+}
+
 /// `out = x * weights + bias`, through ReLU if asked for; `false` where cuDNN cannot. `kept` belongs to these weights.
+///
+/// * `x`: images beside one another, and the channels of each
+#[expect(clippy::too_many_arguments, reason = "those of the layer, and where")]
 pub fn conv(
     device: &CudaDevice,
     kind: Kind,
     conv: &Conv,
-    (x, weights, bias): (u64, u64, u64),
+    x: &[(u64, usize)],
+    (weights, bias): (u64, u64),
     relu: bool,
     kept: Option<&Kept>,
     out: u64,
 ) -> Result<bool> {
-    let turn = || turned(device, kind, conv, weights);
+    let parts: Vec<Part> = Part::each(conv, x.iter().map(|x| x.1)).collect();
+    let lay = || Laid::new(device, kind, &parts, (weights, bias));
     let known = match kept {
-        Some(kept) => kept.or_try([conv.height, conv.width], turn)?,
+        Some(kept) => kept.or_try([conv.height, conv.width], lay)?,
         None => None,
     };
-    let fresh = if known.is_none() { Some(turn()?) } else { None };
-    let Some(weights) = known.or(fresh.as_ref()) else {
+    let fresh = if known.is_none() { Some(lay()?) } else { None };
+    let Some(laid) = known.or(fresh.as_ref()) else {
         return Ok(false);
     };
-    let (ready, weights) = (Ready::new(device, conv)?, device.address(weights));
-    let given = (x, weights, bias);
-    let (one, zero) = (half::bf16::ONE, half::bf16::ZERO);
-    let is_done = relu
-        && did(match kind {
-            Kind::F32 => forward_finished::<f32>(&ready, given, out, (1.0, 0.0)),
-            Kind::Bf16 => {
-                // The bias has to be of the images' numbers.
-                let narrow = device.memory(conv.outputs * Kind::Bf16.size())?;
-                ops::narrowed(device, conv.outputs, bias, device.address(&narrow))?;
-                let given = (x, weights, device.address(&narrow));
-                forward_finished::<half::bf16>(&ready, given, out, (one, zero))
-            }
-        })?;
-    if is_done {
-        return Ok(true);
-    }
-    let done = match kind {
-        Kind::F32 => forward::<f32>(&ready, (x, weights), out, (1.0, 0.0)),
-        Kind::Bf16 => forward::<half::bf16>(&ready, (x, weights), out, (one, zero)),
-    };
-    if !did(done)? {
-        return Ok(false);
+    let narrow = laid.bias.as_ref().map_or(bias, |bias| device.address(bias));
+    for (n, (part, (x, weights))) in parts.iter().zip(x.iter().zip(&laid.weights)).enumerate() {
+        let (ready, given) = (Ready::new(device, &part.conv)?, (x.0, device.address(weights)));
+        let is_last = n + 1 == parts.len();
+        let is_finished = relu
+            && is_last
+            && did(match kind {
+                Kind::F32 => forward_finished::<f32>(&ready, (given, narrow), n > 0, out),
+                Kind::Bf16 => forward_finished::<half::bf16>(&ready, (given, narrow), n > 0, out),
+            })?;
+        if is_finished {
+            return Ok(true);
+        }
+        let done = match kind {
+            Kind::F32 => forward::<f32>(&ready, given, n > 0, out),
+            Kind::Bf16 => forward::<half::bf16>(&ready, given, n > 0, out),
+        };
+        if !did(done)? {
+            return Ok(false);
+        }
     }
     ops::finish(device, kind, (conv.pixels(), conv.outputs), bias, relu, out)?;
     Ok(true)
@@ -218,12 +243,30 @@ pub fn conv(
 const FORWARD: sys::cudnnConvolutionFwdAlgo_t =
     sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
 
-/// With the bias and through ReLU in one pass.
-fn forward_finished<T: CudnnDataType>(
+/// A number of cuDNN's.
+trait Number: CudnnDataType {
+    /// What is there is taken not at all, or once.
+    fn times(is_taken: bool) -> Self;
+}
+
+impl Number for f32 {
+    fn times(is_taken: bool) -> f32 {
+        f32::from(u8::from(is_taken))
+    }
+}
+
+impl Number for half::bf16 {
+    fn times(is_taken: bool) -> half::bf16 {
+        half::bf16::from_f32(f32::times(is_taken))
+    }
+}
+
+/// With the bias and through ReLU in one pass; added to what is there before, if that is `further`.
+fn forward_finished<T: Number>(
     ready: &Ready<'_>,
-    (x, weights, bias): (u64, u64, u64),
+    ((x, weights), bias): ((u64, u64), u64),
+    further: bool,
     out: u64,
-    scales: (T, T),
 ) -> std::result::Result<(), CudnnError> {
     let shapes = Shapes::<T>::of(&ready.cudnn, ready.conv)?;
     let last = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
@@ -247,16 +290,17 @@ fn forward_finished<T: CudnnDataType>(
     let mut space = ready.space(operation.get_workspace_size(FORWARD)?)?;
     let (bias, z) = (ready.at(bias, outputs), ready.y(out));
     let (x, w, mut y) = (ready.x(x), ready.weights(weights), ready.y(out));
-    // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream. What would be added is
-    // taken 0 times, and may be the output itself.
+    let scales = (T::times(true), T::times(further));
+    // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream. What is added may be the
+    // output itself.
     unsafe { operation.launch(FORWARD, Some(&mut space), scales, &x, &w, &z, &bias, &mut y) }
 }
 
-fn forward<T: CudnnDataType>(
+fn forward<T: Number>(
     ready: &Ready<'_>,
     (x, weights): (u64, u64),
+    further: bool,
     out: u64,
-    scales: (T, T),
 ) -> std::result::Result<(), CudnnError> {
     let shapes = Shapes::<T>::of(&ready.cudnn, ready.conv)?;
     let operation = ConvForward {
@@ -267,19 +311,21 @@ fn forward<T: CudnnDataType>(
     };
     let mut space = ready.space(operation.get_workspace_size(FORWARD)?)?;
     let (x, w, mut y) = (ready.x(x), ready.weights(weights), ready.y(out));
+    let scales = (T::times(true), T::times(further));
     // SAFETY: the addresses are those of tensors of these shapes, on this device's computing stream.
     unsafe { operation.launch(FORWARD, Some(&mut space), scales, &x, &w, &mut y) }
 }
 
-/// The gradient by the input; `false` where cuDNN cannot.
+/// The gradient by some inputs; `false` where cuDNN cannot.
 pub fn conv_input_gradient(
     device: &CudaDevice,
-    conv: &Conv,
+    part: &Part,
     (dy, weights): (u64, u64),
     dx: u64,
 ) -> Result<bool> {
+    let conv = &part.conv;
     let ready = Ready::new(device, conv)?;
-    let turned = turned(device, Kind::F32, conv, weights)?;
+    let turned = turned(device, Kind::F32, part, weights)?;
     let work = || {
         let shapes = Shapes::<f32>::of(&ready.cudnn, conv)?;
         let operation = ConvBackwardData {
@@ -298,8 +344,9 @@ pub fn conv_input_gradient(
     did(work())
 }
 
-/// The gradient by the weights; `false` where cuDNN cannot.
-pub fn conv_weight_gradient(device: &CudaDevice, conv: &Conv, (x, dy): (u64, u64), dw: u64) -> Result<bool> {
+/// The gradient by the weights of some inputs, among those of all; `false` where cuDNN cannot.
+pub fn conv_weight_gradient(device: &CudaDevice, part: &Part, (x, dy): (u64, u64), dw: u64) -> Result<bool> {
+    let conv = &part.conv;
     let ready = Ready::new(device, conv)?;
     let turned = device.memory(conv.weights() * Kind::F32.size())?;
     let work = || {
@@ -320,6 +367,6 @@ pub fn conv_weight_gradient(device: &CudaDevice, conv: &Conv, (x, dy): (u64, u64
     if !did(work())? {
         return Ok(false);
     }
-    ops::outputs_last(device, conv, device.address(&turned), dw)?;
+    ops::outputs_last(device, part, device.address(&turned), dw)?;
     Ok(true)
 }

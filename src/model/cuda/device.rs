@@ -68,7 +68,7 @@ pub fn name(device: &Device) -> Option<String> {
     }
 }
 
-/// The arguments of a kernel, as `kernels.cu` has them.
+/// The arguments of a kernel, as `kernels/common.cu` has them.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Words([u64; ARGUMENTS]);
@@ -120,7 +120,7 @@ impl Gpu for CudaDevice {
         };
         let mut launch = function.builder();
         launch.arg(&words);
-        // SAFETY: the signature is that of every kernel of `kernels.cu`; the addresses are those of whole tensors of
+        // SAFETY: the signature is that of every kernel of `kernels/`; the addresses are those of whole tensors of
         // the shapes that `ops` computes with, alive until the stream has come past this launch.
         unsafe { launch.launch(config) }.map_err(Error::wrap)?;
         Ok(())

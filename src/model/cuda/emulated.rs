@@ -3,6 +3,7 @@
 //! What is not tried here: the driver, NVRTC, cuBLAS and cuDNN themselves.
 
 mod stacks;
+mod wide;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -13,11 +14,11 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 use libloading::{Library, Symbol};
 
 use super::gpu::{ARGUMENTS, Gpu, Kind, Matrix, Product, symbol};
-use super::ops;
+use super::ops::{self, Part};
 use crate::imaging::Rng;
 use crate::model::adam::Adam;
 use crate::model::judge::{Judged, judge, tile_bytes};
-use crate::model::kernels::{Conv, Pool, UpConv, add_gated, channel_sums, concat, split};
+use crate::model::kernels::{Beside, Conv, Pool, UpConv, add_gated, channel_sums, concat, split};
 use crate::model::loss::{Answer, probabilities};
 use crate::settings::Loss;
 
@@ -68,7 +69,7 @@ impl Emulated {
             };
             let source = [PRELUDE, super::KERNELS, EPILOGUE].concat();
             child.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
-            assert!(child.wait().unwrap().success(), "kernels.cu does not compile");
+            assert!(child.wait().unwrap().success(), "the kernels do not compile");
             // SAFETY: nothing runs when the library is loaded.
             Some((unsafe { Library::new(&file) }.unwrap(), folder))
         });
@@ -79,15 +80,25 @@ impl Emulated {
     }
 }
 
-impl Gpu for Emulated {
-    type Memory = Vec<u64>;
+/// Memory that begins where a GPU's might.
+#[repr(align(64))]
+#[derive(Clone)]
+struct Line {
+    _words: [u64; 8],
+}
 
-    fn memory(&self, bytes: usize) -> Result<Vec<u64>> {
+impl Gpu for Emulated {
+    type Memory = Vec<Line>;
+
+    fn memory(&self, bytes: usize) -> Result<Vec<Line>> {
         // Not zeros: nobody may rely on them.
-        Ok(vec![0x7fc0_7fc0_7fc0_7fc0; bytes.div_ceil(8)])
+        let line = Line {
+            _words: [0x7fc0_7fc0_7fc0_7fc0; 8],
+        };
+        Ok(vec![line; bytes.div_ceil(64)])
     }
 
-    fn address(&self, memory: &Vec<u64>) -> u64 {
+    fn address(&self, memory: &Vec<Line>) -> u64 {
         memory.as_ptr() as u64
     }
 
@@ -193,50 +204,73 @@ fn convs() -> impl Iterator<Item = Conv> {
         })
 }
 
+/// Every convolution of images alone, and of images beside one another.
 #[test]
 fn convolutions_are_the_cpu_s() {
     let Some(gpu) = Emulated::new() else { return };
     let mut rng = Rng::new(1);
-    for conv in convs() {
+    for (conv, apart) in convs().flat_map(|conv| [0, 1, 2].map(|apart| (conv, apart))) {
+        let channels = if apart == 0 {
+            vec![conv.inputs]
+        } else {
+            vec![apart, conv.inputs - apart]
+        };
+        let parts: Vec<Part> = Part::each(&conv, channels.iter().copied()).collect();
         let x = numbers(conv.pixels() * conv.inputs, &mut rng);
         let w = numbers(conv.weights(), &mut rng);
         let b = numbers(conv.outputs, &mut rng);
         let dy = numbers(conv.pixels() * conv.outputs, &mut rng);
+        let taken = |x: &[f32], part: &Part| {
+            let mut some = vec![0.0; conv.pixels() * part.conv.inputs];
+            split(x, conv.inputs, part.from, &mut some);
+            some
+        };
+        let images: Vec<Vec<f32>> = parts.iter().map(|part| taken(&x, part)).collect();
+        let small: Vec<Vec<u16>> = images.iter().map(|x| narrow(x)).collect();
+        let beside = |at: Vec<u64>| at.into_iter().zip(channels.clone()).collect::<Vec<_>>();
         for relu in [false, true] {
             let mut expected = dy.clone();
-            conv.forward(&x, &conv.prepare(&w), &b, relu, &mut expected);
+            let whole = Beside::one(&x[..], conv.inputs);
+            conv.forward(whole, &conv.prepare(&w), &b, relu, &mut expected);
+            let given = beside(images.iter().map(|x| at(x)).collect());
             let y = result(dy.len(), |out| {
-                ops::conv(&gpu, Kind::F32, &conv, (at(&x), at(&w), at(&b)), relu, out).unwrap();
+                ops::conv(&gpu, Kind::F32, &conv, &given, (at(&w), at(&b)), relu, out).unwrap();
             });
             same("forward", &y, &expected, 1e-5);
-            let (x, w) = (narrow(&x), narrow(&w));
+            let given = beside(small.iter().map(|x| at(x)).collect());
+            let w = narrow(&w);
             let y = if conv.kernel == 1 {
                 result(dy.len(), |out| {
-                    ops::conv(&gpu, Kind::Bf16, &conv, (at(&x), at(&w), at(&b)), relu, out).unwrap();
+                    ops::conv(&gpu, Kind::Bf16, &conv, &given, (at(&w), at(&b)), relu, out).unwrap();
                 })
             } else {
                 let mut out = vec![0u16; dy.len()];
                 let to = out.as_mut_ptr() as u64;
-                ops::conv(&gpu, Kind::Bf16, &conv, (at(&x), at(&w), at(&b)), relu, to).unwrap();
+                ops::conv(&gpu, Kind::Bf16, &conv, &given, (at(&w), at(&b)), relu, to).unwrap();
                 out.into_iter().map(wide).collect()
             };
             same("forward in bf16", &y, &expected, 2e-2);
         }
-        for gate in [&[], &x[..]] {
-            let mut expected = x.clone();
-            conv.input_gradient(&dy, &w, gate, &mut expected);
-            let address = if gate.is_empty() { 0 } else { at(gate) };
-            let dx = result(x.len(), |out| {
-                ops::conv_input_gradient(&gpu, &conv, (at(&dy), at(&w)), address, out).unwrap();
-            });
-            same("gradient by the input", &dx, &expected, 1e-5);
-        }
         let mut expected = w.clone();
-        conv.weight_gradient(&x, &dy, &mut expected);
+        conv.weight_gradient(Beside::one(&x, conv.inputs), &dy, &mut expected);
         let dw = result(w.len(), |out| {
-            ops::conv_weight_gradient(&gpu, &conv, (at(&x), at(&dy)), out).unwrap();
+            for (part, x) in parts.iter().zip(&images) {
+                ops::conv_weight_gradient(&gpu, part, (at(x), at(&dy)), out).unwrap();
+            }
         });
         same("gradient by the weights", &dw, &expected, 1e-5);
+        for is_gated in [false, true] {
+            let gate = if is_gated { &x[..] } else { &[] };
+            let mut expected = x.clone();
+            conv.input_gradient(&dy, &w, gate, Beside::one(&mut expected, conv.inputs));
+            for (part, images) in parts.iter().zip(&images) {
+                let gate = if is_gated { at(images) } else { 0 };
+                let dx = result(images.len(), |out| {
+                    ops::conv_input_gradient(&gpu, part, (at(&dy), at(&w)), gate, out).unwrap();
+                });
+                same("gradient by the input", &dx, &taken(&expected, part), 1e-5);
+            }
+        }
         let mut expected = b.clone();
         channel_sums(&dy, &mut expected);
         let rounding = Emulated { rounds: true, ..gpu };
@@ -265,17 +299,23 @@ fn convolutions_of_few_inputs_are_the_cpu_s() {
         let b = numbers(outputs, &mut rng);
         for relu in [false, true] {
             let mut expected = vec![0.0; conv.pixels() * outputs];
-            conv.forward(&x, &conv.prepare(&w), &b, relu, &mut expected);
+            conv.forward(
+                Beside::one(&x, conv.inputs),
+                &conv.prepare(&w),
+                &b,
+                relu,
+                &mut expected,
+            );
             let y = result(expected.len(), |out| {
-                let given = (at(&x), at(&w), at(&b));
-                assert!(ops::has_few_inputs(&conv, given, out));
-                ops::conv_few(&gpu, Kind::F32, &conv, given, relu, out).unwrap();
+                let images = [(at(&x), inputs)];
+                assert!(ops::has_few_inputs(&conv, at(&w), out));
+                ops::conv(&gpu, Kind::F32, &conv, &images, (at(&w), at(&b)), relu, out).unwrap();
             });
             same("in f32", &y, &expected, 1e-5);
             let mut out = vec![0u16; expected.len()];
             let (x, w) = (narrow(&x), narrow(&w));
-            let given = (at(&x), at(&w), at(&b));
-            ops::conv_few(&gpu, Kind::Bf16, &conv, given, relu, out.as_mut_ptr() as u64).unwrap();
+            let (images, to) = ([(at(&x), inputs)], out.as_mut_ptr() as u64);
+            ops::conv(&gpu, Kind::Bf16, &conv, &images, (at(&w), at(&b)), relu, to).unwrap();
             let y: Vec<f32> = out.into_iter().map(wide).collect();
             same("in bf16", &y, &expected, 2e-2);
         }
@@ -290,17 +330,23 @@ fn weights_go_to_cudnn_s_layout_and_back() {
     let Some(gpu) = Emulated::new() else { return };
     for conv in convs().filter(|conv| conv.kernel == 3) {
         let w = numbers(conv.weights(), &mut Rng::new(2));
-        let first = result(w.len(), |out| {
-            ops::outputs_first(&gpu, Kind::F32, &conv, at(&w), out).unwrap()
-        });
-        for (tap, k, n) in [(0, 0, 0), (4, 2, 3), (8, conv.inputs - 1, 4)] {
-            let ours = w[(tap * conv.inputs + k) * conv.outputs + n];
-            assert_eq!(first[(n * 9 + tap) * conv.inputs + k], ours);
+        let mut back = vec![0.0; w.len()];
+        for part in Part::each(&conv, [2, conv.inputs - 2]) {
+            let (taken, from) = (part.conv.inputs, part.from);
+            let first = result(part.conv.weights(), |out| {
+                ops::outputs_first(&gpu, Kind::F32, &part, at(&w), out).unwrap()
+            });
+            let mut small = vec![0u16; first.len()];
+            let (narrow_w, to) = (narrow(&w), small.as_mut_ptr() as u64);
+            ops::outputs_first(&gpu, Kind::Bf16, &part, at(&narrow_w), to).unwrap();
+            assert_eq!(small, narrow(&first));
+            for (tap, k, n) in [(0, 0, 0), (4, taken / 2, 3), (8, taken - 1, 4)] {
+                let ours = w[(tap * conv.inputs + from + k) * conv.outputs + n];
+                assert_eq!(first[(n * 9 + tap) * taken + k], ours);
+            }
+            ops::outputs_last(&gpu, &part, at(&first), back.as_mut_ptr() as u64).unwrap();
         }
-        let last = result(w.len(), |out| {
-            ops::outputs_last(&gpu, &conv, at(&first), out).unwrap()
-        });
-        assert_eq!(last, w);
+        assert_eq!(back, w);
     }
 }
 
@@ -330,19 +376,20 @@ fn up_convolutions_are_the_cpu_s() {
     ops::up_conv(&gpu, Kind::Bf16, &up, (at(&small_x), at(&small_w), at(&b)), to).unwrap();
     let half: Vec<f32> = half.into_iter().map(wide).collect();
     same("forward in bf16", &half, &expected, 2e-2);
+    let beside = result(dy.len(), |out| ops::unshuffle(&gpu, &up, at(&dy), out).unwrap());
     for gate in [&[], &x[..]] {
         let mut expected = x.clone();
         up.input_gradient(&dy, &w, gate, &mut expected);
         let address = if gate.is_empty() { 0 } else { at(gate) };
         let dx = result(x.len(), |out| {
-            ops::up_conv_input_gradient(&gpu, &up, (at(&dy), at(&w)), address, out).unwrap();
+            ops::up_conv_input_gradient(&gpu, &up, (at(&beside), at(&w)), address, out).unwrap();
         });
         same("gradient by the input", &dx, &expected, 1e-5);
     }
     let mut expected = w.clone();
     up.weight_gradient(&x, &dy, &mut expected);
     let dw = result(w.len(), |out| {
-        ops::up_conv_weight_gradient(&gpu, &up, (at(&x), at(&dy)), out).unwrap();
+        ops::up_conv_weight_gradient(&gpu, &up, (at(&x), at(&beside)), out).unwrap();
     });
     same("gradient by the weights", &dw, &expected, 1e-5);
 }
@@ -373,6 +420,7 @@ fn pooling_concatenation_and_sums_are_the_cpu_s_to_the_bit() {
             &gpu,
             &pool,
             (at(&x), at(&dy)),
+            false,
             out
         )),
         dx

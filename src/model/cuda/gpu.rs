@@ -69,7 +69,7 @@ impl Product {
     }
 }
 
-/// A device: memory, kernels of `kernels.cu`, products. Everything is done in the order it is asked for.
+/// A device: memory, kernels of `kernels/`, products. Everything is done in the order it is asked for.
 pub trait Gpu {
     /// Memory of its own, free for others when it is dropped and all that was asked for before is done.
     type Memory;
@@ -87,10 +87,10 @@ pub trait Gpu {
     fn multiply(&self, product: &Product) -> Result<()>;
 }
 
-/// What a kernel of `kernels.cu` is called in what is compiled of it.
+/// What a kernel of `kernels/` is called in what is compiled of it.
 pub fn symbol(kernel: &str) -> String {
     format!("overtrace_{kernel}")
 }
 
-/// Arguments of a kernel at most, as in `kernels.cu`.
+/// Arguments of a kernel at most, as in `kernels/common.cu`.
 pub const ARGUMENTS: usize = 12;

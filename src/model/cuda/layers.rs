@@ -7,7 +7,7 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result};
 use super::cudnn;
 use super::device::{address, filled, filled_of, kind};
 use super::gpu::Kind;
-use super::{ops, stacks};
+use super::ops::{self, Part};
 use crate::model::judge::tile_bytes;
 use crate::model::kernels::{Conv, DensePool, Norm, Pool, UpConv, Window};
 use crate::model::layers::Kept;
@@ -24,66 +24,84 @@ fn of(at: At<'_>) -> Result<u64> {
     address(at.0, at.1)
 }
 
-/// A convolution; the output of a 1x1 one is f32 whatever the input is.
+/// A convolution of images beside one another; the output of a 1x1 one is f32 whatever the input is.
 ///
 /// `kept` belongs to these weights, if they stay as they are.
 pub fn conv(
     conv: &Conv,
-    x: At<'_>,
+    x: &[At<'_>],
     weight: At<'_>,
     bias: At<'_>,
     relu: bool,
     kept: Option<&Kept>,
 ) -> Result<CudaStorage> {
-    let (gpu, kind) = (device(x), kind(x.0)?);
-    let given = (of(x)?, of(weight)?, of(bias)?);
+    let (gpu, kind) = (device(weight), kind(weight.0)?);
+    let x = x
+        .iter()
+        .map(|&x| Ok((of(x)?, channels(x))))
+        .collect::<Result<Vec<_>>>()?;
+    let given = (of(weight)?, of(bias)?);
     let kind_out = if conv.kernel == 1 { Kind::F32 } else { kind };
     filled_of(kind_out, gpu, conv.pixels() * conv.outputs, |out| {
-        if ops::has_few_inputs(conv, given, out) {
-            return ops::conv_few(gpu, kind, conv, given, relu, out);
-        }
         #[cfg(feature = "cudnn")]
-        if conv.kernel == 3 && cudnn::conv(gpu, kind, conv, given, relu, kept, out)? {
+        if is_for_cudnn(conv) && cudnn::conv(gpu, kind, conv, &x, given, relu, kept, out)? {
             return Ok(());
         }
         #[cfg(not(feature = "cudnn"))]
         let _ = kept;
-        ops::conv(gpu, kind, conv, given, relu, out)
+        ops::conv(gpu, kind, conv, &x, given, relu, out)
     })
 }
 
-/// A convolution's gradient by its input; `gate` where it is wanted before the ReLU that made the input.
+/// A convolution's gradient by the images beside one another, of so many channels each, one after the other; `gate` where it is wanted
+/// before the ReLU that made a single one.
 pub fn conv_input_gradient(
     conv: &Conv,
+    channels: &[usize],
     dy: At<'_>,
     weight: At<'_>,
     gate: Option<At<'_>>,
 ) -> Result<CudaStorage> {
     let gpu = device(dy);
     let (given, gate) = ((of(dy)?, of(weight)?), gate.map_or(Ok(0), of)?);
-    let count = conv.pixels() * conv.inputs;
-    filled::<f32>(gpu, count, |dx| {
-        #[cfg(feature = "cudnn")]
-        if conv.kernel == 3 && cudnn::conv_input_gradient(gpu, conv, given, dx)? {
-            return match gate {
-                0 => Ok(()),
-                gate => ops::gated(gpu, count, dx, gate),
-            };
+    filled::<f32>(gpu, conv.pixels() * conv.inputs, |dx| {
+        for part in Part::each(conv, channels.iter().copied()) {
+            let dx = dx + (conv.pixels() * part.from * Kind::F32.size()) as u64;
+            #[cfg(feature = "cudnn")]
+            if is_for_cudnn(conv) && cudnn::conv_input_gradient(gpu, &part, given, dx)? {
+                ops::gated(gpu, conv.pixels() * part.conv.inputs, dx, gate)?;
+                continue;
+            }
+            ops::conv_input_gradient(gpu, &part, given, gate, dx)?;
         }
-        ops::conv_input_gradient(gpu, conv, given, gate, dx)
+        Ok(())
     })
 }
 
 /// A convolution's gradient by its weights.
-pub fn conv_weight_gradient(conv: &Conv, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
-    let (gpu, given) = (device(x), (of(x)?, of(dy)?));
+pub fn conv_weight_gradient(conv: &Conv, x: &[At<'_>], dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, dy) = (device(dy), of(dy)?);
     filled::<f32>(gpu, conv.weights(), |dw| {
-        #[cfg(feature = "cudnn")]
-        if conv.kernel == 3 && cudnn::conv_weight_gradient(gpu, conv, given, dw)? {
-            return Ok(());
+        for (part, &x) in Part::each(conv, x.iter().copied().map(channels)).zip(x) {
+            let given = (of(x)?, dy);
+            #[cfg(feature = "cudnn")]
+            if is_for_cudnn(conv) && cudnn::conv_weight_gradient(gpu, &part, given, dw)? {
+                continue;
+            }
+            ops::conv_weight_gradient(gpu, &part, given, dw)?;
         }
-        ops::conv_weight_gradient(gpu, conv, given, dw)
+        Ok(())
     })
+}
+
+/// Channels of images.
+fn channels(x: At<'_>) -> usize {
+    x.1.dims().last().copied().unwrap_or(1)
+}
+
+#[cfg(feature = "cudnn")]
+fn is_for_cudnn(conv: &Conv) -> bool {
+    conv.kernel == 3 && !ops::is_of_few(conv)
 }
 
 /// The sum over all pixels of each channel.
@@ -119,7 +137,14 @@ pub fn max_pool(pool: &Pool, x: At<'_>) -> Result<CudaStorage> {
 /// Its gradient.
 pub fn max_pool_gradient(pool: &Pool, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
     let (gpu, count, given) = (device(x), x.1.shape().elem_count(), (of(x)?, of(dy)?));
-    filled::<f32>(gpu, count, |dx| ops::max_pool_gradient(gpu, pool, given, dx))
+    filled::<f32>(gpu, count, |dx| {
+        ops::max_pool_gradient(gpu, pool, given, false, dx)
+    })
+}
+
+/// Its gradient, added to `sum`, which becomes 0 where `x` is not above 0.
+pub fn add_max_pool_gradient(pool: &Pool, sum: At<'_>, x: At<'_>, dy: At<'_>) -> Result<()> {
+    ops::max_pool_gradient(device(sum), pool, (of(x)?, of(dy)?), true, of(sum)?)
 }
 
 /// An up-convolution.
@@ -130,7 +155,13 @@ pub fn up_conv(up: &UpConv, x: At<'_>, weight: At<'_>, bias: At<'_>) -> Result<C
     filled_of(kind, gpu, count, |out| ops::up_conv(gpu, kind, up, given, out))
 }
 
-/// Its gradient by the input; `gate` as a convolution's.
+/// The four gradients of every pixel side by side, as an up-convolution's gradients take them.
+pub fn unshuffle(up: &UpConv, dy: At<'_>) -> Result<CudaStorage> {
+    let (gpu, count, dy) = (device(dy), dy.1.shape().elem_count(), of(dy)?);
+    filled::<f32>(gpu, count, |out| ops::unshuffle(gpu, up, dy, out))
+}
+
+/// Its gradient by the input, of gradients side by side; `gate` as a convolution's.
 pub fn up_conv_input_gradient(
     up: &UpConv,
     dy: At<'_>,
@@ -145,7 +176,7 @@ pub fn up_conv_input_gradient(
     })
 }
 
-/// Its gradient by the weights.
+/// Its gradient by the weights, of the same.
 pub fn up_conv_weight_gradient(up: &UpConv, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
     let (gpu, given) = (device(x), (of(x)?, of(dy)?));
     filled::<f32>(gpu, up.weights(), |dw| {
@@ -175,7 +206,7 @@ pub fn split(channels: usize, (from, kept): (usize, usize), x: At<'_>) -> Result
 pub fn window(window: &Window, x: At<'_>, weight: At<'_>, bias: At<'_>, relu: bool) -> Result<CudaStorage> {
     let (gpu, given) = (device(x), (of(x)?, of(weight)?, of(bias)?));
     filled::<f32>(gpu, window.outcomes() * window.outputs, |out| {
-        stacks::window(gpu, window, given, relu, out)
+        ops::window(gpu, window, given, relu, out)
     })
 }
 
@@ -189,7 +220,7 @@ pub fn window_input_gradient(
     let (gpu, given) = (device(dy), (of(dy)?, of(weight)?));
     let gate = gate.map_or(Ok(0), of)?;
     filled::<f32>(gpu, window.voxels() * window.inputs, |dx| {
-        stacks::window_input_gradient(gpu, window, given, gate, dx)
+        ops::window_input_gradient(gpu, window, given, gate, dx)
     })
 }
 
@@ -197,34 +228,34 @@ pub fn window_input_gradient(
 pub fn window_weight_gradient(window: &Window, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
     let (gpu, given) = (device(x), (of(x)?, of(dy)?));
     filled::<f32>(gpu, window.weights(), |dw| {
-        stacks::window_weight_gradient(gpu, window, given, dw)
+        ops::window_weight_gradient(gpu, window, given, dw)
     })
 }
 
 /// Max pooling at every pixel.
 pub fn dense_pool(pool: &DensePool, x: At<'_>) -> Result<CudaStorage> {
     let (gpu, x) = (device(x), of(x)?);
-    filled::<f32>(gpu, pool.outputs(), |out| stacks::dense_pool(gpu, pool, x, out))
+    filled::<f32>(gpu, pool.outputs(), |out| ops::dense_pool(gpu, pool, x, out))
 }
 
 /// Its gradient.
 pub fn dense_pool_gradient(pool: &DensePool, x: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
     let (gpu, count, given) = (device(x), x.1.shape().elem_count(), (of(x)?, of(dy)?));
-    filled::<f32>(gpu, count, |dx| stacks::dense_pool_gradient(gpu, pool, given, dx))
+    filled::<f32>(gpu, count, |dx| ops::dense_pool_gradient(gpu, pool, given, dx))
 }
 
 /// A normalisation.
 pub fn norm(norm: &Norm, x: At<'_>, (scale, shift): (At<'_>, At<'_>), relu: bool) -> Result<CudaStorage> {
     let (gpu, count) = (device(x), x.1.shape().elem_count());
     let given = (of(x)?, of(scale)?, of(shift)?);
-    filled::<f32>(gpu, count, |out| stacks::norm(gpu, norm, given, relu, out))
+    filled::<f32>(gpu, count, |out| ops::norm(gpu, norm, given, relu, out))
 }
 
 /// Its gradients, as the CPU's kernel puts them.
 pub fn norm_gradient(norm: &Norm, x: At<'_>, scale: At<'_>, dy: At<'_>) -> Result<CudaStorage> {
     let (gpu, given) = (device(x), (of(x)?, of(scale)?, of(dy)?));
     filled::<f32>(gpu, norm.gradients(), |out| {
-        stacks::norm_gradient(gpu, norm, given, out)
+        ops::norm_gradient(gpu, norm, given, out)
     })
 }
 

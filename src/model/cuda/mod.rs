@@ -1,11 +1,10 @@
 //! The layers on NVIDIA GPUs: kernels of our own, products by cuBLAS, convolutions by cuDNN where it is.
 //!
-//! [`ops`] and [`stacks`] say how every layer is made of kernels and products; they know a device only as [`gpu::Gpu`], so that tests
+//! [`ops`] says how every layer is made of kernels and products; it knows a device only as [`gpu::Gpu`], so that tests
 //! try it on the CPU, with the same kernels, where there is no GPU. The layers call it from their candle operations.
 
 mod gpu;
 mod ops;
-mod stacks;
 
 #[cfg(feature = "cudnn")]
 mod cudnn;
@@ -40,4 +39,10 @@ pub use upload::{Number, upload};
 pub use usage::usage;
 
 /// The source of all kernels.
-const KERNELS: &str = include_str!("kernels.cu");
+const KERNELS: &str = concat!(
+    include_str!("kernels/common.cu"),
+    include_str!("kernels/images.cu"),
+    include_str!("kernels/learning.cu"),
+    include_str!("kernels/judging.cu"),
+    include_str!("kernels/stacks.cu"),
+);

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::product::{Finish, Packed, Rows};
 use super::winograd::{self, Choice, Four, Two, Windows};
-use super::{Conv, PANEL, Real, Runs, Scratch, outer, pack, product};
+use super::{Beside, Conv, PANEL, Real, Runs, Scratch, concat, outer, pack, product, split};
 
 /// Weights as a kernel reads them.
 pub enum Prepared<T: Real> {
@@ -48,23 +48,52 @@ impl Conv {
 
     /// The convolution of the images with weights that [`Conv::prepare`] has laid out for images of this size, plus
     /// `bias`, through ReLU if asked for.
-    pub fn forward<T: Real>(&self, x: &[T], weights: &Prepared<T>, bias: &[T], relu: bool, out: &mut [T]) {
-        let gate = &[];
+    pub fn forward<T: Real>(
+        &self,
+        x: Beside<&[T]>,
+        weights: &Prepared<T>,
+        bias: &[T],
+        relu: bool,
+        out: &mut [T],
+    ) {
+        let (gate, out) = (&[][..], Beside::one(out, self.outputs));
         self.finished(x, weights, Finish { bias, relu, gate }, out);
     }
 
-    fn finished<T: Real>(&self, x: &[T], weights: &Prepared<T>, finish: Finish<'_, T>, out: &mut [T]) {
+    fn finished<T: Real>(
+        &self,
+        x: Beside<&[T]>,
+        weights: &Prepared<T>,
+        finish: Finish<'_, T>,
+        out: Beside<&mut [T]>,
+    ) {
+        let is_direct = matches!(weights, Prepared::Direct(_));
+        if !lie_apart(&x, is_direct) {
+            let joined = joined(x);
+            return self.finished(Beside::one(&joined, self.inputs), weights, finish, out);
+        }
+        if !lie_apart(&out, is_direct) {
+            let mut joined = Scratch::take(out.images.iter().map(|out| out.len()).sum());
+            self.finished(x, weights, finish, Beside::one(&mut joined, self.outputs));
+            for (from, _, out) in out.each() {
+                split(&joined, self.outputs, from, out);
+            }
+            return;
+        }
         match weights {
             Prepared::Four(weights) => winograd::convolve(Four, self, x, weights, finish, out),
             Prepared::Two(weights) => winograd::convolve(Two, self, x, weights, finish, out),
-            Prepared::Direct(weights) => self.apply(x, weights, finish, out),
+            Prepared::Direct(weights) => {
+                let [out, _] = out.images;
+                self.apply(x.images[0], weights, finish, out);
+            }
         }
     }
 
     /// What the loss's gradient by the outputs says of the inputs: the same product with the window turned round.
     ///
-    /// * `gate`: the inputs, where they came out of ReLU and the gradient is wanted before it; else empty
-    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], gate: &[T], dx: &mut [T]) {
+    /// * `gate`: the inputs, where they came out of ReLU, alone, and the gradient is wanted before it; else empty
+    pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], gate: &[T], dx: Beside<&mut [T]>) {
         let turned = Conv {
             inputs: self.outputs,
             outputs: self.inputs,
@@ -74,16 +103,22 @@ impl Conv {
             gate,
             ..Finish::NOTHING
         };
+        let dy = Beside::one(dy, self.outputs);
         turned.finished(dy, &self.prepared(weights, true), finish, dx);
     }
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
-    pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T]) {
-        match self.choice_for_weights() {
+    pub fn weight_gradient<T: Real>(&self, x: Beside<&[T]>, dy: &[T], dw: &mut [T]) {
+        let choice = self.choice_for_weights();
+        if !lie_apart(&x, choice.is_none()) {
+            return self.weight_gradient(Beside::one(&joined(x), self.inputs), dy, dw);
+        }
+        match choice {
             Some(Choice::Four) => return winograd::weight_gradient(Four, self, x, dy, dw),
             Some(Choice::Two) => return winograd::weight_gradient(Two, self, x, dy, dw),
             None => {}
         }
+        let [x, _] = x.images;
         let (padded, window) = self.padded(x);
         let (filled, y_step);
         let values = if self.outputs.is_multiple_of(PANEL) {
@@ -172,6 +207,20 @@ impl Conv {
     }
 }
 
+/// Whether images beside one another need not be put into one: transforms take channels by eights.
+fn lie_apart<S>(images: &Beside<S>, is_direct: bool) -> bool {
+    let [first, second] = images.channels;
+    second == 0 || !is_direct && first.is_multiple_of(8) && second.is_multiple_of(8)
+}
+
+/// Both in one.
+fn joined<T: Real>(x: Beside<&[T]>) -> Scratch<T> {
+    let ([a, b], [in_a, in_b]) = (x.images, x.channels);
+    let mut joined = Scratch::take(a.len() + b.len());
+    concat(a, b, (in_a, in_b), &mut joined);
+    joined
+}
+
 /// Where the windows of a padded image lie.
 struct Window {
     step: usize,
@@ -248,6 +297,65 @@ pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
     for part in parts {
         for (out, sum) in out.iter_mut().zip(part) {
             *out += sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::Rng;
+
+    /// By tiles of both sizes and as defined; channels that fill panels, halves of them, and none.
+    #[test]
+    fn images_beside_one_another_are_their_concatenation_to_the_bit() {
+        let mut rng = Rng::new(1);
+        let sizes = [(2, 64, 4, 3), (2, 20, 12, 3), (1, 4, 4, 3), (1, 5, 3, 1)];
+        let channels = [(8, 8), (16, 16), (8, 16), (16, 8), (24, 40), (4, 4), (3, 5)];
+        for ((batch, height, width, kernel), (in_a, in_b)) in
+            sizes.into_iter().flat_map(|size| channels.map(|c| (size, c)))
+        {
+            let conv = Conv {
+                batch,
+                height,
+                width,
+                inputs: in_a + in_b,
+                outputs: 16,
+                kernel,
+            };
+            let mut numbers = |n: usize| (0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
+            let (a, b) = (numbers(conv.pixels() * in_a), numbers(conv.pixels() * in_b));
+            let (w, bias, dy) = (numbers(conv.weights()), numbers(16), numbers(conv.pixels() * 16));
+            let mut both = vec![0.0; conv.pixels() * conv.inputs];
+            concat(&a, &b, (in_a, in_b), &mut both);
+            let prepared = conv.prepare(&w);
+            let work = |x: Beside<&[f32]>, dx: Beside<&mut [f32]>| {
+                let (mut y, mut dw) = (dy.clone(), w.clone());
+                conv.forward(x, &prepared, &bias, true, &mut y);
+                conv.input_gradient(&dy, &w, &[], dx);
+                conv.weight_gradient(x, &dy, &mut dw);
+                (y, dw)
+            };
+            let (mut da, mut db, mut dx) = (a.clone(), b.clone(), both.clone());
+            let expected = work(
+                Beside::one(&both[..], conv.inputs),
+                Beside::one(&mut dx[..], conv.inputs),
+            );
+            let channels = [in_a, in_b];
+            let (x, dx_apart) = (
+                Beside {
+                    images: [&a[..], &b[..]],
+                    channels,
+                },
+                Beside {
+                    images: [&mut da[..], &mut db[..]],
+                    channels,
+                },
+            );
+            assert!(work(x, dx_apart) == expected, "{conv:?}, {channels:?}");
+            let mut joined = vec![0.0; dx.len()];
+            concat(&da, &db, (in_a, in_b), &mut joined);
+            assert!(joined == dx, "gradient by the inputs of {conv:?}, {channels:?}");
         }
     }
 }

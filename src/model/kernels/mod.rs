@@ -24,7 +24,7 @@ pub use dense::DensePool;
 pub use norm::Norm;
 pub use resample::{Pool, UpConv, add_gated, concat, split};
 pub use scratch::zeros;
-pub use shape::Conv;
+pub use shape::{Beside, Conv};
 #[cfg(any(test, feature = "cuda"))]
 pub use window::Spread;
 pub use window::{Reach, Window};

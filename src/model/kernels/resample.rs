@@ -39,6 +39,18 @@ impl Pool {
 
     /// The gradient goes to the first largest of each window, row by row; all else gets 0.
     pub fn gradient<T: Real>(&self, x: &[T], dy: &[T], dx: &mut [T]) {
+        self.each_gradient(x, dy, dx, |dx, _, gradient| *dx = gradient);
+    }
+
+    /// The same added to `sum`, which becomes 0 where `x` is not above 0.
+    pub fn add_gradient<T: Real>(&self, x: &[T], dy: &[T], sum: &mut [T]) {
+        self.each_gradient(x, dy, sum, |sum, x, gradient| {
+            *sum = if x > T::ZERO { *sum + gradient } else { T::ZERO };
+        });
+    }
+
+    /// Calls `put` with every place of `dx`, its value of `x` and its gradient.
+    fn each_gradient<T: Real>(&self, x: &[T], dy: &[T], dx: &mut [T], put: impl Fn(&mut T, T, T) + Sync) {
         let (c, row) = (self.channels, self.width * self.channels);
         let sources = x.par_chunks(2 * row).zip(dy.par_chunks(row / 2));
         dx.par_chunks_mut(2 * row).zip(sources).for_each(|(dx, (x, dy))| {
@@ -56,8 +68,10 @@ impl Pool {
                     let above = if second { xb[i] } else { xa[i] };
                     let below = if fourth { xe[i] } else { xd[i] };
                     let (up, down) = if below > above { (zero, g) } else { (g, zero) };
-                    (a[i], b[i]) = if second { (zero, up) } else { (up, zero) };
-                    (d[i], e[i]) = if fourth { (zero, down) } else { (down, zero) };
+                    put(&mut a[i], xa[i], if second { zero } else { up });
+                    put(&mut b[i], xb[i], if second { up } else { zero });
+                    put(&mut d[i], xd[i], if fourth { zero } else { down });
+                    put(&mut e[i], xe[i], if fourth { down } else { zero });
                 }
             }
         });

@@ -1,4 +1,4 @@
-//! The shape of a convolution.
+//! The shape of a convolution, and the images that go through it.
 
 /// The shape of a convolution that keeps the image's size; weights are `[ky][kx][input][output]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,5 +28,35 @@ impl Conv {
     #[cfg(any(test, feature = "cuda"))]
     pub fn weights(&self) -> usize {
         self.kernel * self.kernel * self.inputs * self.outputs
+    }
+}
+
+/// Images beside one another: every pixel's channels of the first, then those of the second, as if they lay in one. The second
+/// has none where there is but one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside<S> {
+    /// Their values.
+    pub images: [S; 2],
+    /// Their channels.
+    pub channels: [usize; 2],
+}
+
+impl<S: Default> Beside<S> {
+    /// Images alone.
+    pub fn one(images: S, channels: usize) -> Self {
+        Beside {
+            images: [images, S::default()],
+            channels: [channels, 0],
+        }
+    }
+}
+
+impl<S> Beside<S> {
+    /// Each of those that there are: the channels before them, their own, and their values.
+    pub fn each(self) -> impl Iterator<Item = (usize, usize, S)> {
+        let [first, second] = self.channels;
+        let both = [(0, first), (first, second)].into_iter().zip(self.images);
+        both.map(|((from, channels), images)| (from, channels, images))
+            .filter(|(_, channels, _)| *channels > 0)
     }
 }

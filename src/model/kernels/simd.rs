@@ -105,7 +105,8 @@ impl Isa {
         })
     }
 
-    /// This one, or a narrower one whose vectors divide `channels`, a multiple of 8.
+    /// This one, or a narrower one whose vectors divide `channels`, a multiple of 8. They divide two numbers where they divide all
+    /// of their bits.
     pub fn for_channels(self, channels: usize) -> Isa {
         match self {
             #[cfg(target_arch = "x86_64")]

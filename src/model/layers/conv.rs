@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{Result, Shape, Tensor, WithDType, bail};
+use candle_core::{Result, Shape, Storage, Tensor, WithDType, bail};
 
 use super::op::{Kernel, Op};
-use super::{Kept, Source, gate, with_kept};
+use super::{Kept, Source, gate, values, with_kept};
 #[cfg(feature = "cuda")]
 use crate::model::cuda::layers::{self as cuda, At};
-use crate::model::kernels::{Conv, Real, channel_sums, relu_gradient};
+use crate::model::kernels::{Beside, Conv, Real, channel_sums, relu_gradient};
 
 /// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
 /// plus `bias` (outputs), through ReLU where `relu` is set. `kept` belongs to these weights, if they stay as they are.
@@ -47,6 +47,50 @@ pub fn conv_gradients(
     Ok((dx, dw, bias_gradient(grad)?))
 }
 
+/// The same of the channels of `a`, then those of `b`: [`conv`] of their concatenation, which is not made.
+///
+/// # Errors
+/// Those of [`conv`], and images of different sizes.
+pub fn conv_concat(
+    [a, b]: [&Tensor; 2],
+    weight: &Tensor,
+    bias: &Tensor,
+    relu: bool,
+    kept: Option<Arc<Kept>>,
+) -> Result<Tensor> {
+    let (conv, channels) = shape_of_concat(a.shape(), b.shape(), weight.shape())?;
+    let bias = bias.clone();
+    a.apply_op3(
+        b,
+        weight,
+        Op(ConcatConvolution {
+            conv,
+            channels,
+            bias,
+            relu,
+            kept,
+        }),
+    )
+}
+
+/// What the gradient by the output of [`conv_concat`], before its ReLU, says of its inputs, its weights and its bias.
+///
+/// # Errors
+/// Those of [`conv_concat`].
+pub fn conv_concat_gradients(
+    [a, b]: [&Tensor; 2],
+    weight: &Tensor,
+    grad: &Tensor,
+) -> Result<([Tensor; 2], Tensor, Tensor)> {
+    let (conv, channels) = shape_of_concat(a.shape(), b.shape(), weight.shape())?;
+    let both = grad.apply_op2_no_bwd(weight, &Op(ConcatInputGradient { conv, channels }))?;
+    let (in_a, in_b) = (a.elem_count(), b.elem_count());
+    let da = both.narrow(0, 0, in_a)?.reshape(a.shape())?;
+    let db = both.narrow(0, in_a, in_b)?.reshape(b.shape())?;
+    let dw = a.apply_op3_no_bwd(b, grad, &Op(ConcatWeightGradient { conv, channels }))?;
+    Ok(([da, db], dw, bias_gradient(grad)?))
+}
+
 /// What the gradient by the output `out` of a ReLU says before it.
 ///
 /// # Errors
@@ -80,6 +124,16 @@ fn shape_of(x: &Shape, weight: &Shape) -> Result<Conv> {
     })
 }
 
+/// The convolution of both beside one another, and the channels of each.
+fn shape_of_concat(a: &Shape, b: &Shape, weight: &Shape) -> Result<(Conv, [usize; 2])> {
+    let ((batch, height, width, in_a), (_, _, _, in_b)) = (a.dims4()?, b.dims4()?);
+    if a.dims()[..3] != b.dims()[..3] {
+        bail!("images {a:?} and {b:?} do not lie side by side");
+    }
+    let conv = shape_of(&(batch, height, width, in_a + in_b).into(), weight)?;
+    Ok((conv, [in_a, in_b]))
+}
+
 struct Convolution {
     conv: Conv,
     relu: bool,
@@ -100,13 +154,13 @@ impl Kernel<3> for Convolution {
             self.kept.as_deref(),
             [conv.height, conv.width],
             || conv.prepare(weight),
-            |prepared| conv.forward(x, prepared, bias, self.relu, out),
+            |prepared| conv.forward(Beside::one(x, conv.inputs), prepared, bias, self.relu, out),
         );
     }
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x, weight, bias]: [At<'_>; 3]) -> Result<CudaStorage> {
-        cuda::conv(&self.conv, x, weight, bias, self.relu, self.kept.as_deref())
+        cuda::conv(&self.conv, &[x], weight, bias, self.relu, self.kept.as_deref())
     }
 
     fn back(&self, [x, weight, _]: [&Tensor; 3], out: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
@@ -138,13 +192,14 @@ impl Kernel<3> for InputGradient {
     }
 
     fn cpu<T: Real + WithDType>(&self, [grad, weight, x]: [&[T]; 3], dx: &mut [T]) {
+        let dx = Beside::one(dx, self.conv.inputs);
         self.conv.input_gradient(grad, weight, gate(self.source, x), dx);
     }
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, [grad, weight, x]: [At<'_>; 3]) -> Result<CudaStorage> {
         let gate = (self.source == Source::Relu).then_some(x);
-        cuda::conv_input_gradient(&self.conv, grad, weight, gate)
+        cuda::conv_input_gradient(&self.conv, &[self.conv.inputs], grad, weight, gate)
     }
 }
 
@@ -159,12 +214,129 @@ impl Kernel<2> for WeightGradient {
     }
 
     fn cpu<T: Real + WithDType>(&self, [x, grad]: [&[T]; 2], dw: &mut [T]) {
-        self.0.weight_gradient(x, grad, dw);
+        self.0.weight_gradient(Beside::one(x, self.0.inputs), grad, dw);
     }
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x, grad]: [At<'_>; 2]) -> Result<CudaStorage> {
-        cuda::conv_weight_gradient(&self.0, x, grad)
+        cuda::conv_weight_gradient(&self.0, &[x], grad)
+    }
+}
+
+/// [`Convolution`] of images beside one another.
+struct ConcatConvolution {
+    conv: Conv,
+    /// Of each.
+    channels: [usize; 2],
+    /// Here, since an operation has three inputs at most; so that candle's graph knows no gradient by it.
+    bias: Tensor,
+    relu: bool,
+    kept: Option<Arc<Kept>>,
+}
+
+impl Kernel<3> for ConcatConvolution {
+    const NAME: &'static str = "convolution of a concatenation";
+
+    fn shape(&self) -> Shape {
+        let conv = self.conv;
+        (conv.batch, conv.height, conv.width, conv.outputs).into()
+    }
+
+    fn cpu<T: Real + WithDType>(&self, [a, b, weight]: [&[T]; 3], out: &mut [T]) {
+        let (conv, channels) = (self.conv, self.channels);
+        let (bias, layout) = self.bias.storage_and_layout();
+        let Storage::Cpu(bias) = &*bias else {
+            unreachable!("the bias lies where the weights do")
+        };
+        let bias = values(bias, layout).expect("the bias is of the weights' numbers");
+        let x = Beside {
+            images: [a, b],
+            channels,
+        };
+        with_kept(
+            self.kept.as_deref(),
+            [conv.height, conv.width],
+            || conv.prepare(weight),
+            |prepared| conv.forward(x, prepared, bias, self.relu, out),
+        );
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [a, b, weight]: [At<'_>; 3]) -> Result<CudaStorage> {
+        let (bias, layout) = self.bias.storage_and_layout();
+        let Storage::Cuda(bias) = &*bias else {
+            bail!("the bias lies elsewhere than the weights")
+        };
+        let (bias, kept) = ((bias, layout), self.kept.as_deref());
+        cuda::conv(&self.conv, &[a, b], weight, bias, self.relu, kept)
+    }
+
+    fn back(&self, [a, b, weight]: [&Tensor; 3], out: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+        let before;
+        let grad = if self.relu {
+            before = before_relu(grad, out)?;
+            &before
+        } else {
+            grad
+        };
+        let ([da, db], dw, _) = conv_concat_gradients([a, b], weight, grad)?;
+        Ok([Some(da), Some(db), Some(dw)])
+    }
+}
+
+/// Of both images, one after the other.
+struct ConcatInputGradient {
+    conv: Conv,
+    channels: [usize; 2],
+}
+
+impl Kernel<2> for ConcatInputGradient {
+    const NAME: &'static str = "gradient of a convolution by its inputs";
+
+    fn shape(&self) -> Shape {
+        let conv = self.conv;
+        (conv.batch * conv.height * conv.width * conv.inputs).into()
+    }
+
+    fn cpu<T: Real + WithDType>(&self, [grad, weight]: [&[T]; 2], dx: &mut [T]) {
+        let (first, second) = dx.split_at_mut(dx.len() / self.conv.inputs * self.channels[0]);
+        let dx = Beside {
+            images: [first, second],
+            channels: self.channels,
+        };
+        self.conv.input_gradient(grad, weight, &[], dx);
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [grad, weight]: [At<'_>; 2]) -> Result<CudaStorage> {
+        cuda::conv_input_gradient(&self.conv, &self.channels, grad, weight, None)
+    }
+}
+
+struct ConcatWeightGradient {
+    conv: Conv,
+    channels: [usize; 2],
+}
+
+impl Kernel<3> for ConcatWeightGradient {
+    const NAME: &'static str = "gradient of a convolution of a concatenation by its weights";
+
+    fn shape(&self) -> Shape {
+        let conv = self.conv;
+        (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into()
+    }
+
+    fn cpu<T: Real + WithDType>(&self, [a, b, grad]: [&[T]; 3], dw: &mut [T]) {
+        let x = Beside {
+            images: [a, b],
+            channels: self.channels,
+        };
+        self.conv.weight_gradient(x, grad, dw);
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [a, b, grad]: [At<'_>; 3]) -> Result<CudaStorage> {
+        cuda::conv_weight_gradient(&self.conv, &[a, b], grad)
     }
 }
 

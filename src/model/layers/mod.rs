@@ -11,11 +11,12 @@ mod op;
 mod resample;
 mod window;
 
-pub use conv::{before_relu, conv, conv_gradients};
+pub use conv::{before_relu, conv, conv_concat, conv_concat_gradients, conv_gradients};
 pub use dense::{dense_pool, dense_pool_gradient};
 pub use norm::{norm, norm_gradients};
 pub use resample::{
-    add_before_relu, concat, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
+    add_before_relu, add_max_pool_gradient, concat, max_pool, max_pool_gradient, split_channels, up_conv,
+    up_conv_gradients,
 };
 pub use window::{Stacked, window, window_gradients};
 

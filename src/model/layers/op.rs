@@ -3,7 +3,7 @@
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp3, Layout, Result, Shape, Tensor, WithDType, bail,
 };
 
 use super::{by_dtype, filled, values};
@@ -41,6 +41,65 @@ pub trait Kernel<const N: usize>: Send + Sync {
 
 /// A kernel as candle knows it.
 pub struct Op<K>(pub K);
+
+/// What changes a tensor by two others, all of one number type and contiguous; whoever makes it has held their shapes against each
+/// other.
+pub trait Change: Send + Sync {
+    /// What it is called.
+    const NAME: &'static str;
+
+    /// Changes `values`.
+    fn cpu<T: Real + WithDType>(&self, values: &mut [T], by: [&[T]; 2]);
+
+    /// The same on a GPU.
+    ///
+    /// # Errors
+    /// Those of the GPU.
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, values: At<'_>, by: [At<'_>; 2]) -> Result<()>;
+}
+
+impl<C: Change> InplaceOp3 for Op<C> {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        at: &Layout,
+        a: &CpuStorage,
+        a_at: &Layout,
+        b: &CpuStorage,
+        b_at: &Layout,
+    ) -> Result<()> {
+        match (sum, at.contiguous_offsets()) {
+            (CpuStorage::F32(sum), Some((from, to))) => {
+                self.0
+                    .cpu(&mut sum[from..to], [values(a, a_at)?, values(b, b_at)?]);
+            }
+            (CpuStorage::F64(sum), Some((from, to))) => {
+                self.0
+                    .cpu(&mut sum[from..to], [values(a, a_at)?, values(b, b_at)?]);
+            }
+            _ => bail!("{} changes contiguous tensors of f32 or f64", C::NAME),
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        sum: &mut CudaStorage,
+        at: &Layout,
+        a: &CudaStorage,
+        a_at: &Layout,
+        b: &CudaStorage,
+        b_at: &Layout,
+    ) -> Result<()> {
+        self.0.cuda((sum, at), [(a, a_at), (b, b_at)])
+    }
+}
 
 fn len<const N: usize>(kernel: &impl Kernel<N>) -> usize {
     kernel.shape().elem_count()

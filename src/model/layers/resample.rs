@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{Result, Shape, Tensor, WithDType, bail};
 
 use super::conv::bias_gradient;
-use super::op::{Kernel, Op};
-use super::{Kept, Source, gate, values, with_kept};
+use super::op::{Change, Kernel, Op};
+use super::{Kept, Source, gate, with_kept};
 #[cfg(feature = "cuda")]
 use crate::model::cuda::layers::{self as cuda, At};
 use crate::model::kernels::{Pool, Real, UpConv, add_gated, concat as concat_kernel, split};
@@ -59,10 +59,18 @@ pub fn up_conv_gradients(
     source: Source,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let up = up_of(x.shape(), weight.shape())?;
+    let bias = bias_gradient(grad)?;
+    #[cfg(feature = "cuda")]
+    let side_by_side = match grad.device().is_cuda() {
+        true => grad.apply_op1_no_bwd(&Op(SideBySide(up)))?,
+        false => grad.clone(),
+    };
+    #[cfg(feature = "cuda")]
+    let grad = &side_by_side;
     Ok((
         grad.apply_op3_no_bwd(weight, x, &Op(InputGradient { up, source }))?,
         x.apply_op2_no_bwd(grad, &Op(WeightGradient(up)))?,
-        bias_gradient(grad)?,
+        bias,
     ))
 }
 
@@ -90,55 +98,54 @@ pub fn split_channels(grad: &Tensor, kept: usize) -> Result<(Tensor, Tensor)> {
 /// # Errors
 /// Tensors of different sizes, or not contiguous f32 or f64.
 pub fn add_before_relu(sum: &Tensor, values: &Tensor, out: &Tensor) -> Result<()> {
-    sum.inplace_op3(values, out, &AddBeforeRelu)
+    alike(sum, values)?;
+    alike(sum, out)?;
+    sum.inplace_op3(values, out, &Op(AddBeforeRelu))
+}
+
+/// Adds what [`max_pool_gradient`] says of its input `x`, the output of a ReLU, to `sum`, as [`add_before_relu`] would.
+///
+/// # Errors
+/// Those of both.
+pub fn add_max_pool_gradient(sum: &Tensor, x: &Tensor, grad: &Tensor) -> Result<()> {
+    alike(sum, x)?;
+    sum.inplace_op3(x, grad, &Op(AddMaxPoolGradient(pool_of(x.shape())?)))
+}
+
+fn alike(a: &Tensor, b: &Tensor) -> Result<()> {
+    if a.dims() != b.dims() {
+        bail!("gradients {:?} and {:?} cannot be added", a.shape(), b.shape());
+    }
+    Ok(())
 }
 
 struct AddBeforeRelu;
 
-impl InplaceOp3 for AddBeforeRelu {
-    fn name(&self) -> &'static str {
-        "sum of gradients"
-    }
+impl Change for AddBeforeRelu {
+    const NAME: &'static str = "sum of gradients";
 
-    fn cpu_fwd(
-        &self,
-        sum: &mut CpuStorage,
-        at: &Layout,
-        other: &CpuStorage,
-        other_at: &Layout,
-        out: &CpuStorage,
-        out_at: &Layout,
-    ) -> Result<()> {
-        match (sum, at.contiguous_offsets()) {
-            (_, Some(_)) if at.shape() != other_at.shape() || at.shape() != out_at.shape() => bail!(
-                "gradients {:?} and {:?} of {:?} cannot be added",
-                at.shape(),
-                other_at.shape(),
-                out_at.shape()
-            ),
-            (CpuStorage::F32(sum), Some((from, to))) => {
-                add_gated(&mut sum[from..to], values(other, other_at)?, values(out, out_at)?);
-                Ok(())
-            }
-            (CpuStorage::F64(sum), Some((from, to))) => {
-                add_gated(&mut sum[from..to], values(other, other_at)?, values(out, out_at)?);
-                Ok(())
-            }
-            _ => bail!("gradients are contiguous f32 or f64 to be added"),
-        }
+    fn cpu<T: Real + WithDType>(&self, sum: &mut [T], [values, out]: [&[T]; 2]) {
+        add_gated(sum, values, out);
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        sum: &mut CudaStorage,
-        sum_layout: &Layout,
-        other: &CudaStorage,
-        other_layout: &Layout,
-        out: &CudaStorage,
-        out_layout: &Layout,
-    ) -> Result<()> {
-        cuda::add_gated((sum, sum_layout), (other, other_layout), (out, out_layout))
+    fn cuda(&self, sum: At<'_>, [values, out]: [At<'_>; 2]) -> Result<()> {
+        cuda::add_gated(sum, values, out)
+    }
+}
+
+struct AddMaxPoolGradient(Pool);
+
+impl Change for AddMaxPoolGradient {
+    const NAME: &'static str = "sum with the gradient of max pooling";
+
+    fn cpu<T: Real + WithDType>(&self, sum: &mut [T], [x, grad]: [&[T]; 2]) {
+        self.0.add_gradient(x, grad, sum);
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, sum: At<'_>, [x, grad]: [At<'_>; 2]) -> Result<()> {
+        cuda::add_max_pool_gradient(&self.0, sum, x, grad)
     }
 }
 
@@ -245,6 +252,28 @@ impl Kernel<3> for UpConvolution {
     fn back(&self, [x, weight, _]: [&Tensor; 3], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let (dx, dw, db) = up_conv_gradients(x, weight, grad, Source::Layer)?;
         Ok([Some(dx), Some(dw), Some(db)])
+    }
+}
+
+/// The four gradients of every pixel, from which a GPU computes both of the gradients below; the CPU finds them where they are.
+#[cfg(feature = "cuda")]
+struct SideBySide(UpConv);
+
+#[cfg(feature = "cuda")]
+impl Kernel<1> for SideBySide {
+    const NAME: &'static str = "gradients side by side";
+
+    fn shape(&self) -> Shape {
+        let up = self.0;
+        (up.batch, up.height, up.width, 4 * up.outputs).into()
+    }
+
+    fn cpu<T: Real + WithDType>(&self, _: [&[T]; 1], _: &mut [T]) {
+        unreachable!("asked for on GPUs alone")
+    }
+
+    fn cuda(&self, [grad]: [At<'_>; 1]) -> Result<CudaStorage> {
+        cuda::unshuffle(&self.0, grad)
     }
 }
 

@@ -11,9 +11,9 @@ use candle_core::{Result, Tensor};
 
 use super::Weights;
 use crate::model::layers::{
-    Kept, Source, Stacked, add_before_relu, before_relu, concat, conv, conv_gradients, dense_pool,
-    dense_pool_gradient, max_pool, max_pool_gradient, norm, norm_gradients, split_channels, up_conv,
-    up_conv_gradients, window, window_gradients,
+    Kept, Source, Stacked, add_before_relu, add_max_pool_gradient, before_relu, concat, conv, conv_concat,
+    conv_concat_gradients, conv_gradients, dense_pool, dense_pool_gradient, max_pool, max_pool_gradient,
+    norm, norm_gradients, split_channels, up_conv, up_conv_gradients, window, window_gradients,
 };
 
 /// What a layer gave: a tensor, and where its gradient is collected.
@@ -29,6 +29,8 @@ pub struct Value {
 #[derive(Debug)]
 enum Layer {
     Conv(String),
+    /// Of the channels of the first input, then those of the second.
+    ConcatConv(String),
     UpConv(String),
     Window(String, Stacked),
     Norm(String, usize),
@@ -144,6 +146,17 @@ impl<'a> Tape<'a> {
         let out = conv(&x.tensor, weight, bias, relu, self.kept.get(&layer).cloned())?;
         self.multiplied(&layer, &out);
         Ok(self.after(Layer::Conv(layer), vec![Input::whole(x)], out, relu))
+    }
+
+    /// The same of the channels of `a`, then those of `b`.
+    pub fn conv_concat(&mut self, [a, b]: [Value; 2], layer: impl Display, relu: bool) -> Result<Value> {
+        let layer = format!("{}{layer}", self.prefix);
+        let (weight, bias) = self.of(&layer);
+        let kept = self.kept.get(&layer).cloned();
+        let out = conv_concat([&a.tensor, &b.tensor], weight, bias, relu, kept)?;
+        self.multiplied(&layer, &out);
+        let inputs = vec![Input::whole(a), Input::whole(b)];
+        Ok(self.after(Layer::ConcatConv(layer), inputs, out, relu))
     }
 
     /// A 2x2 up-convolution.
@@ -270,6 +283,14 @@ impl Trace {
                     learnt(&layer, dw, db);
                     way.add_final(input, dx)?;
                 }
+                Layer::ConcatConv(layer) => {
+                    let (weight, other) = (weights.of(&layer, "weight"), &step.inputs[1]);
+                    let both = [input.tensor(), other.tensor()];
+                    let ([first, second], dw, db) = conv_concat_gradients(both, weight, &grad)?;
+                    learnt(&layer, dw, db);
+                    way.add(input, first)?;
+                    way.add(other, second)?;
+                }
                 Layer::UpConv(layer) => {
                     let weight = weights.of(&layer, "weight");
                     let (dx, dw, db) = up_conv_gradients(input.tensor(), weight, &grad, input.source)?;
@@ -289,7 +310,7 @@ impl Trace {
                     learnt(&layer, by_scale, by_shift);
                     way.add(input, dx)?;
                 }
-                Layer::Pool => way.add(input, max_pool_gradient(input.tensor(), &grad)?)?,
+                Layer::Pool => way.add_pooled(input, &grad)?,
                 Layer::DensePool(apart) => {
                     way.add(input, dense_pool_gradient(input.tensor(), &grad, apart)?)?
                 }
@@ -332,6 +353,19 @@ impl Way {
             Some(before) => (summed(grad, &before.0, gate)?, None),
         });
         Ok(())
+    }
+
+    /// Adds what a pooling's gradient says of its input.
+    fn add_pooled(&mut self, input: &Input, grad: &Tensor) -> Result<()> {
+        let x = input.tensor();
+        match &mut self.0[input.node] {
+            Some((sum, gate)) if input.source == Source::Relu => {
+                add_max_pool_gradient(sum, x, grad)?;
+                *gate = None;
+                Ok(())
+            }
+            _ => self.add(input, max_pool_gradient(x, grad)?),
+        }
     }
 
     /// Adds a gradient that knows nothing of the input's ReLU.

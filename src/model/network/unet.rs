@@ -96,10 +96,8 @@ pub fn follow(tape: &mut Tape<'_>, images: Value, shape: &Architecture) -> Resul
     }
     for (step, skip) in skips.into_iter().rev().enumerate() {
         let wide = tape.up_conv(x, format!("up.{step}.0"))?;
-        x = tape.concat(skip, wide)?;
-        for n in 1..3 {
-            x = tape.conv(x, format!("up.{step}.{n}"), true)?;
-        }
+        x = tape.conv_concat([skip, wide], format!("up.{step}.1"), true)?;
+        x = tape.conv(x, format!("up.{step}.2"), true)?;
         let level = LEVELS - 2 - step;
         if tape.is_traced() && auxiliary(shape).contains(&level) {
             let low = tape.conv(x.clone(), format!("head.{level}"), false)?;

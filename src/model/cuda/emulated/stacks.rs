@@ -1,6 +1,5 @@
 //! The layers of stacks and those that look at every pixel.
 
-use super::super::stacks;
 use super::*;
 use crate::model::kernels::{DensePool, Norm, Reach, Window};
 
@@ -29,7 +28,7 @@ fn convolutions_of_stacks_are_the_cpu_s() {
             let mut expected = dy.clone();
             window.forward(&x, &window.prepare(&w), &b, relu, &mut expected);
             let y = result(dy.len(), |out| {
-                stacks::window(&gpu, &window, (at(&x), at(&w), at(&b)), relu, out).unwrap();
+                ops::window(&gpu, &window, (at(&x), at(&w), at(&b)), relu, out).unwrap();
             });
             same("forward", &y, &expected, 1e-5);
         }
@@ -38,14 +37,14 @@ fn convolutions_of_stacks_are_the_cpu_s() {
             window.input_gradient(&dy, &w, gate, &mut expected);
             let address = if gate.is_empty() { 0 } else { at(gate) };
             let dx = result(x.len(), |out| {
-                stacks::window_input_gradient(&gpu, &window, (at(&dy), at(&w)), address, out).unwrap();
+                ops::window_input_gradient(&gpu, &window, (at(&dy), at(&w)), address, out).unwrap();
             });
             same("gradient by the input", &dx, &expected, 1e-5);
         }
         let mut expected = w.clone();
         window.weight_gradient(&x, &dy, &mut expected);
         let dw = result(w.len(), |out| {
-            stacks::window_weight_gradient(&gpu, &window, (at(&x), at(&dy)), out).unwrap();
+            ops::window_weight_gradient(&gpu, &window, (at(&x), at(&dy)), out).unwrap();
         });
         same("gradient by the weights", &dw, &expected, 1e-5);
     }
@@ -68,12 +67,10 @@ fn pooling_at_every_pixel_is_the_cpu_s() {
     let (mut y, mut dx) = (dy.clone(), x.clone());
     pool.forward(&x, &mut y);
     pool.gradient(&x, &dy, &mut dx);
-    let got = result(y.len(), |out| {
-        stacks::dense_pool(&gpu, &pool, at(&x), out).unwrap()
-    });
+    let got = result(y.len(), |out| ops::dense_pool(&gpu, &pool, at(&x), out).unwrap());
     assert_eq!(got, y);
     let got = result(x.len(), |out| {
-        stacks::dense_pool_gradient(&gpu, &pool, (at(&x), at(&dy)), out).unwrap();
+        ops::dense_pool_gradient(&gpu, &pool, (at(&x), at(&dy)), out).unwrap();
     });
     same("gradient", &got, &dx, 1e-6);
 }
@@ -94,14 +91,14 @@ fn normalisation_is_the_cpu_s() {
         let mut expected = x.clone();
         norm.forward(&x, (&scale, &shift), relu, &mut expected);
         let y = result(x.len(), |out| {
-            stacks::norm(&gpu, &norm, (at(&x), at(&scale), at(&shift)), relu, out).unwrap();
+            ops::norm(&gpu, &norm, (at(&x), at(&scale), at(&shift)), relu, out).unwrap();
         });
         same("forward", &y, &expected, 1e-5);
     }
     let mut expected = vec![f32::NAN; norm.gradients()];
     norm.gradient(&x, &scale, &dy, &mut expected);
     let got = result(expected.len(), |out| {
-        stacks::norm_gradient(&gpu, &norm, (at(&x), at(&scale), at(&dy)), out).unwrap();
+        ops::norm_gradient(&gpu, &norm, (at(&x), at(&scale), at(&dy)), out).unwrap();
     });
     let (dx, learnt) = got.split_at(x.len());
     same("gradient by the input", dx, &expected[..x.len()], 1e-5);

@@ -25,7 +25,7 @@ use rayon::prelude::*;
 
 use super::blocks::Multiply;
 use super::product::{Finish, Packed, pack_panels};
-use super::shape::Conv;
+use super::shape::{Beside, Conv};
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 use form::Form;
@@ -97,33 +97,38 @@ struct Piece<'a, T> {
     /// Rows of tiles.
     rows: std::ops::Range<usize>,
     /// The outputs of these rows.
-    out: &'a mut [T],
+    out: Beside<&'a mut [T]>,
 }
 
 /// The outputs in pieces of `rows` rows of tiles.
-fn pieces<'a, T>(cut: &Cut, rows: usize, outputs: usize, mut out: &'a mut [T]) -> Vec<Piece<'a, T>> {
-    let mut pieces = Vec::new();
+fn pieces<'a, T>(cut: &Cut, rows: usize, out: Beside<&'a mut [T]>) -> Vec<Piece<'a, T>> {
+    let (mut pieces, channels, mut left) = (Vec::new(), out.channels, out.images);
     for first in (0..cut.rows()).step_by(rows) {
         let last = cut.rows().min(first + rows);
         let pixels = cut.pixels_before(last) - cut.pixels_before(first);
-        let (piece, rest) = out.split_at_mut(pixels * outputs);
+        let mut lengths = channels.map(|channels| pixels * channels).into_iter();
+        let images = left.each_mut().map(|left| {
+            let length = lengths.next().unwrap_or(0);
+            left.split_off_mut(..length).unwrap_or_default()
+        });
         pieces.push(Piece {
             rows: first..last,
-            out: piece,
+            out: Beside { images, channels },
         });
-        out = rest;
     }
     pieces
 }
 
 /// The convolution of images with transformed weights, finished.
+///
+/// * `x`, `out`: each of multiples of 8 channels
 pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     _: F,
     conv: &Conv,
-    x: &[T],
+    x: Beside<&[T]>,
     weights: &Packed<T>,
     finish: Finish<'_, T>,
-    out: &mut [T],
+    out: Beside<&mut [T]>,
 ) {
     let cut = Cut::of(conv, O);
     let work = Convolution::<T, F, I, O> {
@@ -145,7 +150,7 @@ pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     let at_once = (CACHED / (I * I * (inputs + outputs))).clamp(48, 192);
     let tasks = cut.tiles().div_ceil(at_once).next_multiple_of(threads);
     let rows = cut.rows().div_ceil(tasks);
-    pieces(&cut, rows, outputs, out)
+    pieces(&cut, rows, out)
         .into_par_iter()
         .for_each(|piece| work.alone(piece));
 }
@@ -155,7 +160,7 @@ struct Convolution<'a, T: Real, F, const I: usize, const O: usize> {
     isa: Isa,
     cut: Cut,
     conv: &'a Conv,
-    x: &'a [T],
+    x: Beside<&'a [T]>,
     weights: &'a Packed<T>,
     finish: Finish<'a, T>,
 }
@@ -183,7 +188,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
     }
 
     /// All tiles, transformed; then the products, place by place and panel by panel; then all outputs.
-    fn together(&self, out: &mut [T]) {
+    fn together(&self, out: Beside<&mut [T]>) {
         let count = self.cut.tiles();
         let held = count.next_multiple_of(ROWS);
         let (from, to) = (
@@ -213,27 +218,26 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
                     });
             });
         let rows = self.cut.rows().div_ceil(4 * rayon::current_num_threads());
-        pieces(&self.cut, rows, self.conv.outputs, out)
-            .into_par_iter()
-            .for_each(|piece| {
-                let first = piece.rows.start * self.cut.across * PANEL;
-                self.gather(piece, &products[first..], to);
-            });
+        pieces(&self.cut, rows, out).into_par_iter().for_each(|piece| {
+            let first = piece.rows.start * self.cut.across * PANEL;
+            self.gather(piece, &products[first..], to);
+        });
     }
 
     fn spread(&self, tiles: std::ops::Range<usize>, out: &mut [T], layout: Layout) {
-        T::run(
-            self.isa.for_channels(self.conv.inputs),
-            Spread {
+        for (from, channels, images) in self.x.each() {
+            let spread = Spread {
                 lines: PhantomData::<Input<F, O>>,
                 cut: self.cut,
-                images: self.x,
-                channels: self.conv.inputs,
-                tiles,
+                images,
+                channels,
+                from,
+                tiles: tiles.clone(),
                 out,
                 layout,
-            },
-        );
+            };
+            T::run(self.isa.for_channels(from | channels), spread);
+        }
     }
 
     fn multiply(
@@ -258,21 +262,21 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
     }
 
     fn gather(&self, piece: Piece<'_, T>, products: &[T], layout: Layout) {
-        let outputs = self.conv.outputs;
-        T::run(
-            self.isa.for_channels(outputs),
-            Gathered {
+        for (from, channels, out) in piece.out.each() {
+            let gathered = Gathered {
                 form: PhantomData::<F>,
                 cut: self.cut,
                 products,
                 layout,
                 finish: self.finish,
-                channels: outputs,
+                channels,
+                from,
                 tiles: piece.rows.start * self.cut.across..piece.rows.end * self.cut.across,
-                out: piece.out,
-                base: self.cut.pixels_before(piece.rows.start) * outputs,
-            },
-        );
+                out,
+                base: self.cut.pixels_before(piece.rows.start) * channels,
+            };
+            T::run(self.isa.for_channels(from | channels), gathered);
+        }
     }
 }
 
@@ -351,10 +355,10 @@ mod tests {
         convolve(
             form,
             &conv,
-            &x,
+            Beside::one(&x[..], conv.inputs),
             &transform_weights(form, windows),
             Finish::NOTHING,
-            &mut y,
+            Beside::one(&mut y[..], conv.outputs),
         );
         let turned = Conv {
             inputs: conv.outputs,
@@ -365,12 +369,12 @@ mod tests {
         convolve(
             form,
             &turned,
-            &dy,
+            Beside::one(&dy[..], conv.outputs),
             &transform_weights(form, windows),
             Finish::NOTHING,
-            &mut dx,
+            Beside::one(&mut dx[..], conv.inputs),
         );
-        weight_gradient(form, &conv, &x, &dy, &mut dw);
+        weight_gradient(form, &conv, Beside::one(&x[..], conv.inputs), &dy, &mut dw);
         for (name, got, expected) in [
             ("y", y, &expected[0]),
             ("dx", dx, &expected[1]),
@@ -461,7 +465,8 @@ mod tests {
         let packed = transform_weights(Two, windows);
         let convolved = |finish: Finish<'_, f64>| {
             let mut y = vec![0.0; conv.pixels() * 8];
-            convolve(Two, &conv, &x, &packed, finish, &mut y);
+            let out = Beside::one(&mut y[..], 8);
+            convolve(Two, &conv, Beside::one(&x[..], 8), &packed, finish, out);
             y
         };
         let plain = convolved(Finish::NOTHING);

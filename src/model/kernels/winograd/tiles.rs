@@ -90,12 +90,38 @@ impl Cut {
         }
     }
 
+    /// Where those of a tile that lies inside its image lie.
+    #[inline(always)]
+    fn inside(&self, pixels: &Pixels, channels: usize) -> Option<Way> {
+        pixels.are_inside.then(|| Way {
+            first: ((pixels.first + pixels.top) * self.width + pixels.left) * channels,
+            row: self.width * channels,
+            pixel: channels,
+        })
+    }
+
     /// Where one of them lies in images of `channels` channels; `None` beyond the image.
     #[inline(always)]
     fn at(&self, pixels: &Pixels, y: usize, x: usize, channels: usize) -> Option<usize> {
         let (y, x) = (pixels.top.wrapping_add(y), pixels.left.wrapping_add(x));
-        let is_inside = pixels.are_inside || y < self.height && x < self.width;
+        let is_inside = y < self.height && x < self.width;
         is_inside.then(|| ((pixels.first + y) * self.width + x) * channels)
+    }
+}
+
+/// Where the pixels of a tile lie, none of them beyond the image.
+#[derive(Clone, Copy)]
+struct Way {
+    first: usize,
+    /// From row to row, and from pixel to pixel.
+    row: usize,
+    pixel: usize,
+}
+
+impl Way {
+    #[inline(always)]
+    fn at(self, y: usize, x: usize) -> usize {
+        self.first + y * self.row + x * self.pixel
     }
 }
 
@@ -177,6 +203,8 @@ pub struct Spread<'a, T, L, const N: usize, const I: usize> {
     pub images: &'a [T],
     /// Of the images: a multiple of the vectors' lanes.
     pub channels: usize,
+    /// Which channel of the tiles their first one is; a multiple too.
+    pub from: usize,
     /// Which tiles.
     pub tiles: Range<usize>,
     /// Where they go, the first to the first place.
@@ -187,31 +215,43 @@ pub struct Spread<'a, T, L, const N: usize, const I: usize> {
 
 impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread<'_, T, L, N, I> {
     #[inline(always)]
-    fn on<S: Simd<T>>(self, s: S) {
-        for (to, tile) in self.tiles.enumerate() {
-            let pixels = self.cut.pixels::<N>(tile, L::BORDER);
-            let at = |y, x| self.cut.at(&pixels, y, x, self.channels);
-            for channel in (0..self.channels).step_by(S::LANES) {
-                let mut columns = [[s.zero(); I]; N];
-                each!(x < N, {
-                    let mut column = [s.zero(); N];
-                    each!(y < N, {
-                        if let Some(at) = at(y, x) {
-                            column[y] = s.load(&self.images[at + channel..]);
-                        }
-                    });
-                    columns[x] = L::line(s, column);
-                });
-                let first = self.layout.at(to, channel);
-                each!(y < I, {
-                    let mut line = [s.zero(); N];
-                    each!(x < N, { line[x] = columns[x][y] });
-                    let line = L::line(s, line);
-                    each!(x < I, {
-                        s.store(line[x], &mut self.out[first + (I * y + x) * self.layout.place..]);
-                    });
-                });
+    fn on<S: Simd<T>>(mut self, s: S) {
+        for (to, tile) in self.tiles.clone().enumerate() {
+            let (cut, channels) = (self.cut, self.channels);
+            let pixels = cut.pixels::<N>(tile, L::BORDER);
+            match cut.inside(&pixels, channels) {
+                // The compiler sees that every pixel is there.
+                Some(way) => self.tile(s, to, |y, x| Some(way.at(y, x))),
+                None => self.tile(s, to, |y, x| cut.at(&pixels, y, x, channels)),
             }
+        }
+    }
+}
+
+impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Spread<'_, T, L, N, I> {
+    /// One tile, whose pixels lie `at`; those that lie nowhere are 0.
+    #[inline(always)]
+    fn tile<S: Simd<T>>(&mut self, s: S, to: usize, at: impl Fn(usize, usize) -> Option<usize>) {
+        for channel in (0..self.channels).step_by(S::LANES) {
+            let mut columns = [[s.zero(); I]; N];
+            each!(x < N, {
+                let mut column = [s.zero(); N];
+                each!(y < N, {
+                    if let Some(at) = at(y, x) {
+                        column[y] = s.load(&self.images[at + channel..]);
+                    }
+                });
+                columns[x] = L::line(s, column);
+            });
+            let first = self.layout.at(to, self.from + channel);
+            each!(y < I, {
+                let mut line = [s.zero(); N];
+                each!(x < N, { line[x] = columns[x][y] });
+                let line = L::line(s, line);
+                each!(x < I, {
+                    s.store(line[x], &mut self.out[first + (I * y + x) * self.layout.place..]);
+                });
+            });
         }
     }
 }
@@ -230,6 +270,8 @@ pub struct Gathered<'a, T, F, const I: usize, const O: usize> {
     pub finish: Finish<'a, T>,
     /// Of the images: a multiple of the vectors' lanes.
     pub channels: usize,
+    /// Which channel of the tiles their first one is; a multiple too.
+    pub from: usize,
     /// Which tiles.
     pub tiles: Range<usize>,
     /// The part of the images that they make.
@@ -240,42 +282,53 @@ pub struct Gathered<'a, T, F, const I: usize, const O: usize> {
 
 impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for Gathered<'_, T, F, I, O> {
     #[inline(always)]
-    fn on<S: Simd<T>>(self, s: S) {
-        for (from, tile) in self.tiles.enumerate() {
-            let pixels = self.cut.pixels::<O>(tile, 0);
-            let at = |y, x| self.cut.at(&pixels, y, x, self.channels);
-            for channel in (0..self.channels).step_by(S::LANES) {
-                let first = self.layout.at(from, channel);
-                let mut columns = [[s.zero(); O]; I];
-                each!(x < I, {
-                    let mut column = [s.zero(); I];
-                    each!(y < I, {
-                        column[y] = s.load(&self.products[first + (I * y + x) * self.layout.place..]);
-                    });
-                    columns[x] = F::output(s, column);
-                });
-                let bias = match self.finish.bias {
-                    [] => s.zero(),
-                    bias => s.load(&bias[channel..]),
-                };
-                each!(y < O, {
-                    let mut line = [s.zero(); I];
-                    each!(x < I, { line[x] = columns[x][y] });
-                    let line = F::output(s, line);
-                    each!(x < O, {
-                        let mut value = s.add(line[x], bias);
-                        if self.finish.relu {
-                            value = s.not_below_zero(value);
-                        }
-                        if let Some(at) = at(y, x) {
-                            if let [_, ..] = self.finish.gate {
-                                value = s.gated(value, s.load(&self.finish.gate[at + channel..]));
-                            }
-                            s.store(value, &mut self.out[at - self.base + channel..]);
-                        }
-                    });
-                });
+    fn on<S: Simd<T>>(mut self, s: S) {
+        for (from, tile) in self.tiles.clone().enumerate() {
+            let (cut, channels) = (self.cut, self.channels);
+            let pixels = cut.pixels::<O>(tile, 0);
+            match cut.inside(&pixels, channels) {
+                Some(way) => self.tile(s, from, |y, x| Some(way.at(y, x))),
+                None => self.tile(s, from, |y, x| cut.at(&pixels, y, x, channels)),
             }
+        }
+    }
+}
+
+impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Gathered<'_, T, F, I, O> {
+    /// One tile, whose pixels lie `at`, where they lie anywhere.
+    #[inline(always)]
+    fn tile<S: Simd<T>>(&mut self, s: S, from: usize, at: impl Fn(usize, usize) -> Option<usize>) {
+        for channel in (0..self.channels).step_by(S::LANES) {
+            let first = self.layout.at(from, self.from + channel);
+            let mut columns = [[s.zero(); O]; I];
+            each!(x < I, {
+                let mut column = [s.zero(); I];
+                each!(y < I, {
+                    column[y] = s.load(&self.products[first + (I * y + x) * self.layout.place..]);
+                });
+                columns[x] = F::output(s, column);
+            });
+            let bias = match self.finish.bias {
+                [] => s.zero(),
+                bias => s.load(&bias[self.from + channel..]),
+            };
+            each!(y < O, {
+                let mut line = [s.zero(); I];
+                each!(x < I, { line[x] = columns[x][y] });
+                let line = F::output(s, line);
+                each!(x < O, {
+                    let mut value = s.add(line[x], bias);
+                    if self.finish.relu {
+                        value = s.not_below_zero(value);
+                    }
+                    if let Some(at) = at(y, x) {
+                        if let [_, ..] = self.finish.gate {
+                            value = s.gated(value, s.load(&self.finish.gate[at + channel..]));
+                        }
+                        s.store(value, &mut self.out[at - self.base + channel..]);
+                    }
+                });
+            });
         }
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::blocks::{Sweep, Swept};
-use super::super::shape::Conv;
+use super::super::shape::{Beside, Conv};
 use super::super::simd::Isa;
 use super::super::{PANEL, ROWS, Real, Scratch};
 use super::SHARE;
@@ -30,7 +30,7 @@ const HALF: usize = PANEL / 2;
 pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     _: F,
     conv: &Conv,
-    x: &[T],
+    x: Beside<&[T]>,
     dy: &[T],
     dw: &mut [T],
 ) {
@@ -59,7 +59,7 @@ struct Summing<'a, T, F, const I: usize, const O: usize> {
     cut: Cut,
     inputs: usize,
     outputs: usize,
-    x: &'a [T],
+    x: Beside<&'a [T]>,
     dy: &'a [T],
     of_x: Layout,
     of_dy: Layout,
@@ -161,21 +161,25 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
     }
 
     fn spread(&self, range: Range<usize>, tiles: &mut [T], gradients: &mut [T]) {
-        let of_x = Spread {
-            lines: PhantomData::<Input<F, O>>,
-            cut: self.cut,
-            images: self.x,
-            channels: self.inputs,
-            tiles: range.clone(),
-            out: tiles,
-            layout: self.of_x,
-        };
-        T::run(self.isa.for_channels(self.inputs), of_x);
+        for (from, channels, images) in self.x.each() {
+            let of_x = Spread {
+                lines: PhantomData::<Input<F, O>>,
+                cut: self.cut,
+                images,
+                channels,
+                from,
+                tiles: range.clone(),
+                out: tiles,
+                layout: self.of_x,
+            };
+            T::run(self.isa.for_channels(from | channels), of_x);
+        }
         let of_dy = Spread {
             lines: PhantomData::<Gradient<F>>,
             cut: self.cut,
             images: self.dy,
             channels: self.outputs,
+            from: 0,
             tiles: range,
             out: gradients,
             layout: self.of_dy,

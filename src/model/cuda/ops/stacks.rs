@@ -4,8 +4,8 @@
 
 use candle_core::Result;
 
-use super::gpu::{Gpu, Kind, Product};
-use super::ops::{finish, gated, matrix, transposed};
+use super::super::gpu::{Gpu, Kind, Product};
+use super::{finish, gated, matrix, transposed};
 use crate::model::kernels::{DensePool, Norm, Spread, Window};
 
 /// Values that are gathered at a time: 256 MB; so few in tests that there are several times.
@@ -124,10 +124,7 @@ pub fn window_input_gradient<G: Gpu>(
         step: 1,
     };
     windows.multiply(gpu, dy, (at, window.inputs), dx)?;
-    match gate {
-        0 => Ok(()),
-        gate => gated(gpu, window.voxels() * window.inputs, dx, gate),
-    }
+    gated(gpu, window.voxels() * window.inputs, dx, gate)
 }
 
 /// The gradient by its weights.

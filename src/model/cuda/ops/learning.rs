@@ -1,0 +1,89 @@
+//! The loss and Adam.
+
+use candle_core::Result;
+
+use super::super::gpu::{Gpu, Kind};
+use super::{bits, launch_wide};
+use crate::settings::Loss;
+
+/// Pixels of a part of the loss's sums.
+const PART: usize = 64;
+/// Rows that are added at a time, as `folded` does it.
+const FOLDED: usize = 16;
+
+/// Softmax of every pixel.
+pub fn softmax<G: Gpu>(gpu: &G, (pixels, m): (usize, usize), logits: u64, p: u64) -> Result<()> {
+    gpu.launch("softmax", &[pixels as u64, logits, p, m as u64])
+}
+
+/// The sums of the loss: `2 m + 2` in f64.
+pub fn loss_sums<G: Gpu>(
+    gpu: &G,
+    (pixels, m): (usize, usize),
+    (p, classes): (u64, u64),
+    sums: u64,
+) -> Result<()> {
+    let (mut count, width) = (pixels.div_ceil(PART), 4 * m);
+    let mut parts = gpu.memory(count * width * 8)?;
+    let (pixels, m) = (pixels as u64, m as u64);
+    let threads = count as u64 * m;
+    let at = gpu.address(&parts);
+    gpu.launch("loss_parts", &[threads, p, classes, at, pixels, m, PART as u64])?;
+    // One thread would wait for thousands of them.
+    while count > FOLDED {
+        let rows = count.div_ceil(FOLDED);
+        let folded = gpu.memory(rows * width * 8)?;
+        let (from, to) = (gpu.address(&parts), gpu.address(&folded));
+        let [threads, count_in, width] = [rows * width, count, width].map(|n| n as u64);
+        gpu.launch("folded", &[threads, from, to, count_in, width])?;
+        (parts, count) = (folded, rows);
+    }
+    gpu.launch(
+        "loss_sums",
+        &[2 * m + 2, gpu.address(&parts), sums, count as u64, m],
+    )
+}
+
+/// The loss's gradient by the logits.
+pub fn loss_gradient<G: Gpu>(
+    gpu: &G,
+    kind: Loss,
+    (pixels, m): (usize, usize),
+    (p, classes, sums): (u64, u64, u64),
+    out: u64,
+) -> Result<()> {
+    let [pixels, m] = [pixels, m].map(|n| n as u64);
+    let is_dice = u64::from(kind != Loss::Mse);
+    let has_entropy = u64::from(kind == Loss::DiceCe);
+    gpu.launch(
+        "loss_gradient",
+        &[pixels, p, classes, sums, out, m, is_dice, pixels, has_entropy],
+    )
+}
+
+/// A gradient enters both of Adam's means; `kept` of each stays.
+pub fn adam_remember<G: Gpu>(gpu: &G, count: usize, moments: u64, grad: u64, kept: [f64; 2]) -> Result<()> {
+    let shares = [kept[0], kept[1], 1.0 - kept[0], 1.0 - kept[1]].map(bits);
+    let kernel = (Kind::F32, "adam_remember");
+    launch_wide(gpu, kernel, (count, count), &[moments, grad], |_| {
+        [&[moments, grad], &shares[..]].concat()
+    })
+}
+
+/// Adam's step, of the size that is found at an address.
+pub fn adam_move<G: Gpu>(
+    gpu: &G,
+    count: usize,
+    weight: u64,
+    moments: u64,
+    size: u64,
+    epsilon: f64,
+) -> Result<()> {
+    launch_wide(
+        gpu,
+        (Kind::F32, "adam_move"),
+        (count, count),
+        &[weight, moments],
+        |_| vec![weight, moments, size, bits(epsilon)],
+    )
+}
