@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda::layers as cuda;
+use super::kernels::in_vectors;
 
 /// How fast the mean of the gradients forgets.
 const BETA_1: f64 = 0.9;
@@ -153,10 +154,12 @@ impl InplaceOp2 for Remember {
         means
             .zip(grad.par_chunks(CHUNK))
             .for_each(|((first, second), grad)| {
-                for ((m, v), g) in first.iter_mut().zip(second).zip(grad) {
-                    *m = keep_1 * *m + take_1 * g;
-                    *v = keep_2 * *v + take_2 * g * g;
-                }
+                in_vectors(|| {
+                    for ((m, v), g) in first.iter_mut().zip(second).zip(grad) {
+                        *m = keep_1 * *m + take_1 * g;
+                        *v = keep_2 * *v + take_2 * g * g;
+                    }
+                });
             });
         Ok(())
     }
@@ -198,9 +201,11 @@ impl InplaceOp3 for Move {
             .par_chunks_mut(CHUNK)
             .zip(means)
             .for_each(|(weight, (first, second))| {
-                for ((w, m), v) in weight.iter_mut().zip(first).zip(second) {
-                    *w -= size * m / (v.sqrt() + EPSILON as f32);
-                }
+                in_vectors(|| {
+                    for ((w, m), v) in weight.iter_mut().zip(first).zip(second) {
+                        *w -= size * m / (v.sqrt() + EPSILON as f32);
+                    }
+                });
             });
         Ok(())
     }

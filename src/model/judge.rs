@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda::{Download, layers as cuda};
+use super::kernels::Verdicts;
 use super::network::Net;
 #[cfg(feature = "cuda")]
 use super::place::placed;
@@ -194,14 +195,23 @@ fn on_cpu(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
             let (mut sums, mut entropies) = (SliceSums::default(), vec![0.0; m]);
             let mut own = vec![SliceSums::default(); if members.len() > 1 { members.len() } else { 0 }];
             let mut committee = Committee::new(members.len(), m);
+            let verdicts = match &members[..] {
+                [one] => Verdicts::of(&one[tile * pixels * m..(tile + 1) * pixels * m], m),
+                _ => Verdicts::default(),
+            };
             for at in 0..pixels {
                 let logits = (tile * pixels + at) * m..(tile * pixels + at + 1) * m;
                 let pixel = match &members[..] {
-                    [one] => Pixel::of(&one[logits]),
+                    [_] => Pixel {
+                        class: verdicts.classes[at],
+                        margin: verdicts.margins[at],
+                        entropy: verdicts.entropies[at],
+                        disagreement: 0.0,
+                    },
                     several => committee.hear(several, logits),
                 };
                 classes[at] = pixel.class;
-                margins[at] = (255.0 * pixel.margin).round() as u8;
+                margins[at] = (255.0 * pixel.margin + 0.5) as u8;
                 if at / width < rows && at % width < columns {
                     pixel.count(&mut sums);
                     entropies[pixel.class as usize] += pixel.entropy;

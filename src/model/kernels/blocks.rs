@@ -8,6 +8,9 @@
     reason = "the indices are those of the matrices in the formulas; iterators would hide them"
 )]
 
+use std::ops::Range;
+
+use super::product::{Finish, Placing};
 use super::simd::{Simd, Work};
 use super::{PANEL, ROWS, Real, Sums};
 
@@ -106,67 +109,98 @@ fn weights<T: Real, S: Simd<T>, const W: usize>(
     vectors
 }
 
-/// Adds the `M` rows of sums from `row` on, and their vectors from panel `panel` on, to `sums`.
+/// Puts the `M` rows of sums from `row` on, and their vectors from panel `panel` on, into `sums`; adds them where they go `further`.
 #[inline(always)]
-fn add<T: Real, S: Simd<T>, const M: usize, const W: usize>(
+fn put<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     simd: S,
     held: [[S::Vector; W]; M],
     (row, panel): (usize, usize),
+    further: bool,
     sums: &mut Sums<T>,
 ) {
     for i in 0..M {
         for v in 0..W {
             let column = v * S::LANES;
             let sums = &mut sums[row + i][panel + column / PANEL][column % PANEL..];
-            simd.store(simd.add(simd.load(sums), held[i][v]), sums);
+            let sum = match further {
+                true => simd.add(simd.load(sums), held[i][v]),
+                false => held[i][v],
+            };
+            simd.store(sum, sums);
         }
     }
 }
 
-/// `sums[i][p] += sum over k of x[at[i] + k] * columns[p][k]`, with `k` over the runs.
-pub struct Gather<'a, T> {
+/// `out[..] = finished sum over k of x[.. + k] * columns[p][k]` of some items, with `k` over the runs.
+pub struct Gather<'a, T, P> {
     /// The inputs.
     pub x: &'a [T],
-    /// Where each item's begin.
-    pub at: &'a [usize; ROWS],
-    /// Where they go on.
+    /// Where they go on from an item's first.
     pub runs: Runs,
     /// What they are multiplied by.
     pub columns: Columns<'a, T>,
-    /// What is added to.
-    pub sums: &'a mut Sums<T>,
+    /// How many of the columns there are: no more are written.
+    pub filled: usize,
+    /// Which items.
+    pub items: Range<usize>,
+    /// Where an item's inputs begin in `x`, and what is made of them in `out` and in the gate.
+    pub placing: Placing<P>,
+    /// Whether the sums are added to what is there.
+    pub further: bool,
+    /// What is done to them; its bias is that of the columns.
+    pub finish: Finish<'a, T>,
+    /// The sums.
+    pub out: &'a mut [T],
 }
 
-impl<T: Real> Work<T> for Gather<'_, T> {
+impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
     #[inline(always)]
-    fn on<S: Simd<T>>(self, simd: S) {
+    fn on<S: Simd<T>>(mut self, simd: S) {
         let (count, panels) = self.columns.panels();
-        let Gather {
-            x, at, runs, sums, ..
-        } = self;
-        in_blocks!(S, ROWS, count, |row, panel| gather(
-            simd,
-            (x, &at[row..], runs),
-            &panels,
-            (row, panel),
-            sums
-        ));
+        let (width, steps) = (self.placing.width, self.placing.steps);
+        // To divide for every item would take longer than some items do.
+        let (mut row, mut column) = (self.items.start / width, self.items.start % width);
+        let mut begin = (self.placing.at)(row);
+        for item in self.items.clone().step_by(ROWS) {
+            let valid = ROWS.min(self.items.end - item);
+            let mut placed = [(0, 0); ROWS];
+            for placed in &mut placed[..valid] {
+                if column == width {
+                    (row, column) = (row + 1, 0);
+                    begin = (self.placing.at)(row);
+                }
+                *placed = (begin.0 + column * steps.0, begin.1.wrapping_add(column * steps.1));
+                column += 1;
+            }
+            // What the last block has too many stands where its last item does, and is not written.
+            let last = placed[valid - 1];
+            placed[valid..].fill(last);
+            let placed = (&placed, valid);
+            in_blocks!(S, ROWS, count, |row, panel| gather(
+                simd,
+                &mut self,
+                &panels,
+                placed,
+                (row, panel)
+            ));
+        }
     }
 }
 
 #[inline(always)]
 fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     simd: S,
-    (x, at, runs): (&[T], &[usize], Runs),
+    work: &mut Gather<'_, T, impl Fn(usize) -> (usize, usize)>,
     panels: &[&[[T; PANEL]]; 2],
+    (placed, valid): (&[(usize, usize); ROWS], usize),
     (row, panel): (usize, usize),
-    sums: &mut Sums<T>,
 ) {
+    let runs = work.runs;
     let mut held = [[simd.zero(); W]; M];
     for run in 0..runs.count {
         let mut rows: [&[T]; M] = [&[]; M];
-        for (i, row) in rows.iter_mut().enumerate() {
-            *row = &x[at[i] + runs.at(run)..][..runs.length];
+        for (i, at) in rows.iter_mut().enumerate() {
+            *at = &work.x[placed[row + i].0 + runs.at(run)..][..runs.length];
         }
         let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
         for (part, panel) in part.iter_mut().zip(panels) {
@@ -182,7 +216,33 @@ fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
             }
         }
     }
-    add::<T, S, M, W>(simd, held, (row, panel), sums);
+    let Finish { bias, relu, gate } = work.finish;
+    for v in 0..W {
+        let column = panel * PANEL + v * S::LANES;
+        let count = work.filled.saturating_sub(column).min(S::LANES);
+        if count == 0 {
+            continue;
+        }
+        let bias = match bias {
+            [] => simd.zero(),
+            bias => simd.load_some(&bias[column..], count),
+        };
+        for i in 0..M.min(valid.saturating_sub(row)) {
+            let at = placed[row + i].1 + column;
+            let out = &mut work.out[at..];
+            let mut value = match work.further {
+                true => simd.add(simd.load_some(out, count), held[i][v]),
+                false => simd.add(bias, held[i][v]),
+            };
+            if relu {
+                value = simd.not_below_zero(value);
+            }
+            if let [_, ..] = gate {
+                value = simd.gated(value, simd.load_some(&gate[at..], count));
+            }
+            simd.store_some(value, out, count);
+        }
+    }
 }
 
 /// `out[p][i] = sum over k of x[i][k] * columns[p][k]` of items in panels: `[panel of 16 channels][item][channel]`.
@@ -281,23 +341,26 @@ pub struct Sweep<'a, T> {
     pub width: usize,
 }
 
-/// `sums[i][p] += sum over the pixels of x[i] * y[p]`.
+/// `sums[i][p] = sum over the pixels of x[i] * y[p]`.
 pub struct Swept<'a, T> {
     /// The pixels.
     pub sweep: Sweep<'a, T>,
-    /// What is added to.
+    /// Whether the sums are added to what is there.
+    pub further: bool,
+    /// The sums.
     pub sums: &'a mut Sums<T>,
 }
 
 impl<T: Real> Work<T> for Swept<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, simd: S) {
-        let Swept { sweep, sums } = self;
+        let Swept { sweep, further, sums } = self;
         if [8, ROWS].contains(&sweep.inputs) {
             in_blocks!(S, sweep.inputs, sweep.panels, |row, panel| swept(
                 simd,
                 &sweep,
                 (row, panel),
+                further,
                 sums
             ));
             return;
@@ -305,9 +368,9 @@ impl<T: Real> Work<T> for Swept<'_, T> {
         for panel in 0..sweep.panels {
             for row in 0..sweep.inputs {
                 match S::LANES {
-                    16 => swept::<T, S, 1, 1>(simd, &sweep, (row, panel), sums),
-                    8 => swept::<T, S, 1, 2>(simd, &sweep, (row, panel), sums),
-                    _ => swept::<T, S, 1, 4>(simd, &sweep, (row, panel), sums),
+                    16 => swept::<T, S, 1, 1>(simd, &sweep, (row, panel), further, sums),
+                    8 => swept::<T, S, 1, 2>(simd, &sweep, (row, panel), further, sums),
+                    _ => swept::<T, S, 1, 4>(simd, &sweep, (row, panel), further, sums),
                 }
             }
         }
@@ -319,6 +382,7 @@ fn swept<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     simd: S,
     sweep: &Sweep<'_, T>,
     (row, panel): (usize, usize),
+    further: bool,
     sums: &mut Sums<T>,
 ) {
     let mut held = [[simd.zero(); W]; M];
@@ -343,7 +407,7 @@ fn swept<T: Real, S: Simd<T>, const M: usize, const W: usize>(
             y_at += sweep.y_step;
         }
     }
-    add::<T, S, M, W>(simd, held, (row, panel), sums);
+    put::<T, S, M, W>(simd, held, (row, panel), further, sums);
 }
 
 #[cfg(test)]
@@ -356,32 +420,65 @@ mod tests {
         (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
     }
 
+    /// Seventeen items: a block, and one that is not full; columns that fill two panels, one, and neither.
     #[test]
     fn every_instruction_set_gathers_the_sum_of_products() {
-        let (x, weights) = (numbers(400), numbers(2 * 10 * PANEL));
-        let runs = Runs::new(2, 5, 40);
-        let at = std::array::from_fn(|i| 23 * i + i % 3);
+        let (x, weights, gate) = (numbers(600), numbers(2 * 10 * PANEL), numbers(17 * 40));
+        let (runs, bias) = (Runs::new(2, 5, 40), numbers(2 * PANEL));
+        let place = |i: usize| (100 * (i / 5) + 19 * (i % 5), 40 * i);
+        let placing = Placing {
+            width: 5,
+            steps: (19, 40),
+            at: |row| place(5 * row),
+        };
         let (first, second) = weights.as_chunks::<PANEL>().0.split_at(10);
-        for (isa, second) in Isa::known()
-            .into_iter()
-            .flat_map(|isa| [(isa, Some(second)), (isa, None)])
-        {
-            let columns = Columns { first, second };
-            let mut sums = [[[1.0; PANEL]; 2]; ROWS];
+        for (isa, filled, further, relu) in Isa::known().into_iter().flat_map(|isa| {
+            let kinds = [(false, false), (true, false), (false, true), (true, true)];
+            kinds
+                .into_iter()
+                .flat_map(move |(further, relu)| [32, 21, 16, 5].map(|filled| (isa, filled, further, relu)))
+        }) {
+            let columns = Columns {
+                first,
+                second: (filled > PANEL).then_some(second),
+            };
+            let mut out = vec![1.0; 17 * 40];
+            let gate = if relu { &gate[..] } else { &[] };
             let gather = Gather {
                 x: &x,
-                at: &at,
                 runs,
                 columns,
-                sums: &mut sums,
+                filled,
+                items: 0..17,
+                placing,
+                further,
+                finish: Finish {
+                    bias: &bias,
+                    relu,
+                    gate,
+                },
+                out: &mut out,
             };
             f32::run(isa, gather);
-            for (i, p, n) in (0..ROWS * 2 * PANEL).map(|at| (at / 32, at / PANEL % 2, at % PANEL)) {
-                let terms = (0..10).map(|k| {
-                    let panel = [Some(first), second][p].map_or(0.0, |panel| panel[k][n]);
-                    x[at[i] + k / 5 * 40 + k % 5] * panel
-                });
-                assert_eq!(sums[i][p][n], 1.0 + terms.sum::<f32>(), "{isa:?}: {i}, {p}, {n}");
+            for (at, out) in out.into_iter().enumerate() {
+                let (i, column) = (at / 40, at % 40);
+                let expected = if column < filled {
+                    let panel = [first, second][column / PANEL];
+                    let terms =
+                        (0..10).map(|k| x[place(i).0 + k / 5 * 40 + k % 5] * panel[k][column % PANEL]);
+                    let sum = terms.sum::<f32>() + if further { 1.0 } else { bias[column] };
+                    match relu {
+                        true if gate[at] <= 0.0 => 0.0,
+                        true => sum.max(0.0),
+                        false => sum,
+                    }
+                } else {
+                    1.0
+                };
+                assert_eq!(
+                    out, expected,
+                    "{isa:?}: {filled} columns, item {i}, column {column}"
+                );
             }
         }
     }
@@ -448,6 +545,7 @@ mod tests {
                     isa,
                     Swept {
                         sweep,
+                        further: true,
                         sums: &mut sums,
                     },
                 );

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::product::{Finish, Packed, Rows};
-use super::winograd::{self, Choice, Four, Two, Windows};
+use super::product::{Finish, Packed, Placing, Rows};
+use super::winograd::{self, Choice, Four, One, Two, Windows};
 use super::{Beside, Conv, PANEL, Real, Runs, Scratch, concat, outer, pack, product, split};
 
 /// Weights as a kernel reads them.
@@ -17,12 +17,17 @@ pub enum Prepared<T: Real> {
 }
 
 impl Conv {
-    /// The weights as [`Conv::forward`] takes them.
+    /// The weights as [`Conv::forward`] takes them, to be kept for images of this size, however many there are at a time.
     pub fn prepare<T: Real>(&self, weights: &[T]) -> Prepared<T> {
-        self.prepared(weights, false)
+        self.prepared(weights, false, self.choice())
     }
 
-    fn prepared<T: Real>(&self, weights: &[T], turned: bool) -> Prepared<T> {
+    /// The same for these images alone.
+    pub fn prepare_once<T: Real>(&self, weights: &[T]) -> Prepared<T> {
+        self.prepared(weights, false, self.choice_for_once())
+    }
+
+    fn prepared<T: Real>(&self, weights: &[T], turned: bool, choice: Option<Choice>) -> Prepared<T> {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let windows = Windows {
             weights,
@@ -30,19 +35,12 @@ impl Conv {
             outputs,
             turned,
         };
-        match self.choice() {
+        match choice {
             Some(Choice::Four) => Prepared::Four(winograd::transform_weights(Four, windows)),
             Some(Choice::Two) => Prepared::Two(winograd::transform_weights(Two, windows)),
-            None if turned => {
-                let taps = self.kernel * self.kernel;
-                Prepared::Direct(pack(taps * outputs, inputs, |k, n| {
-                    let (tap, output) = (taps - 1 - k / outputs, k % outputs);
-                    weights[(tap * inputs + n) * outputs + output]
-                }))
-            }
-            None => Prepared::Direct(pack(self.kernel * self.kernel * inputs, outputs, |k, n| {
-                weights[k * outputs + n]
-            })),
+            None if self.kernel == 3 => Prepared::Direct(winograd::transform_weights(One, windows)),
+            None if turned => Prepared::Direct(pack(outputs, inputs, |k, n| weights[n * outputs + k])),
+            None => Prepared::Direct(pack(inputs, outputs, |k, n| weights[k * outputs + n])),
         }
     }
 
@@ -104,7 +102,8 @@ impl Conv {
             ..Finish::NOTHING
         };
         let dy = Beside::one(dy, self.outputs);
-        turned.finished(dy, &self.prepared(weights, true), finish, dx);
+        let choice = turned.choice_for_once();
+        turned.finished(dy, &self.prepared(weights, true, choice), finish, dx);
     }
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
@@ -151,22 +150,16 @@ impl Conv {
 
     fn apply<T: Real>(&self, x: &[T], packed: &Packed<T>, finish: Finish<'_, T>, out: &mut [T]) {
         let (padded, window) = self.padded(x);
-        let image = self.height * self.width;
-        product(
-            padded.as_deref().unwrap_or(x),
-            window.runs,
-            packed,
-            finish,
-            out,
-            (1, self.outputs),
-            |pixel| {
-                let (b, rest) = (pixel / image, pixel % image);
-                (
-                    window.at(b, rest / self.width, rest % self.width),
-                    pixel * self.outputs,
-                )
+        let placing = Placing {
+            width: self.width,
+            steps: (self.inputs, self.outputs),
+            at: |row| {
+                let first = window.at(row / self.height, row % self.height, 0);
+                (first, row * self.width * self.outputs)
             },
-        );
+        };
+        let x = padded.as_deref().unwrap_or(x);
+        product(x, window.runs, packed, finish, out, (1, self.outputs), placing);
     }
 
     /// The images with a border of zeros (none for a 1x1 window), and where the windows lie in them.

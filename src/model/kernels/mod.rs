@@ -10,6 +10,7 @@
 mod blocks;
 mod conv;
 mod dense;
+mod judging;
 mod norm;
 mod product;
 mod resample;
@@ -21,10 +22,12 @@ mod winograd;
 
 pub use conv::{channel_sums, relu_gradient};
 pub use dense::DensePool;
+pub use judging::Verdicts;
 pub use norm::Norm;
 pub use resample::{Pool, UpConv, add_gated, concat, split};
 pub use scratch::zeros;
 pub use shape::{Beside, Conv};
+pub use simd::in_vectors;
 #[cfg(any(test, feature = "cuda"))]
 pub use window::Spread;
 pub use window::{Reach, Window};

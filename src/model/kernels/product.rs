@@ -64,6 +64,17 @@ impl<T: Real> Packed<T> {
     }
 }
 
+/// Items in rows: their inputs and their outputs lie at even steps in each.
+#[derive(Clone, Copy)]
+pub struct Placing<F> {
+    /// Items a row.
+    pub width: usize,
+    /// From item to item in the inputs, and in the outputs.
+    pub steps: (usize, usize),
+    /// Where a row begins in both.
+    pub at: F,
+}
+
 /// What happens to a product's sums.
 #[derive(Clone, Copy)]
 pub struct Finish<'a, T> {
@@ -86,7 +97,7 @@ impl<T> Finish<'_, T> {
 
 /// `out[out_at(i)..] = finish(gathered inputs of item i times weights)` for all items.
 ///
-/// * `place(i)`: where the inputs of item `i` begin in `x`, and its outputs in `out`
+/// * `placing`: where the inputs of an item begin in `x`, and its outputs in `out`
 /// * `unit` consecutive items own `unit * values` consecutive outputs; work is split between such units only
 pub fn product<T: Real>(
     x: &[T],
@@ -95,7 +106,7 @@ pub fn product<T: Real>(
     finish: Finish<'_, T>,
     out: &mut [T],
     (unit, values): (usize, usize),
-    place: impl Fn(usize) -> (usize, usize) + Sync,
+    placing: Placing<impl Fn(usize) -> (usize, usize) + Sync>,
 ) {
     let isa = Isa::detect();
     let items = out.len() / values;
@@ -110,49 +121,32 @@ pub fn product<T: Real>(
                 let column = panel * PANEL;
                 let filled = (weights.columns - column).min(2 * PANEL);
                 for (b, &(shift, from, part)) in blocks.iter().enumerate() {
-                    let columns = weights.panels(panel, from, from + part.count * part.length);
                     let is_last = b + 1 == blocks.len();
-                    for item in (0..count).step_by(ROWS) {
-                        let placed: [(usize, usize); ROWS] =
-                            std::array::from_fn(|i| place(first + (item + i).min(count - 1)));
-                        let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
-                        let valid = ROWS.min(count - item);
-                        if b > 0 {
-                            for (sums, at) in sums.iter_mut().zip(&placed[..valid]) {
-                                let out = &out[at.1 - base + column..][..filled];
-                                sums.as_flattened_mut()[..filled].copy_from_slice(out);
-                            }
-                        } else if !finish.bias.is_empty() {
-                            for sums in &mut sums {
-                                sums.as_flattened_mut()[..filled]
-                                    .copy_from_slice(&finish.bias[column..][..filled]);
-                            }
-                        }
-                        let at = &placed.map(|at| at.0 + shift);
-                        let gather = Gather {
-                            x,
-                            at,
-                            runs: part,
-                            columns,
-                            sums: &mut sums,
-                        };
-                        T::run(isa, gather);
-                        for (sums, at) in sums.iter_mut().zip(&placed[..valid]) {
-                            let sums = sums.as_flattened_mut();
-                            if is_last && finish.relu {
-                                for sum in sums.iter_mut() {
-                                    *sum = if *sum > T::ZERO { *sum } else { T::ZERO };
-                                }
-                            }
-                            if is_last && !finish.gate.is_empty() {
-                                let gate = &finish.gate[at.1 + column..][..filled];
-                                for (sum, gate) in sums.iter_mut().zip(gate) {
-                                    *sum = if *gate > T::ZERO { *sum } else { T::ZERO };
-                                }
-                            }
-                            out[at.1 - base + column..][..filled].copy_from_slice(&sums[..filled]);
-                        }
-                    }
+                    let gate = if is_last { finish.gate } else { &[] };
+                    let gather = Gather {
+                        x,
+                        runs: part,
+                        columns: weights.panels(panel, from, from + part.count * part.length),
+                        filled,
+                        items: first..first + count,
+                        placing: Placing {
+                            width: placing.width,
+                            steps: placing.steps,
+                            at: |row| {
+                                let (at, to) = (placing.at)(row);
+                                // The first row may have begun in another chunk's outputs.
+                                (at + shift, (to + column).wrapping_sub(base))
+                            },
+                        },
+                        further: b > 0,
+                        finish: Finish {
+                            bias: finish.bias.get(column..).unwrap_or_default(),
+                            relu: is_last && finish.relu,
+                            gate: gate.get(base..).unwrap_or_default(),
+                        },
+                        out: &mut *out,
+                    };
+                    T::run(isa, gather);
                 }
             }
         });
@@ -250,12 +244,12 @@ pub fn outer<T: Real, X, Y>(
 /// `out[k][n] += sum over the pixels of x[k] * y[n]`, with `k < pixels.inputs` and `n < columns`.
 fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: &mut [T]) {
     let held = pixels.inputs.min(ROWS);
+    let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
     for column in (0..columns).step_by(2 * PANEL) {
         let filled = (columns - column).min(2 * PANEL);
         for input in (0..pixels.inputs).step_by(ROWS) {
             // The last block begins early rather than end late; what it shares is not added twice.
             let start = input.min(pixels.inputs - held);
-            let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
             let sweep = Sweep {
                 x: &pixels.x[start..],
                 inputs: held,
@@ -267,6 +261,7 @@ fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: &mut
                 isa,
                 Swept {
                     sweep,
+                    further: false,
                     sums: &mut sums,
                 },
             );
@@ -293,9 +288,14 @@ mod tests {
         let packed = pack(inputs, columns, |k, n| w[k * columns + n]);
         let mut out = vec![0.0; items * columns];
         let runs = Runs::new(1, inputs, 0);
-        product(&x, runs, &packed, Finish::NOTHING, &mut out, (1, columns), |i| {
-            (i * inputs, i * columns)
-        });
+        // Rows of seven, over several of the kernel's blocks.
+        let placing = Placing {
+            width: 7,
+            steps: (inputs, columns),
+            at: |row| (row * 7 * inputs, row * 7 * columns),
+        };
+        let finish = Finish::NOTHING;
+        product(&x, runs, &packed, finish, &mut out, (1, columns), placing);
         for item in 0..items {
             for column in 0..columns {
                 let sum: f64 = (0..inputs)

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::conv::widened;
-use super::product::{Finish, Packed, Rows};
+use super::product::{Finish, Packed, Placing, Rows};
+use super::simd::{Isa, Simd, Work, in_vectors};
 use super::{PANEL, Real, Runs, outer, pack, product};
 
 /// The shape of a 2x2 max pooling with stride 2; height and width are the input's and even.
@@ -39,42 +40,68 @@ impl Pool {
 
     /// The gradient goes to the first largest of each window, row by row; all else gets 0.
     pub fn gradient<T: Real>(&self, x: &[T], dy: &[T], dx: &mut [T]) {
-        self.each_gradient(x, dy, dx, |dx, _, gradient| *dx = gradient);
+        self.each_row(x, dy, dx, false);
     }
 
     /// The same added to `sum`, which becomes 0 where `x` is not above 0.
     pub fn add_gradient<T: Real>(&self, x: &[T], dy: &[T], sum: &mut [T]) {
-        self.each_gradient(x, dy, sum, |sum, x, gradient| {
-            *sum = if x > T::ZERO { *sum + gradient } else { T::ZERO };
-        });
+        self.each_row(x, dy, sum, true);
     }
 
-    /// Calls `put` with every place of `dx`, its value of `x` and its gradient.
-    fn each_gradient<T: Real>(&self, x: &[T], dy: &[T], dx: &mut [T], put: impl Fn(&mut T, T, T) + Sync) {
-        let (c, row) = (self.channels, self.width * self.channels);
+    fn each_row<T: Real>(&self, x: &[T], dy: &[T], dx: &mut [T], is_added: bool) {
+        let (isa, row) = (Isa::detect(), self.width * self.channels);
         let sources = x.par_chunks(2 * row).zip(dy.par_chunks(row / 2));
         dx.par_chunks_mut(2 * row).zip(sources).for_each(|(dx, (x, dy))| {
-            let (x_upper, x_lower) = x.split_at(row);
-            let (upper, lower) = dx.split_at_mut(row);
-            let windows = x_upper.chunks_exact(2 * c).zip(x_lower.chunks_exact(2 * c));
-            let targets = upper.chunks_exact_mut(2 * c).zip(lower.chunks_exact_mut(2 * c));
-            for ((dy, (x_upper, x_lower)), (upper, lower)) in dy.chunks_exact(c).zip(windows).zip(targets) {
-                let ((xa, xb), (xd, xe)) = (x_upper.split_at(c), x_lower.split_at(c));
-                let ((a, b), (d, e)) = (upper.split_at_mut(c), lower.split_at_mut(c));
-                for i in 0..c {
-                    let (g, zero) = (dy[i], T::ZERO);
-                    let second = xb[i] > xa[i];
-                    let fourth = xe[i] > xd[i];
-                    let above = if second { xb[i] } else { xa[i] };
-                    let below = if fourth { xe[i] } else { xd[i] };
-                    let (up, down) = if below > above { (zero, g) } else { (g, zero) };
-                    put(&mut a[i], xa[i], if second { zero } else { up });
-                    put(&mut b[i], xb[i], if second { up } else { zero });
-                    put(&mut d[i], xd[i], if fourth { zero } else { down });
-                    put(&mut e[i], xe[i], if fourth { down } else { zero });
+            let windows = PoolRow {
+                channels: self.channels,
+                x,
+                dy,
+                dx,
+                is_added,
+            };
+            T::run(isa, windows);
+        });
+    }
+}
+
+/// A row of windows: two rows of pixels, and their gradients.
+struct PoolRow<'a, T> {
+    channels: usize,
+    x: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+    is_added: bool,
+}
+
+impl<T: Real> Work<T> for PoolRow<'_, T> {
+    #[inline(always)]
+    fn on<S: Simd<T>>(self, s: S) {
+        let (c, row) = (self.channels, self.x.len() / 2);
+        for (window, dy) in self.dy.chunks_exact(c).enumerate() {
+            for channel in (0..c).step_by(S::LANES) {
+                let (count, first) = (S::LANES.min(c - channel), 2 * window * c + channel);
+                let at = [first, first + c, first + row, first + row + c];
+                let mut seen = [s.zero(); 4];
+                for (seen, at) in seen.iter_mut().zip(at) {
+                    *seen = s.load_some(&self.x[at..], count);
+                }
+                let [a, b, d, e] = seen;
+                let dy = s.load_some(&dy[channel..], count);
+                // Where a difference is above 0, the latter is the larger.
+                let down = s.gated(dy, s.sub(s.larger(d, e), s.larger(a, b)));
+                let up = s.sub(dy, down);
+                let (second, fourth) = (s.gated(up, s.sub(b, a)), s.gated(down, s.sub(e, d)));
+                let found = [s.sub(up, second), second, s.sub(down, fourth), fourth];
+                for ((found, seen), at) in found.into_iter().zip(seen).zip(at) {
+                    let dx = &mut self.dx[at..];
+                    let value = match self.is_added {
+                        true => s.gated(s.add(s.load_some(dx, count), found), seen),
+                        false => found,
+                    };
+                    s.store_some(value, dx, count);
                 }
             }
-        });
+        }
     }
 }
 
@@ -85,9 +112,11 @@ pub fn add_gated<T: Real>(sum: &mut [T], values: &[T], gate: &[T]) {
     sum.par_chunks_mut(CHUNK)
         .zip(sources)
         .for_each(|(sum, (values, gate))| {
-            for ((sum, value), gate) in sum.iter_mut().zip(values).zip(gate) {
-                *sum = if *gate > T::ZERO { *sum + *value } else { T::ZERO };
-            }
+            in_vectors(|| {
+                for ((sum, value), gate) in sum.iter_mut().zip(values).zip(gate) {
+                    *sum = if *gate > T::ZERO { *sum + *value } else { T::ZERO };
+                }
+            });
         });
 }
 
@@ -143,27 +172,31 @@ impl UpConv {
                 bias: &bias,
                 ..Finish::NOTHING
             };
-            product(x, runs, packed, finish, out, (self.width, 2 * columns), |pixel| {
-                (pixel * self.inputs, self.at(pixel) + lower * stride)
-            });
+            let placing = Placing {
+                width: self.width,
+                steps: (self.inputs, columns),
+                at: |row| {
+                    let first = row * self.width;
+                    (first * self.inputs, self.at(first) + lower * stride)
+                },
+            };
+            product(x, runs, packed, finish, out, (self.width, 2 * columns), placing);
         }
     }
 
     /// The gradient by the input: each pixel's four outputs are two runs. `gate` as a convolution's.
     pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], gate: &[T], dx: &mut [T]) {
         let packed = pack(4 * self.outputs, self.inputs, |k, n| weights[k * self.inputs + n]);
-        product(
-            dy,
-            self.runs(),
-            &packed,
-            Finish {
-                gate,
-                ..Finish::NOTHING
-            },
-            dx,
-            (1, self.inputs),
-            |pixel| (self.at(pixel), pixel * self.inputs),
-        );
+        let finish = Finish {
+            gate,
+            ..Finish::NOTHING
+        };
+        let placing = Placing {
+            width: self.width,
+            steps: (self.runs().length, self.inputs),
+            at: |row| (self.at(row * self.width), row * self.width * self.inputs),
+        };
+        product(dy, self.runs(), &packed, finish, dx, (1, self.inputs), placing);
     }
 
     /// The gradient by the weights.

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::Real;
+use super::{PANEL, Real};
 
 /// A kernel with its arguments. `on` and all it calls have to be `#[inline(always)]`: what is not inlined is compiled
 /// without the instruction set.
@@ -38,13 +38,51 @@ pub trait Simd<T: Real>: Copy {
     /// The larger of each number and 0; 0 for what is no number.
     fn not_below_zero(self, a: Self::Vector) -> Self::Vector;
 
+    /// `b` where it is larger than `a`, else `a`.
+    fn larger(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a` where `gate` is above 0, else 0.
     fn gated(self, a: Self::Vector, gate: Self::Vector) -> Self::Vector;
+
+    /// Rows become columns.
+    #[inline(always)]
+    fn transpose(self, block: &mut [[T; PANEL]; PANEL]) {
+        for row in 1..PANEL {
+            for column in 0..row {
+                (block[row][column], block[column][row]) = (block[column][row], block[row][column]);
+            }
+        }
+    }
+
+    /// Has the line of memory that a value lies in brought to the caches, where the processor can be asked to.
+    #[inline(always)]
+    fn fetch(self, _: &T) {}
 
     /// 0 in every lane.
     #[inline(always)]
     fn zero(self) -> Self::Vector {
         self.splat(T::ZERO)
+    }
+
+    /// The first `count` numbers of `values`, 0 in the lanes beyond.
+    #[inline(always)]
+    fn load_some(self, values: &[T], count: usize) -> Self::Vector {
+        if count == Self::LANES {
+            return self.load(values);
+        }
+        let mut some = [T::ZERO; PANEL];
+        some[..count].copy_from_slice(&values[..count]);
+        self.load(&some)
+    }
+
+    /// The first `count` lanes to the first places of `out`.
+    #[inline(always)]
+    fn store_some(self, vector: Self::Vector, out: &mut [T], count: usize) {
+        if count == Self::LANES {
+            return self.store(vector, out);
+        }
+        let mut all = [T::ZERO; PANEL];
+        self.store(vector, &mut all);
+        out[..count].copy_from_slice(&all[..count]);
     }
 
     /// `a + factor * b`
@@ -162,6 +200,22 @@ pub fn run_f64<W: Work<f64>>(_: Isa, work: W) {
     Plain.run(work);
 }
 
+/// Plain loops over numbers, compiled for an instruction set: their numbers become its vectors.
+struct Plainly<F>(F);
+
+impl<F: FnOnce()> Work<f32> for Plainly<F> {
+    #[inline(always)]
+    fn on<S: Simd<f32>>(self, _: S) {
+        (self.0)();
+    }
+}
+
+/// Does `work`, plain loops, with the widest vectors.
+#[inline]
+pub fn in_vectors(work: impl FnOnce()) {
+    run_f32(Isa::detect(), Plainly(work));
+}
+
 /// Vectors that are plain arrays.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain;
@@ -203,6 +257,10 @@ impl<T: Real> Simd<T> for Plain {
         a.map(|value| if value > T::ZERO { value } else { T::ZERO })
     }
     #[inline(always)]
+    fn larger(self, a: [T; 8], b: [T; 8]) -> [T; 8] {
+        std::array::from_fn(|lane| if b[lane] > a[lane] { b[lane] } else { a[lane] })
+    }
+    #[inline(always)]
     fn gated(self, a: [T; 8], gate: [T; 8]) -> [T; 8] {
         std::array::from_fn(|lane| if gate[lane] > T::ZERO { a[lane] } else { T::ZERO })
     }
@@ -211,7 +269,7 @@ impl<T: Real> Simd<T> for Plain {
 /// The vectors of one instruction set of `f32`.
 macro_rules! vectors {
     ($token:ident, $feature:literal, $vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident,
-     $add:ident, $sub:ident, $fma:expr, $max:ident, $gated:expr) => {
+     $add:ident, $sub:ident, $fma:expr, $max:ident, $gated:expr, $fetch:expr, $transpose:ident) => {
         impl Simd<f32> for $token {
             type Vector = $vector;
             const LANES: usize = $lanes;
@@ -264,6 +322,20 @@ macro_rules! vectors {
                 unsafe { $max(a, $splat(0.0)) }
             }
             #[inline(always)]
+            fn transpose(self, block: &mut [[f32; PANEL]; PANEL]) {
+                // SAFETY: a value of this type exists only where `detect` saw the features.
+                unsafe { $transpose(block) }
+            }
+            #[inline(always)]
+            fn fetch(self, value: &f32) {
+                $fetch(std::ptr::from_ref(value));
+            }
+            #[inline(always)]
+            fn larger(self, a: $vector, b: $vector) -> $vector {
+                // SAFETY: a value of this type exists only where `detect` saw the features.
+                unsafe { $max(b, a) }
+            }
+            #[inline(always)]
             fn gated(self, a: $vector, gate: $vector) -> $vector {
                 // SAFETY: a value of this type exists only where `detect` saw the features.
                 unsafe { $gated(a, gate) }
@@ -278,7 +350,110 @@ pub mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{Simd, Work};
+    use super::{PANEL, Simd, Work};
+
+    /// Rows become columns: pairs of rows are interleaved, then pairs of pairs, then quarters of the vectors put in order.
+    ///
+    /// # Safety
+    /// The processor has AVX-512F.
+    #[inline(always)]
+    unsafe fn transpose_16(block: &mut [[f32; PANEL]; PANEL]) {
+        // SAFETY: the features are there; every row is as long as a vector.
+        unsafe {
+            let mut fours = [_mm512_setzero_ps(); 16];
+            for group in 0..4 {
+                let row = |n: usize| _mm512_castps_pd(_mm512_loadu_ps(block[4 * group + n].as_ptr()));
+                let pair = |a: __m512d, b: __m512d| {
+                    let (a, b) = (_mm512_castpd_ps(a), _mm512_castpd_ps(b));
+                    let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                    (_mm512_castps_pd(low), _mm512_castps_pd(high))
+                };
+                let ((low, high), (low_2, high_2)) = (pair(row(0), row(1)), pair(row(2), row(3)));
+                let found = [
+                    _mm512_unpacklo_pd(low, low_2),
+                    _mm512_unpackhi_pd(low, low_2),
+                    _mm512_unpacklo_pd(high, high_2),
+                    _mm512_unpackhi_pd(high, high_2),
+                ];
+                for (column, found) in found.into_iter().enumerate() {
+                    fours[4 * group + column] = _mm512_castpd_ps(found);
+                }
+            }
+            for column in 0..4 {
+                let [a, b, c, d] = [
+                    fours[column],
+                    fours[4 + column],
+                    fours[8 + column],
+                    fours[12 + column],
+                ];
+                let (even, odd) = (
+                    (
+                        _mm512_shuffle_f32x4::<0x88>(a, b),
+                        _mm512_shuffle_f32x4::<0x88>(c, d),
+                    ),
+                    (
+                        _mm512_shuffle_f32x4::<0xdd>(a, b),
+                        _mm512_shuffle_f32x4::<0xdd>(c, d),
+                    ),
+                );
+                let found = [
+                    _mm512_shuffle_f32x4::<0x88>(even.0, even.1),
+                    _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1),
+                    _mm512_shuffle_f32x4::<0xdd>(even.0, even.1),
+                    _mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1),
+                ];
+                for (lane, found) in found.into_iter().enumerate() {
+                    _mm512_storeu_ps(block[4 * lane + column].as_mut_ptr(), found);
+                }
+            }
+        }
+    }
+
+    /// The same by quarters of the block.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[inline(always)]
+    unsafe fn transpose_8(block: &mut [[f32; PANEL]; PANEL]) {
+        // SAFETY: the features are there; every row is as long as two vectors.
+        unsafe {
+            let quarter = |block: &[[f32; PANEL]; PANEL], first: usize, from: usize| {
+                let row = |n: usize| _mm256_loadu_ps(block[first + n][from..from + 8].as_ptr());
+                let mut fours = [_mm256_setzero_ps(); 8];
+                for group in 0..2 {
+                    let (a, b) = (row(4 * group), row(4 * group + 1));
+                    let (c, d) = (row(4 * group + 2), row(4 * group + 3));
+                    let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                    let (low_2, high_2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                    fours[4 * group] = _mm256_shuffle_ps::<0x44>(low, low_2);
+                    fours[4 * group + 1] = _mm256_shuffle_ps::<0xee>(low, low_2);
+                    fours[4 * group + 2] = _mm256_shuffle_ps::<0x44>(high, high_2);
+                    fours[4 * group + 3] = _mm256_shuffle_ps::<0xee>(high, high_2);
+                }
+                let mut found = fours;
+                for column in 0..4 {
+                    let (a, b) = (fours[column], fours[4 + column]);
+                    found[column] = _mm256_permute2f128_ps::<0x20>(a, b);
+                    found[4 + column] = _mm256_permute2f128_ps::<0x31>(a, b);
+                }
+                found
+            };
+            let found =
+                [(0, 0), (0, 8), (8, 0), (8, 8)].map(|(row, from)| (from, row, quarter(block, row, from)));
+            for (row, from, rows) in found {
+                for (n, values) in rows.into_iter().enumerate() {
+                    _mm256_storeu_ps(block[row + n][from..from + 8].as_mut_ptr(), values);
+                }
+            }
+        }
+    }
+
+    /// Into every cache.
+    #[inline(always)]
+    fn fetch(value: *const f32) {
+        // SAFETY: nothing is read; every x86-64 has the instruction.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(value.cast()) }
+    }
 
     /// Proof of AVX2 and FMA.
     #[derive(Debug, Clone, Copy)]
@@ -321,7 +496,9 @@ pub mod x86 {
         _mm512_sub_ps,
         _mm512_fmadd_ps,
         _mm512_max_ps,
-        |a, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a)
+        |a, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a),
+        fetch,
+        transpose_16
     );
     vectors!(
         Avx2,
@@ -335,7 +512,9 @@ pub mod x86 {
         _mm256_sub_ps,
         _mm256_fmadd_ps,
         _mm256_max_ps,
-        |a, gate| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a)
+        |a, gate| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a),
+        fetch,
+        transpose_8
     );
 }
 
@@ -346,7 +525,16 @@ pub mod neon {
     use std::arch::aarch64::*;
     use std::arch::is_aarch64_feature_detected;
 
-    use super::{Simd, Work};
+    use super::{PANEL, Simd, Work};
+
+    /// Rows become columns.
+    ///
+    /// # Safety
+    /// None is needed.
+    #[inline(always)]
+    unsafe fn transpose_4(block: &mut [[f32; PANEL]; PANEL]) {
+        <super::Plain as Simd<f32>>::transpose(super::Plain, block);
+    }
 
     /// Proof of NEON.
     #[derive(Debug, Clone, Copy)]
@@ -371,6 +559,34 @@ pub mod neon {
         vsubq_f32,
         |a, b, sum| vfmaq_f32(sum, a, b),
         vmaxnmq_f32,
-        |a, gate| vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(gate), vreinterpretq_u32_f32(a)))
+        |a, gate| vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(gate), vreinterpretq_u32_f32(a))),
+        |_| (),
+        transpose_4
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Transpose<'a>(&'a mut [[f32; PANEL]; PANEL]);
+
+    impl Work<f32> for Transpose<'_> {
+        #[inline(always)]
+        fn on<S: Simd<f32>>(self, s: S) {
+            s.transpose(self.0);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_turns_rows_into_columns() {
+        for isa in Isa::known() {
+            let mut block: [[f32; PANEL]; PANEL] =
+                std::array::from_fn(|row| std::array::from_fn(|column| (100 * row + column) as f32));
+            run_f32(isa, Transpose(&mut block));
+            for (row, column) in (0..PANEL * PANEL).map(|at| (at / PANEL, at % PANEL)) {
+                assert_eq!(block[row][column], (100 * column + row) as f32, "{isa:?}");
+            }
+        }
+    }
 }

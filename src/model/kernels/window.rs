@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::conv::widened;
-use super::product::{Finish, Packed, Rows};
+use super::product::{Finish, Packed, Placing, Rows};
 use super::{PANEL, Real, Runs, Scratch, outer, pack, product};
 
 /// What a window sees, along slices, rows and columns.
@@ -244,19 +244,17 @@ impl Window {
         let volume = spread.spread(self.stacks, x);
         let values = out.len() / (self.stacks * slices * lines * columns);
         let runs = spread.runs(&self.reach);
-        product(
-            volume.as_deref().unwrap_or(x),
-            runs,
-            weights,
-            finish,
-            out,
-            (1, values),
-            |n| {
-                let (line, slice) = (n / columns, n / columns / lines);
-                let place = [slice % slices, line % lines, n % columns];
-                (spread.at(slice / slices, place, step), n * values)
+        let placing = Placing {
+            width: columns,
+            steps: (step * spread.channels, values),
+            at: |line| {
+                let place = [line / lines % slices, line % lines, 0];
+                let first = spread.at(line / lines / slices, place, step);
+                (first, line * columns * values)
             },
-        );
+        };
+        let x = volume.as_deref().unwrap_or(x);
+        product(x, runs, weights, finish, out, (1, values), placing);
     }
 }
 

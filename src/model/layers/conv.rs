@@ -153,7 +153,10 @@ impl Kernel<3> for Convolution {
         with_kept(
             self.kept.as_deref(),
             [conv.height, conv.width],
-            || conv.prepare(weight),
+            || match self.kept {
+                Some(_) => conv.prepare(weight),
+                None => conv.prepare_once(weight),
+            },
             |prepared| conv.forward(Beside::one(x, conv.inputs), prepared, bias, self.relu, out),
         );
     }
@@ -256,7 +259,10 @@ impl Kernel<3> for ConcatConvolution {
         with_kept(
             self.kept.as_deref(),
             [conv.height, conv.width],
-            || conv.prepare(weight),
+            || match self.kept {
+                Some(_) => conv.prepare(weight),
+                None => conv.prepare_once(weight),
+            },
             |prepared| conv.forward(x, prepared, bias, self.relu, out),
         );
     }

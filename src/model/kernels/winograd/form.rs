@@ -24,6 +24,37 @@ fn times<T: Real, S: Simd<T>>(s: S, factor: f64, a: S::Vector) -> S::Vector {
     s.add_times(s.zero(), factor, a)
 }
 
+/// F(1x1, 3x3): the sum as it is defined, whose windows are not transformed at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct One;
+
+impl Form<3, 1> for One {
+    #[inline(always)]
+    fn input<T: Real, S: Simd<T>>(_: S, d: [S::Vector; 3]) -> [S::Vector; 3] {
+        d
+    }
+
+    #[inline(always)]
+    fn output<T: Real, S: Simd<T>>(s: S, [m0, m1, m2]: [S::Vector; 3]) -> [S::Vector; 1] {
+        [s.add(s.add(m0, m1), m2)]
+    }
+
+    #[inline(always)]
+    fn gradient<T: Real, S: Simd<T>>(_: S, [y]: [S::Vector; 1]) -> [S::Vector; 3] {
+        [y; 3]
+    }
+
+    #[inline(always)]
+    fn window<T: Real, S: Simd<T>>(_: S, g: [S::Vector; 3]) -> [S::Vector; 3] {
+        g
+    }
+
+    #[inline(always)]
+    fn window_gradient<T: Real, S: Simd<T>>(_: S, u: [S::Vector; 3]) -> [S::Vector; 3] {
+        u
+    }
+}
+
 /// F(4x4, 3x3): points 0, 1, -1, 2, -2 and infinity; 36 products for 16 pixels instead of 144.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Four;

@@ -29,7 +29,7 @@ use super::shape::{Beside, Conv};
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 use form::Form;
-pub use form::{Four, Two};
+pub use form::{Four, One, Two};
 pub use tiles::Windows;
 use tiles::{Cut, Gathered, Input, Layout, Spread, SpreadWindows};
 pub use weights::weight_gradient;
@@ -38,10 +38,14 @@ pub use weights::weight_gradient;
 const MANY: usize = 16;
 /// Windows (inputs times outputs) whose larger transforms a second-level cache holds.
 const FEW_WINDOWS: usize = 128 * 128;
+/// Products that take as long as it takes to write a transformed weight that no cache holds, and to read it: measured on two cores
+/// that do 520 GFLOP/s and share 30 GB/s.
+const PRODUCTS_OF_A_WEIGHT: usize = 90;
 /// Tiles in all from which a weight gradient is worth transforming: it has to write and read sums for every place.
 const WORTH_SUMMING: usize = 32;
-/// Values of the transformed tiles of one task: about 1 MB of f32, a core's second-level cache.
-const CACHED: usize = 262_144;
+/// Values of the transformed tiles of one task: 384 KB of f32, so that a core's second-level cache holds them beside what comes in
+/// and goes out. Measured: a third more or less makes no difference, 1 MB costs 3 %.
+const CACHED: usize = 98_304;
 /// Tiles that lie together where tasks share them: whole blocks of the products' kernel.
 const SHARE: usize = 4 * ROWS;
 
@@ -62,6 +66,29 @@ impl Conv {
         let fits = self.kernel == 3 && self.inputs.is_multiple_of(8) && self.outputs.is_multiple_of(8);
         let large = tiles >= MANY || tiles > 1 && self.inputs * self.outputs <= FEW_WINDOWS;
         fits.then_some(if large { Choice::Four } else { Choice::Two })
+    }
+
+    /// The form for weights that are transformed for these images alone, as they are while they learn: what is brought to memory and
+    /// back may then cost more than the products that it saves.
+    pub(super) fn choice_for_once(&self) -> Option<Choice> {
+        let choice = self.choice()?;
+        if self.inputs * self.outputs <= FEW_WINDOWS {
+            return Some(choice);
+        }
+        // For every place of a window: the products of whole blocks of the kernel, and the weight's own way.
+        let cost = |places: usize, edge: usize| {
+            let items = self.batch * self.height.div_ceil(edge) * self.width.div_ceil(edge);
+            places * (PRODUCTS_OF_A_WEIGHT + items.next_multiple_of(ROWS))
+        };
+        let all = [
+            (9, 1, None),
+            (16, 2, Some(Choice::Two)),
+            (36, 4, Some(Choice::Four)),
+        ];
+        let least = all
+            .into_iter()
+            .min_by_key(|&(places, edge, _)| cost(places, edge));
+        least.and_then(|(_, _, choice)| choice)
     }
 
     /// The form for its weights' gradient. Here the images are summed over anyway.
@@ -328,10 +355,11 @@ mod tests {
         [y, dx, dw]
     }
 
-    /// Both forms against the definition.
+    /// All forms against the definition.
     fn check<T: Real>(conv: Conv, seed: u64, tolerance: f64) {
         check_form::<T, _, 6, 4>(Four, conv, seed, tolerance);
         check_form::<T, _, 4, 2>(Two, conv, seed, tolerance);
+        check_form::<T, _, 3, 1>(One, conv, seed, tolerance);
     }
 
     fn check_form<T: Real, F: Form<I, O>, const I: usize, const O: usize>(

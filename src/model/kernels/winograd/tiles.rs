@@ -90,14 +90,38 @@ impl Cut {
         }
     }
 
-    /// Where those of a tile that lies inside its image lie.
+    /// The way to its pixels in images of `channels` channels, as if none lay beyond its image.
     #[inline(always)]
-    fn inside(&self, pixels: &Pixels, channels: usize) -> Option<Way> {
-        pixels.are_inside.then(|| Way {
-            first: ((pixels.first + pixels.top) * self.width + pixels.left) * channels,
+    fn way(&self, pixels: &Pixels, channels: usize) -> Way {
+        let row = pixels.first.wrapping_add(pixels.top).wrapping_mul(self.width);
+        Way {
+            first: row.wrapping_add(pixels.left).wrapping_mul(channels),
             row: self.width * channels,
             pixel: channels,
-        })
+        }
+    }
+
+    /// Fetches what the tile below a tile needs beside what this one has: by the time of its turn it is there.
+    #[inline(always)]
+    fn fetch_below<T: Real, S: Simd<T>, const N: usize>(&self, s: S, way: Way, border: usize, images: &[T]) {
+        for y in N..N + self.edge {
+            for x in border..border + self.edge {
+                if let Some(value) = images.get(way.at(y, x)) {
+                    s.fetch(value);
+                }
+            }
+        }
+    }
+
+    /// Which rows and columns of a tile lie in its image.
+    #[inline(always)]
+    fn within<const N: usize>(&self, pixels: &Pixels) -> (Range<usize>, Range<usize>) {
+        let within = |first: usize, size: usize| {
+            // Before the image it is a very large number.
+            let before = if first >= size { first.wrapping_neg() } else { 0 };
+            before..size.wrapping_sub(first).min(N)
+        };
+        (within(pixels.top, self.height), within(pixels.left, self.width))
     }
 
     /// Where one of them lies in images of `channels` channels; `None` beyond the image.
@@ -109,7 +133,7 @@ impl Cut {
     }
 }
 
-/// Where the pixels of a tile lie, none of them beyond the image.
+/// Where the pixels of a tile lie; its first may lie before the images, and is a very large number then.
 #[derive(Clone, Copy)]
 struct Way {
     first: usize,
@@ -121,7 +145,7 @@ struct Way {
 impl Way {
     #[inline(always)]
     fn at(self, y: usize, x: usize) -> usize {
-        self.first + y * self.row + x * self.pixel
+        self.first.wrapping_add(y * self.row + x * self.pixel)
     }
 }
 
@@ -217,42 +241,55 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
     #[inline(always)]
     fn on<S: Simd<T>>(mut self, s: S) {
         for (to, tile) in self.tiles.clone().enumerate() {
-            let (cut, channels) = (self.cut, self.channels);
-            let pixels = cut.pixels::<N>(tile, L::BORDER);
-            match cut.inside(&pixels, channels) {
-                // The compiler sees that every pixel is there.
-                Some(way) => self.tile(s, to, |y, x| Some(way.at(y, x))),
-                None => self.tile(s, to, |y, x| cut.at(&pixels, y, x, channels)),
+            let pixels = self.cut.pixels::<N>(tile, L::BORDER);
+            let way = self.cut.way(&pixels, self.channels);
+            for channel in (0..self.channels).step_by(S::LANES) {
+                self.cut
+                    .fetch_below::<T, S, N>(s, way, L::BORDER, &self.images[channel..]);
+                if pixels.are_inside {
+                    let images = &self.images[channel..];
+                    self.tile(s, (to, channel), |y, x| s.load(&images[way.at(y, x)..]));
+                    continue;
+                }
+                // Zeros, and what there is: to ask about each of them costs more than to put them together.
+                let mut patch = [[s.zero(); N]; N];
+                let (rows, columns) = self.cut.within::<N>(&pixels);
+                for y in rows {
+                    for x in columns.clone() {
+                        let at = self.cut.at(&pixels, y, x, self.channels).unwrap_or_default();
+                        patch[y][x] = s.load(&self.images[at + channel..]);
+                    }
+                }
+                self.tile(s, (to, channel), |y, x| patch[y][x]);
             }
         }
     }
 }
 
 impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Spread<'_, T, L, N, I> {
-    /// One tile, whose pixels lie `at`; those that lie nowhere are 0.
+    /// Some channels of one tile, of what lies at its rows and columns.
     #[inline(always)]
-    fn tile<S: Simd<T>>(&mut self, s: S, to: usize, at: impl Fn(usize, usize) -> Option<usize>) {
-        for channel in (0..self.channels).step_by(S::LANES) {
-            let mut columns = [[s.zero(); I]; N];
-            each!(x < N, {
-                let mut column = [s.zero(); N];
-                each!(y < N, {
-                    if let Some(at) = at(y, x) {
-                        column[y] = s.load(&self.images[at + channel..]);
-                    }
-                });
-                columns[x] = L::line(s, column);
+    fn tile<S: Simd<T>>(
+        &mut self,
+        s: S,
+        (to, channel): (usize, usize),
+        value: impl Fn(usize, usize) -> S::Vector,
+    ) {
+        let mut columns = [[s.zero(); I]; N];
+        each!(x < N, {
+            let mut column = [s.zero(); N];
+            each!(y < N, { column[y] = value(y, x) });
+            columns[x] = L::line(s, column);
+        });
+        let first = self.layout.at(to, self.from + channel);
+        each!(y < I, {
+            let mut line = [s.zero(); N];
+            each!(x < N, { line[x] = columns[x][y] });
+            let line = L::line(s, line);
+            each!(x < I, {
+                s.store(line[x], &mut self.out[first + (I * y + x) * self.layout.place..]);
             });
-            let first = self.layout.at(to, self.from + channel);
-            each!(y < I, {
-                let mut line = [s.zero(); N];
-                each!(x < N, { line[x] = columns[x][y] });
-                let line = L::line(s, line);
-                each!(x < I, {
-                    s.store(line[x], &mut self.out[first + (I * y + x) * self.layout.place..]);
-                });
-            });
-        }
+        });
     }
 }
 
@@ -286,9 +323,11 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for Gathere
         for (from, tile) in self.tiles.clone().enumerate() {
             let (cut, channels) = (self.cut, self.channels);
             let pixels = cut.pixels::<O>(tile, 0);
-            match cut.inside(&pixels, channels) {
-                Some(way) => self.tile(s, from, |y, x| Some(way.at(y, x))),
-                None => self.tile(s, from, |y, x| cut.at(&pixels, y, x, channels)),
+            let way = cut.way(&pixels, channels);
+            match pixels.are_inside {
+                // The compiler sees that every pixel is there.
+                true => self.tile(s, from, |y, x| Some(way.at(y, x))),
+                false => self.tile(s, from, |y, x| cut.at(&pixels, y, x, channels)),
             }
         }
     }
@@ -357,29 +396,30 @@ impl<T: Real> Windows<'_, T> {
         }
     }
 
-    /// The windows from the 16 channels at `k` on to the 16 at `n` on, `[tap][k][n]`; 0 where there are fewer.
+    /// The windows turned round from the 16 channels at `k` on to the 16 at `n` on, `[tap][k][n]`; 0 where there are fewer.
     #[inline(always)]
-    fn block(&self, k: usize, n: usize) -> [[[T; PANEL]; PANEL]; 9] {
-        let mut block = [[[T::ZERO; PANEL]; PANEL]; 9];
-        let (rows, columns) = self.size();
-        let (down, across) = (PANEL.min(rows - k), PANEL.min(columns - n));
-        for (tap, block) in block.iter_mut().enumerate() {
-            if self.turned {
-                let first = (8 - tap) * self.inputs + n;
-                for j in 0..across {
-                    let row = &self.weights[(first + j) * self.outputs + k..][..down];
-                    for (i, value) in row.iter().enumerate() {
-                        block[i][j] = *value;
-                    }
-                }
-            } else {
-                for (i, block) in block[..down].iter_mut().enumerate() {
-                    let row = &self.weights[(tap * self.inputs + k + i) * self.outputs + n..][..across];
-                    block[..across].copy_from_slice(row);
+    fn turned<S: Simd<T>>(&self, s: S, k: usize, n: usize) -> [[[T; PANEL]; PANEL]; 9] {
+        let mut blocks = [[[T::ZERO; PANEL]; PANEL]; 9];
+        let (down, across) = (PANEL.min(self.outputs - k), PANEL.min(self.inputs - n));
+        for (tap, block) in blocks.iter_mut().enumerate() {
+            let first = (8 - tap) * self.inputs + n;
+            for (j, row) in block[..across].iter_mut().enumerate() {
+                let weights = &self.weights[(first + j) * self.outputs + k..];
+                for lane in (0..down).step_by(S::LANES) {
+                    let some = s.load_some(&weights[lane..], S::LANES.min(down - lane));
+                    s.store(some, &mut row[lane..]);
                 }
             }
+            s.transpose(block);
         }
-        block
+        blocks
+    }
+
+    /// The first numbers of those from the channel `k` to those at `n` on, as they are, of a tap.
+    #[inline(always)]
+    fn row<S: Simd<T>>(&self, s: S, tap: usize, k: usize, n: usize) -> S::Vector {
+        let row = &self.weights[(tap * self.inputs + k) * self.outputs + n..];
+        s.load_some(row, S::LANES.min(self.outputs - n))
     }
 }
 
@@ -398,20 +438,31 @@ pub struct SpreadWindows<'a, T, F, const I: usize, const O: usize> {
 impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for SpreadWindows<'_, T, F, I, O> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, s: S) {
-        let (rows, _) = self.windows.size();
-        for row in (0..rows).step_by(PANEL) {
-            let block = self.windows.block(row, self.column);
-            for k in 0..PANEL.min(rows - row) {
+        let (rows, columns) = self.windows.size();
+        for first in (0..rows).step_by(PANEL) {
+            let turned = self
+                .windows
+                .turned
+                .then(|| self.windows.turned(s, first, self.column));
+            for k in first..rows.min(first + PANEL) {
                 for lane in (0..PANEL).step_by(S::LANES) {
+                    let (windows, n) = (&self.windows, self.column + lane);
+                    let mut taps = [s.zero(); 9];
+                    for (tap, vector) in taps.iter_mut().enumerate() {
+                        *vector = match &turned {
+                            Some(turned) => s.load(&turned[tap][k - first][lane..]),
+                            None if n < columns => windows.row(s, tap, k, n),
+                            None => s.zero(),
+                        };
+                    }
                     let mut columns = [[s.zero(); I]; 3];
                     each!(x < 3, {
-                        let [a, b, c] = [0, 3, 6].map(|row| s.load(&block[row + x][k][lane..]));
-                        columns[x] = F::window(s, [a, b, c]);
+                        columns[x] = F::window(s, [taps[x], taps[3 + x], taps[6 + x]])
                     });
                     each!(y < I, {
                         let line = F::window(s, [columns[0][y], columns[1][y], columns[2][y]]);
                         each!(x < I, {
-                            s.store(line[x], &mut self.out[(I * y + x) * rows + row + k][lane..]);
+                            s.store(line[x], &mut self.out[(I * y + x) * rows + k][lane..]);
                         });
                     });
                 }

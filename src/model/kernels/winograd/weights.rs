@@ -23,6 +23,8 @@ const FEW_SUMS: usize = 64 * 64;
 const PARTS: usize = 16;
 /// Values of the transformed tiles that tasks share at a time: what a shared cache holds.
 const AT_ONCE: usize = 1 << 22;
+/// Values of a share's transformed tiles and gradients: half a core's second-level cache.
+const HELD: usize = 131_072;
 /// Inputs that are summed at a time: half a panel.
 const HALF: usize = PANEL / 2;
 
@@ -34,6 +36,9 @@ pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     dy: &[T],
     dw: &mut [T],
 ) {
+    // Few channels make small shares, and what every share costs by itself then counts.
+    let fitting = HELD / (I * I * (conv.inputs + conv.outputs)) / SHARE * SHARE;
+    let share = fitting.clamp(SHARE, 4 * SHARE);
     let summing = Summing {
         form: PhantomData::<F>,
         isa: Isa::detect(),
@@ -42,8 +47,9 @@ pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
         outputs: conv.outputs,
         x,
         dy,
-        of_x: Layout::of(SHARE, conv.inputs),
-        of_dy: Layout::of(SHARE, conv.outputs),
+        share,
+        of_x: Layout::of(share, conv.inputs),
+        of_dy: Layout::of(share, conv.outputs),
     };
     let sums = if conv.inputs * conv.outputs <= FEW_SUMS {
         summing.apart()
@@ -61,13 +67,15 @@ struct Summing<'a, T, F, const I: usize, const O: usize> {
     outputs: usize,
     x: Beside<&'a [T]>,
     dy: &'a [T],
+    /// Tiles that lie together.
+    share: usize,
     of_x: Layout,
     of_dy: Layout,
 }
 
 impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I, O> {
     /// Values of a share of transformed inputs, and of transformed gradients.
-    fn share(&self) -> (usize, usize) {
+    fn sizes(&self) -> (usize, usize) {
         (I * I * self.of_x.place, I * I * self.of_dy.place)
     }
 
@@ -78,16 +86,16 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
 
     /// Every task its own tiles and sums.
     fn apart(&self) -> Scratch<T> {
-        let shares = self.cut.tiles().div_ceil(SHARE);
+        let shares = self.cut.tiles().div_ceil(self.share);
         let part = shares.div_ceil(PARTS);
         let mut sums: Vec<Scratch<T>> = (0..shares.div_ceil(part))
             .into_par_iter()
             .map(|n| {
                 let mut sums = Scratch::take(self.size());
-                let (x, dy) = self.share();
+                let (x, dy) = self.sizes();
                 let (mut tiles, mut gradients) = (Scratch::take(x), Scratch::take(dy));
                 for share in n * part..shares.min((n + 1) * part) {
-                    let range = share * SHARE..self.cut.tiles().min((share + 1) * SHARE);
+                    let range = share * self.share..self.cut.tiles().min((share + 1) * self.share);
                     self.spread(range.clone(), &mut tiles, &mut gradients);
                     for (place, sums) in sums.chunks_mut(self.inputs * self.outputs).enumerate() {
                         let pixels = self.place(place, &tiles, &gradients, range.len());
@@ -115,19 +123,19 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
     fn together(&self) -> Scratch<T> {
         let at_once = (AT_ONCE / (I * I * (self.inputs + self.outputs)))
             .clamp(256, 1024)
-            .next_multiple_of(SHARE);
-        let (x, dy) = self.share();
+            .next_multiple_of(self.share);
+        let (x, dy) = self.sizes();
         let mut sums = Scratch::take(self.size());
         for first in (0..self.cut.tiles()).step_by(at_once) {
             let count = at_once.min(self.cut.tiles() - first);
-            let shares = count.div_ceil(SHARE);
+            let shares = count.div_ceil(self.share);
             let (mut tiles, mut gradients) = (Scratch::take(shares * x), Scratch::take(shares * dy));
             tiles
                 .par_chunks_mut(x)
                 .zip(gradients.par_chunks_mut(dy))
                 .enumerate()
                 .for_each(|(n, (tiles, gradients))| {
-                    let range = first + n * SHARE..first + count.min((n + 1) * SHARE);
+                    let range = first + n * self.share..first + count.min((n + 1) * self.share);
                     self.spread(range, tiles, gradients);
                 });
             sums.par_chunks_mut(self.inputs * self.outputs)
@@ -188,17 +196,19 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
     }
 
     fn place<'a>(&self, place: usize, tiles: &'a [T], gradients: &'a [T], count: usize) -> Place<'a, T> {
-        let (x, dy) = self.share();
+        let (x, dy) = self.sizes();
         Place {
             isa: self.isa,
             x: Part {
                 values: tiles,
+                tiles: self.share,
                 share: x,
                 first: place * self.of_x.place,
                 panel: self.of_x.panel,
             },
             dy: Part {
                 values: gradients,
+                tiles: self.share,
                 share: dy,
                 first: place * self.of_dy.place,
                 panel: self.of_dy.panel,
@@ -209,9 +219,11 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
     }
 }
 
-/// One place of transformed tiles that lie in shares of [`SHARE`].
+/// One place of transformed tiles that lie in shares.
 struct Part<'a, T> {
     values: &'a [T],
+    /// Tiles of a share.
+    tiles: usize,
     /// From share to share.
     share: usize,
     /// Where the place begins in one.
@@ -224,7 +236,7 @@ impl<T> Part<'_, T> {
     /// Where a channel begins in each share of `count` tiles.
     fn rows(&self, channel: usize, count: usize) -> Vec<usize> {
         let first = self.first + channel / PANEL * self.panel + channel % PANEL;
-        (0..count.div_ceil(SHARE))
+        (0..count.div_ceil(self.tiles))
             .map(|n| n * self.share + first)
             .collect()
     }
@@ -243,14 +255,16 @@ struct Place<'a, T> {
 impl<T: Real> Place<'_, T> {
     /// The sums, over all tiles, of the `half`th 8 inputs times every output; `further` ones are added to `out`.
     fn sum(&self, half: usize, further: bool, out: &mut [T]) {
-        let full = self.count / SHARE;
+        let tiles = self.x.tiles;
+        let full = self.count / tiles;
         let x_rows = self.x.rows(half * HALF, self.count);
+        let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
         for column in (0..self.outputs).step_by(2 * PANEL) {
             let filled = (self.outputs - column).min(2 * PANEL);
             let y_rows = self.dy.rows(column, self.count);
-            let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
             // The last share may hold fewer.
-            for (shares, width) in [(0..full, SHARE), (full..x_rows.len(), self.count % SHARE)] {
+            let parts = [(0..full, tiles), (full..x_rows.len(), self.count % tiles)];
+            for (n, (shares, width)) in parts.into_iter().enumerate() {
                 let sweep = Sweep {
                     x: self.x.values,
                     x_rows: &x_rows[shares.clone()],
@@ -267,6 +281,7 @@ impl<T: Real> Place<'_, T> {
                     self.isa,
                     Swept {
                         sweep,
+                        further: n > 0,
                         sums: &mut sums,
                     },
                 );

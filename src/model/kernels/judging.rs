@@ -1,0 +1,223 @@
+//! What logits say of many pixels at a time: the best class, the margin to the second, the entropy; in f64.
+//!
+//! Written for single numbers, side by side, without branches: compiled for an instruction set they become its vectors.
+
+use std::f64::consts::{LN_2, LOG2_E, SQRT_2};
+
+use super::simd::{Isa, Simd, Work};
+use super::{PANEL, Real};
+
+/// Pixels side by side.
+const SIDE_BY_SIDE: usize = PANEL;
+/// Added to a number of a size below 2^51 it leaves the nearest whole one in the lowest bits.
+const WHOLE: f64 = 6_755_399_441_055_744.0;
+/// Below this exponent e's power is nothing beside 1.
+const NOTHING: f64 = -700.0;
+
+/// What the network says of pixels, one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Verdicts {
+    /// The best class; of equals, the first.
+    pub classes: Vec<u8>,
+    /// How much more probable it is than the second.
+    pub margins: Vec<f64>,
+    /// Of all classes' probabilities.
+    pub entropies: Vec<f64>,
+}
+
+impl Verdicts {
+    /// From the logits of each pixel, `[pixel][class]`, of `m` classes: with e = exp(z - largest z) and S their sum, p = e / S and the
+    /// entropy is ln S - sum e (z - largest z) / S.
+    pub fn of(logits: &[f32], m: usize) -> Verdicts {
+        let pixels = logits.len() / m;
+        let mut verdicts = Verdicts {
+            classes: vec![0; pixels],
+            margins: vec![0.0; pixels],
+            entropies: vec![0.0; pixels],
+        };
+        let judging = Judging {
+            logits,
+            m,
+            verdicts: &mut verdicts,
+        };
+        f32::run(Isa::detect(), judging);
+        verdicts
+    }
+}
+
+struct Judging<'a> {
+    logits: &'a [f32],
+    m: usize,
+    verdicts: &'a mut Verdicts,
+}
+
+impl Work<f32> for Judging<'_> {
+    #[inline(always)]
+    fn on<S: Simd<f32>>(self, _: S) {
+        let Verdicts {
+            classes,
+            margins,
+            entropies,
+        } = self.verdicts;
+        let out = classes.chunks_mut(SIDE_BY_SIDE);
+        let out = out.zip(margins.chunks_mut(SIDE_BY_SIDE));
+        let out = out.zip(entropies.chunks_mut(SIDE_BY_SIDE));
+        let logits = self.logits.chunks(SIDE_BY_SIDE * self.m);
+        for (logits, ((classes, margins), entropies)) in logits.zip(out) {
+            let (best, margin, entropy) = verdict(logits, self.m);
+            for (class, best) in classes.iter_mut().zip(best) {
+                *class = best as u8;
+            }
+            margins.copy_from_slice(&margin[..margins.len()]);
+            entropies.copy_from_slice(&entropy[..entropies.len()]);
+        }
+    }
+}
+
+type Lanes<N> = [N; SIDE_BY_SIDE];
+
+/// Best classes, margins and entropies of at most as many pixels as lie side by side.
+#[inline(always)]
+fn verdict(logits: &[f32], m: usize) -> (Lanes<u32>, Lanes<f64>, Lanes<f64>) {
+    let of_class = |c: usize| {
+        let mut lanes = [0f32; SIDE_BY_SIDE];
+        for (lane, logit) in lanes.iter_mut().zip(logits[c..].iter().step_by(m)) {
+            *lane = *logit;
+        }
+        lanes
+    };
+    let (mut best, mut largest) = ([0u32; SIDE_BY_SIDE], of_class(0));
+    for c in 1..m {
+        let logits = of_class(c);
+        for lane in 0..SIDE_BY_SIDE {
+            let is_larger = logits[lane] > largest[lane];
+            best[lane] = if is_larger { c as u32 } else { best[lane] };
+            largest[lane] = if is_larger { logits[lane] } else { largest[lane] };
+        }
+    }
+    let (mut sum, mut second) = ([1f64; SIDE_BY_SIDE], [0f64; SIDE_BY_SIDE]);
+    let mut weighted = [0f64; SIDE_BY_SIDE];
+    for c in 0..m {
+        let logits = of_class(c);
+        for lane in 0..SIDE_BY_SIDE {
+            let z = f64::from(logits[lane]) - f64::from(largest[lane]);
+            let power = if best[lane] == c as u32 {
+                0.0
+            } else {
+                power_of_e(z)
+            };
+            sum[lane] += power;
+            second[lane] = if power > second[lane] { power } else { second[lane] };
+            weighted[lane] += power * z;
+        }
+    }
+    let (mut margin, mut entropy) = (second, sum);
+    for lane in 0..SIDE_BY_SIDE {
+        margin[lane] = (1.0 - second[lane]) / sum[lane];
+        let value = logarithm(sum[lane]) - weighted[lane] / sum[lane];
+        entropy[lane] = if value > 0.0 { value } else { 0.0 };
+    }
+    (best, margin, entropy)
+}
+
+/// e to the power of `x`, which is not above 0, within 2^-52 of itself: as 2^k e^r with the nearest whole k, and Taylor's
+/// polynomial of r, at most ln 2 / 2 in size. Not a number stays none.
+#[inline(always)]
+fn power_of_e(x: f64) -> f64 {
+    /// ln 2, the first with so few bits that its multiples are exact (Cody & Waite 1980).
+    const LN_2_HEAD: f64 = 0.693_147_180_369_123_8;
+    const LN_2_TAIL: f64 = 1.908_214_929_270_587_7e-10;
+    let held = if x < NOTHING { NOTHING } else { x };
+    let whole = held * LOG2_E + WHOLE;
+    let k = whole - WHOLE;
+    let r = held - k * LN_2_HEAD - k * LN_2_TAIL;
+    let mut sum = 1.0 / 6_227_020_800.0;
+    for factorial in [
+        479_001_600.0,
+        39_916_800.0,
+        3_628_800.0,
+        362_880.0,
+        40_320.0,
+        5_040.0,
+        720.0,
+        120.0,
+        24.0,
+        6.0,
+        2.0,
+        1.0,
+        1.0,
+    ] {
+        sum = sum * r + 1.0 / factorial;
+    }
+    sum * f64::from_bits(whole.to_bits().wrapping_add(1023) << 52)
+}
+
+/// The natural logarithm of `x`, which is at least 1: as k ln 2 + ln f with f about 1, and ln f = 2 artanh((f - 1) / (f + 1)).
+#[inline(always)]
+fn logarithm(x: f64) -> f64 {
+    let from = (SQRT_2 / 2.0).to_bits();
+    let k = x.to_bits().wrapping_sub(from) >> 52;
+    let f = f64::from_bits(x.to_bits().wrapping_sub(k << 52));
+    let t = (f - 1.0) / (f + 1.0);
+    let square = t * t;
+    let mut sum = 1.0 / 23.0;
+    for odd in [21.0, 19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+        sum = sum * square + 1.0 / odd;
+    }
+    (f64::from_bits(k | WHOLE.to_bits()) - WHOLE) * LN_2 + 2.0 * t * sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::Rng;
+
+    #[test]
+    fn powers_and_logarithms_are_the_library_s_within_two_roundings() {
+        let mut rng = Rng::new(1);
+        for n in 0..200_000 {
+            let x = match n {
+                0 => 0.0,
+                1 => -f64::MIN_POSITIVE,
+                2 => -690.0,
+                _ => -rng.range(0.0, 40.0) * rng.uniform(),
+            };
+            let (got, expected) = (power_of_e(x), x.exp());
+            assert!(
+                (got - expected).abs() <= 2.0 * f64::EPSILON * expected,
+                "e^{x}: {got}, {expected}"
+            );
+            let x = 1.0 + rng.range(0.0, 254.0) * rng.uniform().powi(4);
+            let (got, expected) = (logarithm(x), x.ln());
+            let most = 2.0 * f64::EPSILON * expected.max(f64::EPSILON);
+            assert!((got - expected).abs() <= most, "ln {x}: {got}, {expected}");
+        }
+        assert!(power_of_e(f64::NEG_INFINITY) < 1e-300 && power_of_e(f64::NAN).is_nan());
+        assert_eq!((logarithm(1.0), power_of_e(0.0)), (0.0, 1.0));
+    }
+
+    /// Seventeen pixels: as many as lie side by side, and one more; a tie, and logits that are far apart.
+    #[test]
+    fn every_pixel_is_judged_by_its_definition() {
+        let mut rng = Rng::new(2);
+        for m in [2, 4, 11] {
+            let mut logits: Vec<f32> = (0..17 * m).map(|_| rng.normal() as f32 * 4.0).collect();
+            logits[..m].fill(0.5);
+            logits[m] = 1e4;
+            let verdicts = Verdicts::of(&logits, m);
+            assert_eq!(verdicts.classes.len(), 17);
+            for (at, logits) in logits.chunks(m).enumerate() {
+                let largest = logits.iter().fold(f32::MIN, |most, z| most.max(*z));
+                let powers = logits.iter().map(|z| (f64::from(*z) - f64::from(largest)).exp());
+                let sum: f64 = powers.clone().sum();
+                let mut p: Vec<f64> = powers.map(|power| power / sum).collect();
+                let entropy: f64 = p.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+                let best = logits.iter().position(|z| *z == largest).unwrap();
+                p.sort_by(f64::total_cmp);
+                assert_eq!(usize::from(verdicts.classes[at]), best);
+                assert!((verdicts.margins[at] - (p[m - 1] - p[m - 2])).abs() < 1e-14);
+                assert!((verdicts.entropies[at] - entropy).abs() < 1e-14);
+            }
+        }
+    }
+}
