@@ -13,7 +13,7 @@ if cargo +nightly miri --version >/dev/null 2>&1; then
   export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows"
   for features in "" "-C target-feature=+avx2,+fma"; do
     RUSTFLAGS=$features CARGO_TARGET_DIR=$target/miri cargo +nightly miri test --lib -- \
-      kernels::blocks bias_relu_and_gate a_buffer_
+      kernels::blocks kernels::simd bias_relu_and_gate a_buffer_
   done
 else
   echo "Miri is missing: rustup toolchain install nightly --component miri --component rust-src"

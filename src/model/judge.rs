@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda::{Download, layers as cuda};
-use super::kernels::Verdicts;
+use super::kernels::{NOTHING, Verdicts};
 use super::network::Net;
 #[cfg(feature = "cuda")]
 use super::place::placed;
@@ -275,6 +275,8 @@ impl Pixel {
         let (mut sum, mut second, mut weighted) = (1.0, 0.0f64, 0.0);
         for (_, &logit) in logits.iter().enumerate().filter(|(c, _)| *c != class) {
             let z = f64::from(logit) - largest;
+            // Not infinite, which 0 times would be no number.
+            let z = if z < NOTHING { NOTHING } else { z };
             let e = z.exp();
             sum += e;
             second = second.max(e);
@@ -362,6 +364,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::imaging::Rng;
 
     /// ln 2 each for two equal logits beside one that is out of the question; p = e / (e + 1) against 1 / (e + 1).
     #[test]
@@ -375,6 +378,25 @@ mod tests {
         assert!((sure.margin - (p - q)).abs() < 1e-12);
         assert!((sure.entropy + p * p.ln() + q * q.ln()).abs() < 1e-12);
         assert_eq!(sure.class, 1);
+    }
+
+    /// Many pixels at a time, and one: a committee's members are judged as a network alone is.
+    #[test]
+    fn pixels_side_by_side_are_judged_as_one_is() {
+        let mut rng = Rng::new(4);
+        let mut logits: Vec<f32> = (0..100 * 4).map(|_| 5.0 * rng.normal() as f32).collect();
+        logits[7] = f32::NEG_INFINITY;
+        logits[40..44].fill(1.0);
+        let verdicts = Verdicts::of(&logits, 4);
+        for (at, logits) in logits.chunks(4).enumerate() {
+            let pixel = Pixel::of(logits);
+            assert_eq!(verdicts.classes[at], pixel.class);
+            assert!((verdicts.margins[at] - pixel.margin).abs() < 1e-14);
+            assert!(
+                (verdicts.entropies[at] - pixel.entropy).abs() < 1e-14,
+                "{logits:?}"
+            );
+        }
     }
 
     /// Two tiles of 2 x 3 pixels, the second with one row and two columns in its slice.

@@ -105,10 +105,11 @@ impl Gpu for CudaDevice {
         if arguments[0] == 0 {
             return Ok(());
         }
-        // The kernels count in 32 bits; padded images are a little larger than what they are counted by.
+        // The kernels count in 32 bits: their threads, and what they index, which is at most four times as many of the numbers
+        // or packs that a thread takes. Images as large as that would not fit a device.
         if arguments[0] >= 1 << 31 {
             bail!(
-                "{kernel} of {} values at a time is more than a GPU's kernels count; use fewer tiles",
+                "{kernel} by {} threads at a time is more than a GPU's kernels count; use fewer tiles",
                 arguments[0]
             );
         }

@@ -13,8 +13,8 @@ use crate::model::Processor;
 use crate::model::adam::Adam;
 use crate::model::judge::{Judging, judge};
 use crate::model::layers::{
-    Source, add_before_relu, concat, conv, conv_gradients, max_pool, max_pool_gradient, split_channels,
-    up_conv, up_conv_gradients,
+    Source, add_before_relu, add_max_pool_gradient, concat, conv, conv_concat, conv_concat_gradients,
+    conv_gradients, max_pool, max_pool_gradient, split_channels, up_conv, up_conv_gradients,
 };
 use crate::model::learning::Learning;
 use crate::model::loss::Answer;
@@ -77,6 +77,7 @@ fn convolutions_are_the_cpu_s_forward_and_backward() {
         ([1, 64, 64, 1], 16, 3),
         ([2, 8, 8, 64], 32, 3),
         ([2, 5, 7, 8], 4, 1),
+        ([2, 5, 7, 8], 11, 1),
     ] {
         let inputs = [
             random(&shape, &mut rng),
@@ -92,6 +93,34 @@ fn convolutions_are_the_cpu_s_forward_and_backward() {
                 Ok(vec![plain, cut, dx.expect("asked for"), dw, db])
             });
         }
+    }
+}
+
+/// Images beside one another, of channels that cuDNN takes and of others; a batch that is convolved by few inputs or outputs.
+#[test]
+fn convolutions_of_concatenations_are_the_cpu_s_forward_and_backward() {
+    let Some((gpu, _turn)) = gpu() else { return };
+    let mut rng = Rng::new(9);
+    for (size, in_a, in_b, outputs) in [
+        ([2, 8, 8], 16, 16, 32),
+        ([1, 32, 32], 64, 64, 64),
+        ([2, 6, 10], 3, 5, 6),
+    ] {
+        let [batch, height, width] = size;
+        let inputs = [
+            random(&[batch, height, width, in_a], &mut rng),
+            random(&[batch, height, width, in_b], &mut rng),
+            random(&[3, 3, in_a + in_b, outputs], &mut rng),
+            random(&[outputs], &mut rng),
+            random(&[batch, height, width, outputs], &mut rng),
+        ];
+        hold(&gpu, &inputs, |t| {
+            let images = [&t[0], &t[1]];
+            let plain = conv_concat(images, &t[2], &t[3], false, None)?;
+            let cut = conv_concat(images, &t[2], &t[3], true, None)?;
+            let ([da, db], dw, by_bias) = conv_concat_gradients(images, &t[2], &t[4])?;
+            Ok(vec![plain, cut, da, db, dw, by_bias])
+        });
     }
 }
 
@@ -116,7 +145,11 @@ fn everything_between_convolutions_is_the_cpu_s_forward_and_backward() {
         let (first, rest) = split_channels(&both, 8)?;
         let sum = t[0].copy()?;
         add_before_relu(&sum, &unpooled, &t[0])?;
-        Ok(vec![pooled, unpooled, up, dx, dw, db, both, first, rest, sum])
+        let pooled_too = t[0].copy()?;
+        add_max_pool_gradient(&pooled_too, &t[0], &t[1])?;
+        Ok(vec![
+            pooled, unpooled, up, dx, dw, db, both, first, rest, sum, pooled_too,
+        ])
     });
 }
 

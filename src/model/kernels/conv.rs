@@ -299,6 +299,84 @@ mod tests {
     use super::*;
     use crate::imaging::Rng;
 
+    /// Wide layers of small images learn by the form that writes least; many images, and what is kept, by that of fewest products.
+    #[test]
+    fn weights_for_once_take_the_form_that_pays() {
+        let of = |batch, edge, channels| {
+            let conv = Conv {
+                batch,
+                height: edge,
+                width: edge,
+                inputs: channels,
+                outputs: channels,
+                kernel: 3,
+            };
+            (conv.choice_for_once(), conv.choice())
+        };
+        assert_eq!(of(1, 4, 256), (None, Some(Choice::Two)));
+        assert_eq!(of(1, 8, 256), (None, Some(Choice::Two)));
+        assert_eq!(of(16, 4, 256), (Some(Choice::Two), Some(Choice::Two)));
+        assert_eq!(of(16, 8, 256), (Some(Choice::Two), Some(Choice::Two)));
+        assert_eq!(of(1, 64, 256).0, Some(Choice::Four));
+        assert_eq!(
+            of(1, 8, 64),
+            (Some(Choice::Four), Some(Choice::Four)),
+            "they stay in a cache"
+        );
+    }
+
+    /// 136 channels: as they are defined for one image, transformed where they are kept; the gradients of both parts beside one
+    /// another too.
+    #[test]
+    fn weights_for_once_say_what_kept_ones_say() {
+        let mut rng = Rng::new(2);
+        let conv = Conv {
+            batch: 1,
+            height: 4,
+            width: 4,
+            inputs: 136,
+            outputs: 136,
+            kernel: 3,
+        };
+        let mut numbers = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f64>>();
+        let (x, w, bias) = (
+            numbers(conv.pixels() * 136),
+            numbers(conv.weights()),
+            numbers(136),
+        );
+        let (once, kept) = (conv.prepare_once(&w), conv.prepare(&w));
+        assert!(matches!((&once, &kept), (Prepared::Direct(_), Prepared::Two(_))));
+        let said = |prepared| {
+            let mut y = vec![0.0; x.len()];
+            conv.forward(Beside::one(&x, 136), prepared, &bias, false, &mut y);
+            y
+        };
+        for (once, kept) in said(&once).into_iter().zip(said(&kept)) {
+            assert!((once - kept).abs() < 1e-9);
+        }
+        let (mut whole, mut first, mut second) = (x.clone(), vec![0.0; 16 * 64], vec![0.0; 16 * 72]);
+        conv.input_gradient(&x, &w, &[], Beside::one(&mut whole, 136));
+        let apart = Beside {
+            images: [&mut first[..], &mut second[..]],
+            channels: [64, 72],
+        };
+        conv.input_gradient(&x, &w, &[], apart);
+        let mut joined = vec![0.0; whole.len()];
+        concat(&first, &second, (64, 72), &mut joined);
+        assert_eq!(joined, whole);
+        // Over all images the gradient by the input is the transpose of the layer.
+        let y = said(&once);
+        let without_bias = y
+            .chunks(136)
+            .flat_map(|y| y.iter().zip(&bias).map(|(y, b)| y - b));
+        let forward: f64 = without_bias.zip(&x).map(|(y, x)| y * x).sum();
+        let backward: f64 = whole.iter().zip(&x).map(|(dx, x)| dx * x).sum();
+        assert!(
+            (forward - backward).abs() < 1e-6 * forward.abs().max(1.0),
+            "{forward} {backward}"
+        );
+    }
+
     /// By tiles of both sizes and as defined; channels that fill panels, halves of them, and none.
     #[test]
     fn images_beside_one_another_are_their_concatenation_to_the_bit() {

@@ -12,7 +12,7 @@ const SIDE_BY_SIDE: usize = PANEL;
 /// Added to a number of a size below 2^51 it leaves the nearest whole one in the lowest bits.
 const WHOLE: f64 = 6_755_399_441_055_744.0;
 /// Below this exponent e's power is nothing beside 1.
-const NOTHING: f64 = -700.0;
+pub const NOTHING: f64 = -700.0;
 
 /// What the network says of pixels, one after the other.
 #[derive(Debug, Clone, Default)]
@@ -101,6 +101,8 @@ fn verdict(logits: &[f32], m: usize) -> (Lanes<u32>, Lanes<f64>, Lanes<f64>) {
         let logits = of_class(c);
         for lane in 0..SIDE_BY_SIDE {
             let z = f64::from(logits[lane]) - f64::from(largest[lane]);
+            // Not infinite, which 0 times would be no number.
+            let z = if z < NOTHING { NOTHING } else { z };
             let power = if best[lane] == c as u32 {
                 0.0
             } else {
@@ -120,17 +122,16 @@ fn verdict(logits: &[f32], m: usize) -> (Lanes<u32>, Lanes<f64>, Lanes<f64>) {
     (best, margin, entropy)
 }
 
-/// e to the power of `x`, which is not above 0, within 2^-52 of itself: as 2^k e^r with the nearest whole k, and Taylor's
+/// e to the power of `x`, from [`NOTHING`] to 0, within 2^-52 of itself: as 2^k e^r with the nearest whole k, and Taylor's
 /// polynomial of r, at most ln 2 / 2 in size. Not a number stays none.
 #[inline(always)]
 fn power_of_e(x: f64) -> f64 {
     /// ln 2, the first with so few bits that its multiples are exact (Cody & Waite 1980).
     const LN_2_HEAD: f64 = 0.693_147_180_369_123_8;
     const LN_2_TAIL: f64 = 1.908_214_929_270_587_7e-10;
-    let held = if x < NOTHING { NOTHING } else { x };
-    let whole = held * LOG2_E + WHOLE;
+    let whole = x * LOG2_E + WHOLE;
     let k = whole - WHOLE;
-    let r = held - k * LN_2_HEAD - k * LN_2_TAIL;
+    let r = x - k * LN_2_HEAD - k * LN_2_TAIL;
     let mut sum = 1.0 / 6_227_020_800.0;
     for factorial in [
         479_001_600.0,
@@ -192,7 +193,7 @@ mod tests {
             let most = 2.0 * f64::EPSILON * expected.max(f64::EPSILON);
             assert!((got - expected).abs() <= most, "ln {x}: {got}, {expected}");
         }
-        assert!(power_of_e(f64::NEG_INFINITY) < 1e-300 && power_of_e(f64::NAN).is_nan());
+        assert!(power_of_e(NOTHING) < 1e-300 && power_of_e(f64::NAN).is_nan());
         assert_eq!((logarithm(1.0), power_of_e(0.0)), (0.0, 1.0));
     }
 
@@ -204,11 +205,21 @@ mod tests {
             let mut logits: Vec<f32> = (0..17 * m).map(|_| rng.normal() as f32 * 4.0).collect();
             logits[..m].fill(0.5);
             logits[m] = 1e4;
+            logits[2 * m] = f32::NEG_INFINITY;
+            // The largest of all: infinitely far from the others.
+            logits[3 * m + 1] = f32::INFINITY;
             let verdicts = Verdicts::of(&logits, m);
             assert_eq!(verdicts.classes.len(), 17);
             for (at, logits) in logits.chunks(m).enumerate() {
                 let largest = logits.iter().fold(f32::MIN, |most, z| most.max(*z));
-                let powers = logits.iter().map(|z| (f64::from(*z) - f64::from(largest)).exp());
+                let off = |z: f32| {
+                    if z == largest {
+                        0.0
+                    } else {
+                        f64::from(z) - f64::from(largest)
+                    }
+                };
+                let powers = logits.iter().map(|z| off(*z).exp());
                 let sum: f64 = powers.clone().sum();
                 let mut p: Vec<f64> = powers.map(|power| power / sum).collect();
                 let entropy: f64 = p.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();

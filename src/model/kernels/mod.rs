@@ -20,9 +20,9 @@ mod simd;
 mod window;
 mod winograd;
 
-pub use conv::{channel_sums, relu_gradient};
+pub use conv::{Prepared, channel_sums, relu_gradient};
 pub use dense::DensePool;
-pub use judging::Verdicts;
+pub use judging::{NOTHING, Verdicts};
 pub use norm::Norm;
 pub use resample::{Pool, UpConv, add_gated, concat, split};
 pub use scratch::zeros;

@@ -87,7 +87,8 @@ impl<T: Real> Work<T> for PoolRow<'_, T> {
                 }
                 let [a, b, d, e] = seen;
                 let dy = s.load_some(&dy[channel..], count);
-                // Where a difference is above 0, the latter is the larger.
+                // Where a difference is above 0, the latter is the larger; what is left of a gradient, which is finite, goes to
+                // the other.
                 let down = s.gated(dy, s.sub(s.larger(d, e), s.larger(a, b)));
                 let up = s.sub(dy, down);
                 let (second, fourth) = (s.gated(up, s.sub(b, a)), s.gated(down, s.sub(e, d)));

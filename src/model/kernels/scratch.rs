@@ -57,8 +57,8 @@ impl<T: Real> DerefMut for Scratch<T> {
     }
 }
 
-/// `len` zeros. To leave them out, and write what is new to memory that holds nothing, was tried: it made training steps 2 % slower,
-/// since what is written in one sweep is in the caches when kernels write it here and there.
+/// `len` zeros. They cost nothing: training steps that write what is new to memory that holds nothing yet are 2 % slower, since what
+/// was written in one sweep is in the caches when kernels write it here and there.
 pub fn zeros<T: Real>(len: usize) -> Vec<T> {
     const CHUNK: usize = 65_536;
     let mut values = Vec::with_capacity(len);

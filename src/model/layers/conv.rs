@@ -7,10 +7,11 @@ use candle_core::CudaStorage;
 use candle_core::{Result, Shape, Storage, Tensor, WithDType, bail};
 
 use super::op::{Kernel, Op};
+use super::resample::beside;
 use super::{Kept, Source, gate, values, with_kept};
 #[cfg(feature = "cuda")]
 use crate::model::cuda::layers::{self as cuda, At};
-use crate::model::kernels::{Beside, Conv, Real, channel_sums, relu_gradient};
+use crate::model::kernels::{Beside, Conv, Prepared, Real, channel_sums, relu_gradient};
 
 /// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
 /// plus `bias` (outputs), through ReLU where `relu` is set. `kept` belongs to these weights, if they stay as they are.
@@ -47,10 +48,11 @@ pub fn conv_gradients(
     Ok((dx, dw, bias_gradient(grad)?))
 }
 
-/// The same of the channels of `a`, then those of `b`: [`conv`] of their concatenation, which is not made.
+/// The same of the channels of `a`, then those of `b`: [`conv`] of their concatenation, which is not made. candle's graph learns
+/// nothing of the bias, [`conv_concat_gradients`] does.
 ///
 /// # Errors
-/// Those of [`conv`], and images of different sizes.
+/// Those of [`conv`], images of different sizes, and a bias that is not of the weights' outputs, numbers and device.
 pub fn conv_concat(
     [a, b]: [&Tensor; 2],
     weight: &Tensor,
@@ -58,7 +60,16 @@ pub fn conv_concat(
     relu: bool,
     kept: Option<Arc<Kept>>,
 ) -> Result<Tensor> {
-    let (conv, channels) = shape_of_concat(a.shape(), b.shape(), weight.shape())?;
+    let (conv, channels) = shape_of_concat(a, b, weight)?;
+    let is_alike = bias.dtype() == weight.dtype() && bias.device().same_device(weight.device());
+    if bias.dims() != [conv.outputs] || !bias.is_contiguous() || !is_alike {
+        bail!(
+            "a bias {:?} of {:?} does not go with weights {:?}",
+            bias.shape(),
+            bias.dtype(),
+            weight.shape()
+        );
+    }
     let bias = bias.clone();
     a.apply_op3(
         b,
@@ -82,7 +93,8 @@ pub fn conv_concat_gradients(
     weight: &Tensor,
     grad: &Tensor,
 ) -> Result<([Tensor; 2], Tensor, Tensor)> {
-    let (conv, channels) = shape_of_concat(a.shape(), b.shape(), weight.shape())?;
+    let (conv, channels) = shape_of_concat(a, b, weight)?;
+    // Two views of one buffer, disjoint: what is added to one in place leaves the other as it is.
     let both = grad.apply_op2_no_bwd(weight, &Op(ConcatInputGradient { conv, channels }))?;
     let (in_a, in_b) = (a.elem_count(), b.elem_count());
     let da = both.narrow(0, 0, in_a)?.reshape(a.shape())?;
@@ -125,13 +137,20 @@ fn shape_of(x: &Shape, weight: &Shape) -> Result<Conv> {
 }
 
 /// The convolution of both beside one another, and the channels of each.
-fn shape_of_concat(a: &Shape, b: &Shape, weight: &Shape) -> Result<(Conv, [usize; 2])> {
-    let ((batch, height, width, in_a), (_, _, _, in_b)) = (a.dims4()?, b.dims4()?);
-    if a.dims()[..3] != b.dims()[..3] {
-        bail!("images {a:?} and {b:?} do not lie side by side");
-    }
-    let conv = shape_of(&(batch, height, width, in_a + in_b).into(), weight)?;
+fn shape_of_concat(a: &Tensor, b: &Tensor, weight: &Tensor) -> Result<(Conv, [usize; 2])> {
+    let ([batch, height, width], (in_a, in_b)) = beside(a, b)?;
+    let conv = shape_of(&(batch, height, width, in_a + in_b).into(), weight.shape())?;
     Ok((conv, [in_a, in_b]))
+}
+
+/// Gives `run` the weights as the kernels want them: kept ones for images of this size, however many there are; others, which are
+/// learning, for these images alone.
+fn with_prepared<T: Real>(conv: &Conv, kept: Option<&Kept>, weight: &[T], run: impl FnOnce(&Prepared<T>)) {
+    let prepare = || match kept {
+        Some(_) => conv.prepare(weight),
+        None => conv.prepare_once(weight),
+    };
+    with_kept(kept, [conv.height, conv.width], prepare, run);
 }
 
 struct Convolution {
@@ -150,15 +169,9 @@ impl Kernel<3> for Convolution {
 
     fn cpu<T: Real + WithDType>(&self, [x, weight, bias]: [&[T]; 3], out: &mut [T]) {
         let conv = self.conv;
-        with_kept(
-            self.kept.as_deref(),
-            [conv.height, conv.width],
-            || match self.kept {
-                Some(_) => conv.prepare(weight),
-                None => conv.prepare_once(weight),
-            },
-            |prepared| conv.forward(Beside::one(x, conv.inputs), prepared, bias, self.relu, out),
-        );
+        with_prepared(&conv, self.kept.as_deref(), weight, |prepared| {
+            conv.forward(Beside::one(x, conv.inputs), prepared, bias, self.relu, out);
+        });
     }
 
     #[cfg(feature = "cuda")]
@@ -256,15 +269,9 @@ impl Kernel<3> for ConcatConvolution {
             images: [a, b],
             channels,
         };
-        with_kept(
-            self.kept.as_deref(),
-            [conv.height, conv.width],
-            || match self.kept {
-                Some(_) => conv.prepare(weight),
-                None => conv.prepare_once(weight),
-            },
-            |prepared| conv.forward(x, prepared, bias, self.relu, out),
-        );
+        with_prepared(&conv, self.kept.as_deref(), weight, |prepared| {
+            conv.forward(x, prepared, bias, self.relu, out);
+        });
     }
 
     #[cfg(feature = "cuda")]

@@ -223,6 +223,58 @@ pub(super) mod tests {
         check_gradients(&inputs, |v| weighed(&concat(&v[0], &v[1])?));
     }
 
+    /// Of channels that transforms take, and of others; the bias has no part in candle's graph.
+    #[test]
+    fn a_convolution_of_a_concatenation_has_the_gradient_of_its_slope() {
+        let mut rng = Rng::new(10);
+        for (in_a, in_b, relu) in [(8, 8, true), (3, 2, false)] {
+            let inputs = [
+                random(&[1, 5, 9, in_a], &mut rng),
+                random(&[1, 5, 9, in_b], &mut rng),
+                random(&[3, 3, in_a + in_b, 8], &mut rng),
+            ];
+            let bias = random(&[8], &mut rng);
+            check_gradients(&inputs, |v| {
+                weighed(&conv_concat([&v[0], &v[1]], &v[2], &bias, relu, None)?)
+            });
+            let [a, b, weight] = [&inputs[0], &inputs[1], &inputs[2]];
+            let both = concat(a, b).unwrap();
+            let apart = conv_concat([a, b], weight, &bias, relu, None).unwrap();
+            let joined = conv(&both, weight, &bias, relu, None).unwrap();
+            let off = (apart - joined).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(off.to_scalar::<f64>().unwrap() < 1e-12);
+            let dy = random(&[1, 5, 9, 8], &mut rng);
+            let (_, _, apart) = conv_concat_gradients([a, b], weight, &dy).unwrap();
+            let (_, _, joined) = conv_gradients(&both, weight, &dy, Source::Layer).unwrap();
+            assert_eq!(apart.to_vec1::<f64>().unwrap(), joined.to_vec1::<f64>().unwrap());
+        }
+    }
+
+    /// A pooling's gradient, added where another lies, is the sum of both before the ReLU.
+    #[test]
+    fn a_pooling_s_gradient_is_added_in_place() {
+        let mut rng = Rng::new(11);
+        // More channels than fill a vector, and not a multiple of it.
+        for channels in [3, 16, 21] {
+            let (x, other) = (
+                random(&[2, 4, 6, channels], &mut rng),
+                random(&[2, 4, 6, channels], &mut rng),
+            );
+            let dy = random(&[2, 2, 3, channels], &mut rng);
+            let expected = max_pool_gradient(&x, &dy).unwrap();
+            add_before_relu(&expected, &other, &x).unwrap();
+            let sum = other.copy().unwrap();
+            add_max_pool_gradient(&sum, &x, &dy).unwrap();
+            let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert_eq!(values(&sum), values(&expected));
+        }
+        assert!(add_max_pool_gradient(&x_of(1), &x_of(2), &x_of(1)).is_err());
+    }
+
+    fn x_of(images: usize) -> Tensor {
+        random(&[images, 4, 4, 2], &mut Rng::new(12)).as_tensor().clone()
+    }
+
     #[test]
     fn a_convolution_of_stacks_has_the_gradient_of_its_slope() {
         let mut rng = Rng::new(7);

@@ -66,21 +66,21 @@ impl<C: Change> InplaceOp3 for Op<C> {
 
     fn cpu_fwd(
         &self,
-        sum: &mut CpuStorage,
+        changed: &mut CpuStorage,
         at: &Layout,
         a: &CpuStorage,
         a_at: &Layout,
         b: &CpuStorage,
         b_at: &Layout,
     ) -> Result<()> {
-        match (sum, at.contiguous_offsets()) {
-            (CpuStorage::F32(sum), Some((from, to))) => {
+        match (changed, at.contiguous_offsets()) {
+            (CpuStorage::F32(changed), Some((from, to))) => {
                 self.0
-                    .cpu(&mut sum[from..to], [values(a, a_at)?, values(b, b_at)?]);
+                    .cpu(&mut changed[from..to], [values(a, a_at)?, values(b, b_at)?]);
             }
-            (CpuStorage::F64(sum), Some((from, to))) => {
+            (CpuStorage::F64(changed), Some((from, to))) => {
                 self.0
-                    .cpu(&mut sum[from..to], [values(a, a_at)?, values(b, b_at)?]);
+                    .cpu(&mut changed[from..to], [values(a, a_at)?, values(b, b_at)?]);
             }
             _ => bail!("{} changes contiguous tensors of f32 or f64", C::NAME),
         }
@@ -90,14 +90,14 @@ impl<C: Change> InplaceOp3 for Op<C> {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
-        sum: &mut CudaStorage,
+        changed: &mut CudaStorage,
         at: &Layout,
         a: &CudaStorage,
         a_at: &Layout,
         b: &CudaStorage,
         b_at: &Layout,
     ) -> Result<()> {
-        self.0.cuda((sum, at), [(a, a_at), (b, b_at)])
+        self.0.cuda((changed, at), [(a, a_at), (b, b_at)])
     }
 }
 

@@ -277,6 +277,17 @@ impl Kernel<1> for SideBySide {
     }
 }
 
+#[cfg(feature = "cuda")]
+fn is_side_by_side(up: &UpConv, grad: At<'_>) -> Result<()> {
+    match grad.1.dims() {
+        [.., channels] if *channels == 4 * up.outputs => Ok(()),
+        dims => bail!(
+            "gradients {dims:?} of {} outputs do not lie side by side",
+            up.outputs
+        ),
+    }
+}
+
 struct InputGradient {
     up: UpConv,
     source: Source,
@@ -296,6 +307,7 @@ impl Kernel<3> for InputGradient {
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, [grad, weight, x]: [At<'_>; 3]) -> Result<CudaStorage> {
+        is_side_by_side(&self.up, grad)?;
         let gate = (self.source == Source::Relu).then_some(x);
         cuda::up_conv_input_gradient(&self.up, grad, weight, gate)
     }
@@ -316,6 +328,7 @@ impl Kernel<2> for WeightGradient {
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x, grad]: [At<'_>; 2]) -> Result<CudaStorage> {
+        is_side_by_side(&self.0, grad)?;
         cuda::up_conv_weight_gradient(&self.0, x, grad)
     }
 }
@@ -328,7 +341,7 @@ struct Concat {
 }
 
 /// The size of images side by side, and the channels of each.
-fn beside(a: &Tensor, b: &Tensor) -> Result<([usize; 3], (usize, usize))> {
+pub(super) fn beside(a: &Tensor, b: &Tensor) -> Result<([usize; 3], (usize, usize))> {
     let (batch, height, width, in_a) = a.dims4()?;
     let (_, _, _, in_b) = b.dims4()?;
     if a.dims()[..3] != b.dims()[..3] {

@@ -60,24 +60,12 @@ fn wide_kernels_give_the_bits_of_narrow_ones() {
             outputs: 16,
         },
     );
-    let conv = Conv {
-        batch: 2,
-        height: 4,
-        width: 6,
-        inputs: 16,
-        outputs: 5,
-        kernel: 1,
-    };
     // Few values, so that windows have several largest.
     let x: Vec<f32> = (0..2 * 4 * 6 * 16).map(|_| rng.below(4) as f32 - 1.5).collect();
     let (below, small) = (numbers(x.len() / 4, &mut rng), narrow(&x));
     let image = numbers(12 * 8, &mut rng);
     let up_weights = numbers(up.weights(), &mut rng);
-    let (weights, bias) = (
-        numbers(16 * 5, &mut rng),
-        Placed::new(&numbers(16, &mut rng), true),
-    );
-    let by_logits = numbers(48 * 5, &mut rng);
+    let bias = Placed::new(&numbers(16, &mut rng), true);
     hold("pool", &[&x], x.len() / 4, |a, out| {
         ops::max_pool(&gpu, Kind::F32, &pool, a[0], out)
     });
@@ -114,23 +102,45 @@ fn wide_kernels_give_the_bits_of_narrow_ones() {
     hold("step", &[&moments], x.len(), |a, out| {
         ops::adam_move(&gpu, x.len(), out, a[0], at(&rate), 1e-7)
     });
-    hold("few outputs", &[&x], 48 * 5, |a, out| {
-        let images = [(a[0], 16)];
-        ops::conv(
-            &gpu,
-            Kind::F32,
-            &conv,
-            &images,
-            (at(&weights), bias.at()),
-            true,
-            out,
-        )
-    });
-    let part = Part::each(&conv, [16]).next().unwrap();
-    hold("their gradient", &[&x], x.len(), |a, out| {
-        let given = (at(&by_logits), at(&weights));
-        ops::conv_input_gradient(&gpu, &part, given, a[0], out)
-    });
+    // Those of which four are read at a time, and others.
+    for outputs in [4, 5, 8] {
+        let conv = Conv {
+            batch: 2,
+            height: 4,
+            width: 6,
+            inputs: 16,
+            outputs,
+            kernel: 1,
+        };
+        let weights = Placed::new(&numbers(16 * outputs, &mut rng), true);
+        let by_logits = Placed::new(&numbers(48 * outputs, &mut rng), true);
+        hold("few outputs", &[&x], 48 * outputs, |a, out| {
+            let images = [(a[0], 16)];
+            let given = (weights.at(), bias.at());
+            ops::conv(&gpu, Kind::F32, &conv, &images, given, true, out)
+        });
+        let part = Part::each(&conv, [16]).next().unwrap();
+        hold("their gradient", &[&x], x.len(), |a, out| {
+            let given = (by_logits.at(), weights.at());
+            ops::conv_input_gradient(&gpu, &part, given, a[0], out)
+        });
+        // In fours or one by one, on the CPU too.
+        let mut expected = vec![0.0; 48 * outputs];
+        let (w, b) = (weights.values(16 * outputs), bias.values(outputs));
+        conv.forward(Beside::one(&x, 16), &conv.prepare(w), b, true, &mut expected);
+        let y = result(expected.len(), |out| {
+            let given = (weights.at(), bias.at());
+            ops::conv(&gpu, Kind::F32, &conv, &[(at(&x), 16)], given, true, out).unwrap();
+        });
+        same("few outputs", &y, &expected, 1e-5);
+        let mut expected = x.clone();
+        let dy = by_logits.values(48 * outputs);
+        conv.input_gradient(dy, w, &x, Beside::one(&mut expected, 16));
+        let dx = result(x.len(), |out| {
+            ops::conv_input_gradient(&gpu, &part, (by_logits.at(), weights.at()), at(&x), out).unwrap();
+        });
+        same("their gradient", &dx, &expected, 1e-5);
+    }
 }
 
 /// A gradient of pooling that is added to another is the sum of both, before the ReLU.

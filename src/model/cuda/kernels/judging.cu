@@ -12,7 +12,8 @@ KERNEL(judge) {
     double sum = 1.0, second = 0.0, weighted = 0.0;
     for (Size c = 0; c < m; c++) {
         if (c == best) continue;
-        const double z = (double)logits[c] - largest, e = exp(z);
+        // Not infinite, which 0 times would be no number.
+        const double far = (double)logits[c] - largest, z = far < -700.0 ? -700.0 : far, e = exp(z);
         sum += e;
         second = e > second ? e : second;
         weighted += e * z;

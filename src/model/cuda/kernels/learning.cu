@@ -33,15 +33,15 @@ KERNEL(loss_parts) {
     parts[part * 4 * m + 3 * m + c] = entropy;
 }
 
-// Sums of 16 rows at a time, of the last as many as there are: rows, sums, how many, numbers a row. A thread a sum.
+// Sums of some rows at a time, of the last as many as there are: rows, sums, how many, numbers a row, rows at a time. A thread a sum.
 KERNEL(folded) {
     THREAD(i);
     INPUT(double, rows, 1);
     OUTPUT(double, sums, 2);
-    const Size count = a.w[3], width = a.w[4];
-    const Size first = i / width * 16;
+    const Size count = a.w[3], width = a.w[4], at_once = a.w[5];
+    const Size first = i / width * at_once;
     double sum = 0.0;
-    for (Size row = first; row < first + 16 && row < count; row++) sum += rows[row * width + i % width];
+    for (Size row = first; row < first + at_once && row < count; row++) sum += rows[row * width + i % width];
     sums[i] = sum;
 }
 

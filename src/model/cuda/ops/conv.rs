@@ -8,7 +8,7 @@
 use candle_core::Result;
 
 use super::super::gpu::{Gpu, Kind, Matrix, Product};
-use super::{finish, gated, launch_wide, matrix, transposed};
+use super::{finish, gated, kernel_of, lanes, launch_wide, matrix, transposed};
 use crate::model::kernels::Conv;
 
 /// Inputs that need no product: it would take longer than to write what comes of them.
@@ -249,15 +249,10 @@ fn few_outputs<G: Gpu>(
 ) -> Result<()> {
     let (outputs, relu) = (conv.outputs as u64, u64::from(relu));
     let fours = is_in_fours(conv, &[weights]);
-    // A thread is for a pixel, not for a channel of it.
-    let values = conv.pixels() * super::lanes(kind, conv.inputs, &[x]);
-    launch_wide(
-        gpu,
-        (kind, "few_outputs"),
-        (values, conv.inputs),
-        &[x],
-        |inputs| vec![x, weights, bias, out, inputs as u64, outputs, relu, fours],
-    )
+    let lanes = lanes(kind, conv.inputs, &[x]);
+    let [pixels, inputs] = [conv.pixels(), conv.inputs / lanes].map(|n| n as u64);
+    let arguments = [pixels, x, weights, bias, out, inputs, outputs, relu, fours];
+    gpu.launch(&kernel_of(kind, "few_outputs", lanes), &arguments)
 }
 
 /// Whether rows of a convolution's outputs can be read four numbers at a time.

@@ -8,7 +8,7 @@ use crate::settings::Loss;
 
 /// Pixels of a part of the loss's sums.
 const PART: usize = 64;
-/// Rows that are added at a time, as `folded` does it.
+/// Rows that are added at a time.
 const FOLDED: usize = 16;
 
 /// Softmax of every pixel.
@@ -34,8 +34,8 @@ pub fn loss_sums<G: Gpu>(
         let rows = count.div_ceil(FOLDED);
         let folded = gpu.memory(rows * width * 8)?;
         let (from, to) = (gpu.address(&parts), gpu.address(&folded));
-        let [threads, count_in, width] = [rows * width, count, width].map(|n| n as u64);
-        gpu.launch("folded", &[threads, from, to, count_in, width])?;
+        let [threads, before, width, at_once] = [rows * width, count, width, FOLDED].map(|n| n as u64);
+        gpu.launch("folded", &[threads, from, to, before, width, at_once])?;
         (parts, count) = (folded, rows);
     }
     gpu.launch(

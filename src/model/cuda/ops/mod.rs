@@ -61,10 +61,14 @@ fn launch_wide<G: Gpu>(
     arguments: impl FnOnce(usize) -> Vec<u64>,
 ) -> Result<()> {
     let lanes = lanes(kind, channels, addresses);
-    let kernel = kind.kernel(name) + if lanes > 1 { "_wide" } else { "" };
     let mut all = vec![(values / lanes) as u64];
     all.extend(arguments(channels / lanes));
-    gpu.launch(&kernel, &all)
+    gpu.launch(&kernel_of(kind, name, lanes), &all)
+}
+
+/// The kernel whose threads take so many numbers.
+fn kernel_of(kind: Kind, name: &str, lanes: usize) -> String {
+    kind.kernel(name) + if lanes > 1 { "_wide" } else { "" }
 }
 
 /// Adds the bias to a convolution's output, and cuts off what is negative.

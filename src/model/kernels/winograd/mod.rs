@@ -11,7 +11,7 @@
 //! product of its own. The input's gradient is the first formula with the window turned round and inputs and outputs
 //! exchanged. All are exact; in f32 they lose about one decimal digit against the direct sum. The larger tiles save more
 //! products, the smaller ones have less than half the transformed weights, which is what small images of many channels
-//! wait for.
+//! wait for. F(1x1, 3x3) transforms nothing: it is how windows are packed for the sum as it is defined.
 //!
 //! Source: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, with its matrices.
 
@@ -59,8 +59,8 @@ pub enum Choice {
 }
 
 impl Conv {
-    /// The form for this convolution, if it can be transformed. The number of images has no say, so that an image gives
-    /// the same numbers whichever others are beside it.
+    /// The form for this convolution, if it can be transformed, with weights that are kept. The number of images has no say, so
+    /// that an image gives the same numbers whichever others are beside it; with weights that are learning, it has.
     pub(super) fn choice(&self) -> Option<Choice> {
         let tiles = self.height.div_ceil(4) * self.width.div_ceil(4);
         let fits = self.kernel == 3 && self.inputs.is_multiple_of(8) && self.outputs.is_multiple_of(8);
@@ -135,8 +135,9 @@ fn pieces<'a, T>(cut: &Cut, rows: usize, out: Beside<&'a mut [T]>) -> Vec<Piece<
         let pixels = cut.pixels_before(last) - cut.pixels_before(first);
         let mut lengths = channels.map(|channels| pixels * channels).into_iter();
         let images = left.each_mut().map(|left| {
-            let length = lengths.next().unwrap_or(0);
-            left.split_off_mut(..length).unwrap_or_default()
+            let length = lengths.next().expect("as many lengths as images");
+            left.split_off_mut(..length)
+                .expect("the images are as long as their tiles")
         });
         pieces.push(Piece {
             rows: first..last,

@@ -3,11 +3,6 @@
 //! Transformed tiles lie place by place in panels of 16 channels, `[place][panel][tile][channel]`, as the products read
 //! them: the twelve tiles of a block are then one contiguous piece.
 
-#![expect(
-    clippy::needless_range_loop,
-    reason = "the indices are those of the matrices in the formulas; iterators would hide them"
-)]
-
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -256,7 +251,8 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
                 let (rows, columns) = self.cut.within::<N>(&pixels);
                 for y in rows {
                     for x in columns.clone() {
-                        let at = self.cut.at(&pixels, y, x, self.channels).unwrap_or_default();
+                        let at = self.cut.at(&pixels, y, x, self.channels);
+                        let at = at.expect("the pixel lies in the image");
                         patch[y][x] = s.load(&self.images[at + channel..]);
                     }
                 }

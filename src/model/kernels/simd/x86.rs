@@ -1,0 +1,173 @@
+//! AVX2 and AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::{PANEL, Simd, Work};
+
+/// Rows become columns: pairs of rows are interleaved, then pairs of pairs, then quarters of the vectors put in order.
+///
+/// # Safety
+/// The processor has AVX-512F.
+#[inline(always)]
+unsafe fn transpose_16(block: &mut [[f32; PANEL]; PANEL]) {
+    // SAFETY: the features are there; every row is as long as a vector.
+    unsafe {
+        let mut fours = [_mm512_setzero_ps(); 16];
+        for group in 0..4 {
+            let row = |n: usize| _mm512_castps_pd(_mm512_loadu_ps(block[4 * group + n].as_ptr()));
+            let pair = |a: __m512d, b: __m512d| {
+                let (a, b) = (_mm512_castpd_ps(a), _mm512_castpd_ps(b));
+                let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                (_mm512_castps_pd(low), _mm512_castps_pd(high))
+            };
+            let ((low, high), (low_2, high_2)) = (pair(row(0), row(1)), pair(row(2), row(3)));
+            let found = [
+                _mm512_unpacklo_pd(low, low_2),
+                _mm512_unpackhi_pd(low, low_2),
+                _mm512_unpacklo_pd(high, high_2),
+                _mm512_unpackhi_pd(high, high_2),
+            ];
+            for (column, found) in found.into_iter().enumerate() {
+                fours[4 * group + column] = _mm512_castpd_ps(found);
+            }
+        }
+        for column in 0..4 {
+            let [a, b, c, d] = [
+                fours[column],
+                fours[4 + column],
+                fours[8 + column],
+                fours[12 + column],
+            ];
+            let (even, odd) = (
+                (
+                    _mm512_shuffle_f32x4::<0x88>(a, b),
+                    _mm512_shuffle_f32x4::<0x88>(c, d),
+                ),
+                (
+                    _mm512_shuffle_f32x4::<0xdd>(a, b),
+                    _mm512_shuffle_f32x4::<0xdd>(c, d),
+                ),
+            );
+            let found = [
+                _mm512_shuffle_f32x4::<0x88>(even.0, even.1),
+                _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1),
+                _mm512_shuffle_f32x4::<0xdd>(even.0, even.1),
+                _mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1),
+            ];
+            for (lane, found) in found.into_iter().enumerate() {
+                _mm512_storeu_ps(block[4 * lane + column].as_mut_ptr(), found);
+            }
+        }
+    }
+}
+
+/// The same by quarters of the block.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn transpose_8(block: &mut [[f32; PANEL]; PANEL]) {
+    // SAFETY: the features are there; every row is as long as two vectors.
+    unsafe {
+        let quarter = |block: &[[f32; PANEL]; PANEL], first: usize, from: usize| {
+            let row = |n: usize| _mm256_loadu_ps(block[first + n][from..from + 8].as_ptr());
+            let mut fours = [_mm256_setzero_ps(); 8];
+            for group in 0..2 {
+                let (a, b) = (row(4 * group), row(4 * group + 1));
+                let (c, d) = (row(4 * group + 2), row(4 * group + 3));
+                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (low_2, high_2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                fours[4 * group] = _mm256_shuffle_ps::<0x44>(low, low_2);
+                fours[4 * group + 1] = _mm256_shuffle_ps::<0xee>(low, low_2);
+                fours[4 * group + 2] = _mm256_shuffle_ps::<0x44>(high, high_2);
+                fours[4 * group + 3] = _mm256_shuffle_ps::<0xee>(high, high_2);
+            }
+            let mut found = fours;
+            for column in 0..4 {
+                let (a, b) = (fours[column], fours[4 + column]);
+                found[column] = _mm256_permute2f128_ps::<0x20>(a, b);
+                found[4 + column] = _mm256_permute2f128_ps::<0x31>(a, b);
+            }
+            found
+        };
+        let found =
+            [(0, 0), (0, 8), (8, 0), (8, 8)].map(|(row, from)| (from, row, quarter(block, row, from)));
+        for (row, from, rows) in found {
+            for (n, values) in rows.into_iter().enumerate() {
+                _mm256_storeu_ps(block[row + n][from..from + 8].as_mut_ptr(), values);
+            }
+        }
+    }
+}
+
+/// Into every cache.
+#[inline(always)]
+fn fetch(value: *const f32) {
+    // SAFETY: nothing is read; every x86-64 has the instruction.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(value.cast()) }
+}
+
+/// Proof of AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// If this processor has them.
+    pub fn detect() -> Option<Avx2> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+/// Proof of AVX-512F, and of AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512(Avx2);
+
+impl Avx512 {
+    /// If this processor has them.
+    pub fn detect() -> Option<Avx512> {
+        Avx2::detect()
+            .filter(|_| is_x86_feature_detected!("avx512f"))
+            .map(Avx512)
+    }
+
+    /// The vectors of 8, for what is no multiple of 16.
+    pub fn narrower(self) -> Avx2 {
+        self.0
+    }
+}
+
+vectors!(
+    Avx512,
+    "avx512f,avx2,fma",
+    __m512,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_add_ps,
+    _mm512_sub_ps,
+    _mm512_fmadd_ps,
+    _mm512_max_ps,
+    // The second operand is the result unless the first is larger.
+    |a, b| _mm512_max_ps(b, a),
+    |a, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a),
+    fetch,
+    transpose_16
+);
+vectors!(
+    Avx2,
+    "avx2,fma",
+    __m256,
+    8,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_fmadd_ps,
+    _mm256_max_ps,
+    |a, b| _mm256_max_ps(b, a),
+    |a, gate| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a),
+    fetch,
+    transpose_8
+);
