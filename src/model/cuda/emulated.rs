@@ -461,11 +461,12 @@ fn pooling_concatenation_and_sums_are_the_cpu_s_to_the_bit() {
 fn the_loss_and_its_gradient_are_the_cpu_s() {
     let Some(gpu) = Emulated::new() else { return };
     let mut rng = Rng::new(5);
-    let (pixels, m) = (6 * 100, 3);
+    // More than are added at a time, twice over.
+    let (pixels, m) = (60 * 300, 3);
     let logits = numbers(pixels * m, &mut rng);
     let classes: Vec<u8> = (0..pixels).map(|_| rng.below(m) as u8).collect();
-    let tensor = Tensor::from_slice(&logits, (1, 6, 100, m), &Device::Cpu).unwrap();
-    let truth = Tensor::from_slice(&classes, (1, 6, 100), &Device::Cpu).unwrap();
+    let tensor = Tensor::from_slice(&logits, (1, 60, 300, m), &Device::Cpu).unwrap();
+    let truth = Tensor::from_slice(&classes, (1, 60, 300), &Device::Cpu).unwrap();
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let p = result(logits.len(), |out| {
         ops::softmax(&gpu, (pixels, m), at(&logits), out).unwrap();
