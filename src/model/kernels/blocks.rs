@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::product::{Finish, Placing};
+use super::shape::{Finish, Placing};
 use super::simd::{Simd, Work};
 use super::{PANEL, ROWS, Real, Sums};
 

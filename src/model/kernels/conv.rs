@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::product::{Finish, Packed, Placing, Rows};
+use super::product::{Packed, Rows};
+use super::shape::{Finish, Placing};
 use super::winograd::{self, Choice, Four, One, Two, Windows};
 use super::{Beside, Conv, PANEL, Real, Runs, Scratch, concat, outer, pack, product, split};
 

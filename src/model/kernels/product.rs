@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::blocks::{Columns, Gather, Runs, Sweep, Swept};
+use super::shape::{Finish, Placing};
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 
@@ -62,37 +63,6 @@ impl<T: Real> Packed<T> {
             second: second.then(|| panel(first + 1)),
         }
     }
-}
-
-/// Items in rows: their inputs and their outputs lie at even steps in each.
-#[derive(Clone, Copy)]
-pub struct Placing<F> {
-    /// Items a row.
-    pub width: usize,
-    /// From item to item in the inputs, and in the outputs.
-    pub steps: (usize, usize),
-    /// Where a row begins in both.
-    pub at: F,
-}
-
-/// What happens to a product's sums.
-#[derive(Clone, Copy)]
-pub struct Finish<'a, T> {
-    /// Added to every column; none when empty.
-    pub bias: &'a [T],
-    /// Negative ones become 0.
-    pub relu: bool,
-    /// As many values as outputs: where one is not above 0, the output becomes 0. None when empty.
-    pub gate: &'a [T],
-}
-
-impl<T> Finish<'_, T> {
-    /// The sums as they are.
-    pub const NOTHING: Self = Finish {
-        bias: &[],
-        relu: false,
-        gate: &[],
-    };
 }
 
 /// `out[out_at(i)..] = finish(gathered inputs of item i times weights)` for all items.

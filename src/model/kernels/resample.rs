@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::conv::widened;
-use super::product::{Finish, Packed, Placing, Rows};
+use super::product::{Packed, Rows};
+use super::shape::{Finish, Placing};
 use super::simd::{Isa, Simd, Work, in_vectors};
 use super::{PANEL, Real, Runs, outer, pack, product};
 

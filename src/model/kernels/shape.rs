@@ -1,4 +1,4 @@
-//! The shape of a convolution, and the images that go through it.
+//! The shape of a convolution, the images that go through it, where items lie, and what is done to their sums.
 
 /// The shape of a convolution that keeps the image's size; weights are `[ky][kx][input][output]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,4 +59,35 @@ impl<S> Beside<S> {
         both.map(|((from, channels), images)| (from, channels, images))
             .filter(|(_, channels, _)| *channels > 0)
     }
+}
+
+/// Items in rows: their inputs and their outputs lie at even steps in each.
+#[derive(Clone, Copy)]
+pub struct Placing<F> {
+    /// Items a row.
+    pub width: usize,
+    /// From item to item in the inputs, and in the outputs.
+    pub steps: (usize, usize),
+    /// Where a row begins in both.
+    pub at: F,
+}
+
+/// What happens to a product's sums.
+#[derive(Clone, Copy)]
+pub struct Finish<'a, T> {
+    /// Added to every column; none when empty.
+    pub bias: &'a [T],
+    /// Negative ones become 0.
+    pub relu: bool,
+    /// As many values as outputs: where one is not above 0, the output becomes 0. None when empty.
+    pub gate: &'a [T],
+}
+
+impl<T> Finish<'_, T> {
+    /// The sums as they are.
+    pub const NOTHING: Self = Finish {
+        bias: &[],
+        relu: false,
+        gate: &[],
+    };
 }

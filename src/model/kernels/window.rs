@@ -7,7 +7,8 @@
 use rayon::prelude::*;
 
 use super::conv::widened;
-use super::product::{Finish, Packed, Placing, Rows};
+use super::product::{Packed, Rows};
+use super::shape::{Finish, Placing};
 use super::{PANEL, Real, Runs, Scratch, outer, pack, product};
 
 /// What a window sees, along slices, rows and columns.

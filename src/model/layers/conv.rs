@@ -7,8 +7,7 @@ use candle_core::CudaStorage;
 use candle_core::{Result, Shape, Storage, Tensor, WithDType, bail};
 
 use super::op::{Kernel, Op};
-use super::resample::beside;
-use super::{Kept, Source, gate, values, with_kept};
+use super::{Kept, Source, beside, gate, values, with_kept};
 #[cfg(feature = "cuda")]
 use crate::model::cuda::layers::{self as cuda, At};
 use crate::model::kernels::{Beside, Conv, Prepared, Real, channel_sums, relu_gradient};

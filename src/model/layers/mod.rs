@@ -23,7 +23,7 @@ pub use window::{Stacked, window, window_gradients};
 use std::any::Any;
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
+use candle_core::{CpuStorage, Layout, Result, Tensor, WithDType, bail};
 
 use super::kernels::{Real, zeros};
 
@@ -91,6 +91,20 @@ pub(super) fn gate<T>(source: Source, x: &[T]) -> &[T] {
     if source == Source::Relu { x } else { &[] }
 }
 
+/// The size of images side by side, and the channels of each.
+fn beside(a: &Tensor, b: &Tensor) -> Result<([usize; 3], (usize, usize))> {
+    let (batch, height, width, in_a) = a.dims4()?;
+    let (_, _, _, in_b) = b.dims4()?;
+    if a.dims()[..3] != b.dims()[..3] {
+        bail!(
+            "images {:?} and {:?} do not lie side by side",
+            a.shape(),
+            b.shape()
+        );
+    }
+    Ok(([batch, height, width], (in_a, in_b)))
+}
+
 /// The values of a contiguous tensor.
 pub(super) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
@@ -129,7 +143,7 @@ pub(super) use by_dtype;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use candle_core::{DType, Device, Tensor, Var};
+    use candle_core::{DType, Device, Var};
 
     use super::*;
     use crate::imaging::Rng;

@@ -8,7 +8,7 @@ use candle_core::{Result, Shape, Tensor, WithDType, bail};
 
 use super::conv::bias_gradient;
 use super::op::{Change, Kernel, Op};
-use super::{Kept, Source, gate, with_kept};
+use super::{Kept, Source, beside, gate, with_kept};
 #[cfg(feature = "cuda")]
 use crate::model::cuda::layers::{self as cuda, At};
 use crate::model::kernels::{Pool, Real, UpConv, add_gated, concat as concat_kernel, split};
@@ -338,20 +338,6 @@ struct Concat {
     images: [usize; 3],
     /// Of each.
     channels: (usize, usize),
-}
-
-/// The size of images side by side, and the channels of each.
-pub(super) fn beside(a: &Tensor, b: &Tensor) -> Result<([usize; 3], (usize, usize))> {
-    let (batch, height, width, in_a) = a.dims4()?;
-    let (_, _, _, in_b) = b.dims4()?;
-    if a.dims()[..3] != b.dims()[..3] {
-        bail!(
-            "images {:?} and {:?} do not lie side by side",
-            a.shape(),
-            b.shape()
-        );
-    }
-    Ok(([batch, height, width], (in_a, in_b)))
 }
 
 impl Kernel<2> for Concat {

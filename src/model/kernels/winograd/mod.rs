@@ -24,8 +24,8 @@ use std::marker::PhantomData;
 use rayon::prelude::*;
 
 use super::blocks::Multiply;
-use super::product::{Finish, Packed, pack_panels};
-use super::shape::{Beside, Conv};
+use super::product::{Packed, pack_panels};
+use super::shape::{Beside, Conv, Finish};
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 use form::Form;

@@ -6,8 +6,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::super::product::Finish;
-use super::super::shape::Conv;
+use super::super::shape::{Conv, Finish};
 use super::super::simd::{Simd, Work};
 use super::super::{PANEL, Real};
 use super::form::Form;
