@@ -65,7 +65,7 @@ impl<T: Real> Packed<T> {
     }
 }
 
-/// `out[out_at(i)..] = finish(gathered inputs of item i times weights)` for all items.
+/// `out = finish(gathered inputs times weights)` of all items.
 ///
 /// * `placing`: where the inputs of an item begin in `x`, and its outputs in `out`
 /// * `unit` consecutive items own `unit * values` consecutive outputs; work is split between such units only

@@ -152,6 +152,16 @@ fn with_prepared<T: Real>(conv: &Conv, kept: Option<&Kept>, weight: &[T], run: i
     with_kept(kept, [conv.height, conv.width], prepare, run);
 }
 
+/// The shape of what a convolution makes.
+fn made_by(conv: &Conv) -> Shape {
+    (conv.batch, conv.height, conv.width, conv.outputs).into()
+}
+
+/// The shape of its weights.
+fn weights_of(conv: &Conv) -> Shape {
+    (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into()
+}
+
 struct Convolution {
     conv: Conv,
     relu: bool,
@@ -162,8 +172,7 @@ impl Kernel<3> for Convolution {
     const NAME: &'static str = "convolution";
 
     fn shape(&self) -> Shape {
-        let conv = self.conv;
-        (conv.batch, conv.height, conv.width, conv.outputs).into()
+        made_by(&self.conv)
     }
 
     fn cpu<T: Real + WithDType>(&self, [x, weight, bias]: [&[T]; 3], out: &mut [T]) {
@@ -224,8 +233,7 @@ impl Kernel<2> for WeightGradient {
     const NAME: &'static str = "gradient of a convolution by its weights";
 
     fn shape(&self) -> Shape {
-        let conv = self.0;
-        (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into()
+        weights_of(&self.0)
     }
 
     fn cpu<T: Real + WithDType>(&self, [x, grad]: [&[T]; 2], dw: &mut [T]) {
@@ -253,8 +261,7 @@ impl Kernel<3> for ConcatConvolution {
     const NAME: &'static str = "convolution of a concatenation";
 
     fn shape(&self) -> Shape {
-        let conv = self.conv;
-        (conv.batch, conv.height, conv.width, conv.outputs).into()
+        made_by(&self.conv)
     }
 
     fn cpu<T: Real + WithDType>(&self, [a, b, weight]: [&[T]; 3], out: &mut [T]) {
@@ -334,8 +341,7 @@ impl Kernel<3> for ConcatWeightGradient {
     const NAME: &'static str = "gradient of a convolution of a concatenation by its weights";
 
     fn shape(&self) -> Shape {
-        let conv = self.conv;
-        (conv.kernel, conv.kernel, conv.inputs, conv.outputs).into()
+        weights_of(&self.conv)
     }
 
     fn cpu<T: Real + WithDType>(&self, [a, b, grad]: [&[T]; 3], dw: &mut [T]) {

@@ -52,15 +52,20 @@ template <typename T, int N> __device__ void gated(Words a, Size i) {
 }
 WIDE_F32(gated)
 
+// Where the first of the 2x2 pixels of an output of half the size lies.
+__device__ Size first_of_window(Size i, Size height, Size width, Size channels) {
+    const Size c = i % channels, pixel = i / channels;
+    const Size column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
+    return ((image * height + 2 * row) * width + 2 * column) * channels + c;
+}
+
 // The largest of each 2x2 window: x, out, height and width of x, channels. A thread an output.
 template <typename T, int N> __device__ void pool(Words a, Size i) {
     typedef Pack<T, N> P;
     INPUT(P, x, 1);
     OUTPUT(P, out, 2);
     const Size height = a.w[3], width = a.w[4], channels = a.w[5];
-    const Size c = i % channels, pixel = i / channels;
-    const Size column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
-    const Size at = ((image * height + 2 * row) * width + 2 * column) * channels + c;
+    const Size at = first_of_window(i, height, width, channels);
     const P p = x[at], q = x[at + channels], r = x[at + width * channels], s = x[at + width * channels + channels];
     P most;
     for (int n = 0; n < N; n++) {
@@ -80,9 +85,7 @@ template <typename T, int N> __device__ void pool_gradient(Words a, Size i) {
     INPUT(P, dy, 2);
     OUTPUT(P, dx, 3);
     const Size height = a.w[4], width = a.w[5], channels = a.w[6];
-    const Size c = i % channels, pixel = i / channels;
-    const Size column = pixel % (width / 2), row = pixel / (width / 2) % (height / 2), image = pixel / (width / 2) / (height / 2);
-    const Size first = ((image * height + 2 * row) * width + 2 * column) * channels + c;
+    const Size first = first_of_window(i, height, width, channels);
     const Size at[4] = {first, first + channels, first + width * channels, first + width * channels + channels};
     const P gradient = dy[i];
     P seen[4], found[4];

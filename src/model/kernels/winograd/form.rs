@@ -1,20 +1,24 @@
-//! The matrices of the two forms, line by line, over any vectors.
+//! The matrices of the forms, line by line, over any vectors.
 
 use super::super::Real;
 use super::super::simd::Simd;
 
+/// What becomes of windows of three lines: `I` each.
+pub trait Lined<const I: usize>: Copy + Send + Sync {
+    /// `G g`
+    fn window<T: Real, S: Simd<T>>(s: S, g: [S::Vector; 3]) -> [S::Vector; I];
+}
+
 /// `F(O x O, 3 x 3)`: output tiles of edge `O` from input tiles of edge `I = O + 2`. Each function is one line of a
 /// transform; taken of all columns, then of all rows, it is the whole.
-pub trait Form<const I: usize, const O: usize>: Copy + Send + Sync {
+pub trait Form<const I: usize, const O: usize>: Lined<I> {
     /// `B' d`
     fn input<T: Real, S: Simd<T>>(s: S, d: [S::Vector; I]) -> [S::Vector; I];
     /// `A' m`
     fn output<T: Real, S: Simd<T>>(s: S, m: [S::Vector; I]) -> [S::Vector; O];
     /// `A y`, the transpose of [`Form::output`].
     fn gradient<T: Real, S: Simd<T>>(s: S, y: [S::Vector; O]) -> [S::Vector; I];
-    /// `G g`
-    fn window<T: Real, S: Simd<T>>(s: S, g: [S::Vector; 3]) -> [S::Vector; I];
-    /// `G' u`, the transpose of [`Form::window`].
+    /// `G' u`, the transpose of [`Lined::window`].
     fn window_gradient<T: Real, S: Simd<T>>(s: S, u: [S::Vector; I]) -> [S::Vector; 3];
 }
 
@@ -24,40 +28,37 @@ fn times<T: Real, S: Simd<T>>(s: S, factor: f64, a: S::Vector) -> S::Vector {
     s.add_times(s.zero(), factor, a)
 }
 
-/// F(1x1, 3x3): the sum as it is defined, whose windows are not transformed at all.
+/// The sum as it is defined: windows as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct One;
 
-impl Form<3, 1> for One {
-    #[inline(always)]
-    fn input<T: Real, S: Simd<T>>(_: S, d: [S::Vector; 3]) -> [S::Vector; 3] {
-        d
-    }
-
-    #[inline(always)]
-    fn output<T: Real, S: Simd<T>>(s: S, [m0, m1, m2]: [S::Vector; 3]) -> [S::Vector; 1] {
-        [s.add(s.add(m0, m1), m2)]
-    }
-
-    #[inline(always)]
-    fn gradient<T: Real, S: Simd<T>>(_: S, [y]: [S::Vector; 1]) -> [S::Vector; 3] {
-        [y; 3]
-    }
-
+impl Lined<3> for One {
     #[inline(always)]
     fn window<T: Real, S: Simd<T>>(_: S, g: [S::Vector; 3]) -> [S::Vector; 3] {
         g
-    }
-
-    #[inline(always)]
-    fn window_gradient<T: Real, S: Simd<T>>(_: S, u: [S::Vector; 3]) -> [S::Vector; 3] {
-        u
     }
 }
 
 /// F(4x4, 3x3): points 0, 1, -1, 2, -2 and infinity; 36 products for 16 pixels instead of 144.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Four;
+
+impl Lined<6> for Four {
+    #[inline(always)]
+    fn window<T: Real, S: Simd<T>>(s: S, [g0, g1, g2]: [S::Vector; 3]) -> [S::Vector; 6] {
+        let (even, odd) = (times(s, 1.0 / 6.0, s.add(g0, g2)), times(s, 1.0 / 6.0, g1));
+        let far = s.add_times(times(s, 1.0 / 24.0, g0), 1.0 / 6.0, g2);
+        let near = times(s, 1.0 / 12.0, g1);
+        [
+            times(s, 0.25, g0),
+            s.sub(s.sub(s.zero(), even), odd),
+            s.sub(odd, even),
+            s.add(far, near),
+            s.sub(far, near),
+            g2,
+        ]
+    }
+}
 
 impl Form<6, 4> for Four {
     #[inline(always)]
@@ -102,21 +103,6 @@ impl Form<6, 4> for Four {
     }
 
     #[inline(always)]
-    fn window<T: Real, S: Simd<T>>(s: S, [g0, g1, g2]: [S::Vector; 3]) -> [S::Vector; 6] {
-        let (even, odd) = (times(s, 1.0 / 6.0, s.add(g0, g2)), times(s, 1.0 / 6.0, g1));
-        let far = s.add_times(times(s, 1.0 / 24.0, g0), 1.0 / 6.0, g2);
-        let near = times(s, 1.0 / 12.0, g1);
-        [
-            times(s, 0.25, g0),
-            s.sub(s.sub(s.zero(), even), odd),
-            s.sub(odd, even),
-            s.add(far, near),
-            s.sub(far, near),
-            g2,
-        ]
-    }
-
-    #[inline(always)]
     fn window_gradient<T: Real, S: Simd<T>>(
         s: S,
         [u0, u1, u2, u3, u4, u5]: [S::Vector; 6],
@@ -135,6 +121,14 @@ impl Form<6, 4> for Four {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Two;
 
+impl Lined<4> for Two {
+    #[inline(always)]
+    fn window<T: Real, S: Simd<T>>(s: S, [g0, g1, g2]: [S::Vector; 3]) -> [S::Vector; 4] {
+        let (even, odd) = (times(s, 0.5, s.add(g0, g2)), times(s, 0.5, g1));
+        [g0, s.add(even, odd), s.sub(even, odd), g2]
+    }
+}
+
 impl Form<4, 2> for Two {
     #[inline(always)]
     fn input<T: Real, S: Simd<T>>(s: S, [d0, d1, d2, d3]: [S::Vector; 4]) -> [S::Vector; 4] {
@@ -149,12 +143,6 @@ impl Form<4, 2> for Two {
     #[inline(always)]
     fn gradient<T: Real, S: Simd<T>>(s: S, [y0, y1]: [S::Vector; 2]) -> [S::Vector; 4] {
         [y0, s.add(y0, y1), s.sub(y0, y1), s.sub(s.zero(), y1)]
-    }
-
-    #[inline(always)]
-    fn window<T: Real, S: Simd<T>>(s: S, [g0, g1, g2]: [S::Vector; 3]) -> [S::Vector; 4] {
-        let (even, odd) = (times(s, 0.5, s.add(g0, g2)), times(s, 0.5, g1));
-        [g0, s.add(even, odd), s.sub(even, odd), g2]
     }
 
     #[inline(always)]

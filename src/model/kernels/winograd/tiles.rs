@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::super::shape::{Conv, Finish};
 use super::super::simd::{Simd, Work};
 use super::super::{PANEL, Real};
-use super::form::Form;
+use super::form::{Form, Lined};
 
 /// The body for each `$i` from 0 to `$n`, at most 6, written out: what the compiler leaves a loop, it keeps in memory.
 macro_rules! each {
@@ -419,7 +419,7 @@ impl<T: Real> Windows<'_, T> {
 }
 
 /// `G g G'` of a panel of windows.
-pub struct SpreadWindows<'a, T, F, const I: usize, const O: usize> {
+pub struct SpreadWindows<'a, T, F, const I: usize> {
     /// Which form.
     pub form: PhantomData<F>,
     /// The windows.
@@ -430,7 +430,7 @@ pub struct SpreadWindows<'a, T, F, const I: usize, const O: usize> {
     pub out: &'a mut [[T; PANEL]],
 }
 
-impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for SpreadWindows<'_, T, F, I, O> {
+impl<T: Real, F: Lined<I>, const I: usize> Work<T> for SpreadWindows<'_, T, F, I> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, s: S) {
         let (rows, columns) = self.windows.size();
