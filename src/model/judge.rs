@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda::{Download, layers as cuda};
-use super::kernels::{NOTHING, Verdicts};
+use super::kernels::Verdicts;
 use super::network::Net;
 #[cfg(feature = "cuda")]
 use super::place::placed;
@@ -193,23 +193,11 @@ fn on_cpu(logits: &[Tensor], sizes: &[[usize; 2]]) -> Result<Judged> {
         .enumerate()
         .map(|(tile, ((classes, margins), &[rows, columns]))| {
             let (mut sums, mut entropies) = (SliceSums::default(), vec![0.0; m]);
-            let mut own = vec![SliceSums::default(); if members.len() > 1 { members.len() } else { 0 }];
-            let mut committee = Committee::new(members.len(), m);
-            let verdicts = match &members[..] {
-                [one] => Verdicts::of(&one[tile * pixels * m..(tile + 1) * pixels * m], m),
-                _ => Verdicts::default(),
-            };
+            let values = tile * pixels * m..(tile + 1) * pixels * m;
+            let mut committee = Committee::of(&members, values, m);
+            let mut own = vec![SliceSums::default(); committee.own.len()];
             for at in 0..pixels {
-                let logits = (tile * pixels + at) * m..(tile * pixels + at + 1) * m;
-                let pixel = match &members[..] {
-                    [_] => Pixel {
-                        class: verdicts.classes[at],
-                        margin: verdicts.margins[at],
-                        entropy: verdicts.entropies[at],
-                        disagreement: 0.0,
-                    },
-                    several => committee.hear(several, logits),
-                };
+                let pixel = committee.hear(at);
                 classes[at] = pixel.class;
                 margins[at] = (255.0 * pixel.margin + 0.5) as u8;
                 if at / width < rows && at % width < columns {
@@ -243,10 +231,16 @@ pub fn best_classes(logits: &[Tensor]) -> Result<Vec<u8>> {
     if let [one] = &members[..] {
         return Ok(one.par_chunks_exact(m).map(best_class).collect());
     }
-    let pixels = (0..members[0].len() / m).into_par_iter();
-    let committee = || Committee::new(members.len(), m);
-    let class = |committee: &mut Committee, at| committee.hear(&members, at * m..(at + 1) * m).class;
-    Ok(pixels.map_init(committee, class).collect())
+    // As many pixels at a time as a tile has, or about.
+    const VALUES: usize = 1 << 14;
+    let (all, at_once) = (members[0].len(), VALUES.next_multiple_of(m));
+    let parts = (0..all).into_par_iter().step_by(at_once);
+    let classes = parts.flat_map_iter(|first| {
+        let values = first..all.min(first + at_once);
+        let mut committee = Committee::of(&members, values.clone(), m);
+        (0..values.len() / m).map(move |at| committee.hear(at).class)
+    });
+    Ok(classes.collect())
 }
 
 fn values(logits: &[Tensor]) -> Result<Vec<Vec<f32>>> {
@@ -257,7 +251,7 @@ fn values(logits: &[Tensor]) -> Result<Vec<Vec<f32>>> {
 }
 
 /// What the network says of one pixel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Pixel {
     class: u8,
     margin: f64,
@@ -267,25 +261,11 @@ struct Pixel {
 }
 
 impl Pixel {
-    /// From one pixel's logits z, in one pass: with e = exp(z - largest z) and S their sum, p = e / S and the entropy
-    /// is ln S - sum e (z - largest z) / S.
-    fn of(logits: &[f32]) -> Pixel {
-        let class = best_class(logits) as usize;
-        let largest = f64::from(logits[class]);
-        let (mut sum, mut second, mut weighted) = (1.0, 0.0f64, 0.0);
-        for (_, &logit) in logits.iter().enumerate().filter(|(c, _)| *c != class) {
-            let z = f64::from(logit) - largest;
-            // Not infinite, which 0 times would be no number.
-            let z = if z < NOTHING { NOTHING } else { z };
-            let e = z.exp();
-            sum += e;
-            second = second.max(e);
-            weighted += e * z;
-        }
+    fn of(verdicts: &Verdicts, at: usize) -> Pixel {
         Pixel {
-            class: class as u8,
-            margin: (1.0 - second) / sum,
-            entropy: (sum.ln() - weighted / sum).max(0.0),
+            class: verdicts.classes[at],
+            margin: verdicts.margins[at],
+            entropy: verdicts.entropies[at],
             disagreement: 0.0,
         }
     }
@@ -304,41 +284,50 @@ impl Pixel {
     }
 }
 
-/// Several that say something of one pixel after the other; the mean of their probabilities counts.
-struct Committee {
-    /// The last pixel, by each.
+/// Networks that say something of the same pixels; of several the mean of their probabilities counts.
+struct Committee<'a> {
+    /// Logits of each, and what it says by itself.
+    members: Vec<(&'a [f32], Verdicts)>,
+    /// The last pixel, by each of several.
     own: Vec<Pixel>,
     mean: Vec<f64>,
     powers: Vec<f64>,
 }
 
-impl Committee {
-    fn new(members: usize, classes: usize) -> Committee {
+impl<'a> Committee<'a> {
+    /// Of those of the members' logits that lie there, of `m` classes.
+    fn of(members: &'a [Vec<f32>], values: Range<usize>, m: usize) -> Committee<'a> {
+        let members = members.iter().map(|logits| &logits[values.clone()]);
+        let members: Vec<_> = members.map(|logits| (logits, Verdicts::of(logits, m))).collect();
+        let several = if members.len() > 1 { members.len() } else { 0 };
         Committee {
-            own: Vec::with_capacity(members),
-            mean: vec![0.0; classes],
-            powers: vec![0.0; classes],
+            members,
+            own: vec![Pixel::default(); several],
+            mean: vec![0.0; m],
+            powers: vec![0.0; m],
         }
     }
 
-    /// What they say together of the pixel whose logits lie at a place of each member's.
-    fn hear(&mut self, members: &[Vec<f32>], at: Range<usize>) -> Pixel {
-        self.own.clear();
+    /// What they say together of a pixel.
+    fn hear(&mut self, at: usize) -> Pixel {
+        if let [(_, alone)] = &self.members[..] {
+            return Pixel::of(alone, at);
+        }
         self.mean.fill(0.0);
-        let mut entropies = 0.0;
-        for logits in members.iter().map(|values| &values[at.clone()]) {
-            let pixel = Pixel::of(logits);
-            let largest = f64::from(logits[pixel.class as usize]);
+        let (mut entropies, m, count) = (0.0, self.mean.len(), self.members.len() as f64);
+        for ((logits, verdicts), own) in self.members.iter().zip(&mut self.own) {
+            *own = Pixel::of(verdicts, at);
+            let logits = &logits[at * m..(at + 1) * m];
+            let largest = f64::from(logits[own.class as usize]);
             let mut sum = 0.0;
             for (power, &logit) in self.powers.iter_mut().zip(logits) {
                 *power = (f64::from(logit) - largest).exp();
                 sum += *power;
             }
-            let share = 1.0 / (sum * members.len() as f64);
+            let share = 1.0 / (sum * count);
             let powers = self.mean.iter_mut().zip(&self.powers);
             powers.for_each(|(mean, power)| *mean += share * power);
-            entropies += pixel.entropy / members.len() as f64;
-            self.own.push(pixel);
+            entropies += own.entropy / count;
         }
         let class = best_class(&self.mean) as usize;
         let others = self.mean.iter().enumerate().filter(|(c, _)| *c != class);
@@ -366,37 +355,22 @@ mod tests {
     use super::*;
     use crate::imaging::Rng;
 
+    fn pixel(logits: &[f32]) -> Pixel {
+        Pixel::of(&Verdicts::of(logits, logits.len()), 0)
+    }
+
     /// ln 2 each for two equal logits beside one that is out of the question; p = e / (e + 1) against 1 / (e + 1).
     #[test]
     fn a_coin_toss_has_no_margin_and_one_bit_of_entropy() {
-        let toss = Pixel::of(&[-800.0, 1.0, 1.0]);
+        let toss = pixel(&[-800.0, 1.0, 1.0]);
         assert_eq!((toss.class, toss.margin), (1, 0.0), "the lowest of equals");
         assert!((toss.entropy - 2f64.ln()).abs() < 1e-12);
         let e = std::f64::consts::E;
-        let sure = Pixel::of(&[0.0, 1.0]);
+        let sure = pixel(&[0.0, 1.0]);
         let (p, q) = (e / (e + 1.0), 1.0 / (e + 1.0));
         assert!((sure.margin - (p - q)).abs() < 1e-12);
         assert!((sure.entropy + p * p.ln() + q * q.ln()).abs() < 1e-12);
         assert_eq!(sure.class, 1);
-    }
-
-    /// Many pixels at a time, and one: a committee's members are judged as a network alone is.
-    #[test]
-    fn pixels_side_by_side_are_judged_as_one_is() {
-        let mut rng = Rng::new(4);
-        let mut logits: Vec<f32> = (0..100 * 4).map(|_| 5.0 * rng.normal() as f32).collect();
-        logits[7] = f32::NEG_INFINITY;
-        logits[40..44].fill(1.0);
-        let verdicts = Verdicts::of(&logits, 4);
-        for (at, logits) in logits.chunks(4).enumerate() {
-            let pixel = Pixel::of(logits);
-            assert_eq!(verdicts.classes[at], pixel.class);
-            assert!((verdicts.margins[at] - pixel.margin).abs() < 1e-14);
-            assert!(
-                (verdicts.entropies[at] - pixel.entropy).abs() < 1e-14,
-                "{logits:?}"
-            );
-        }
     }
 
     /// Two tiles of 2 x 3 pixels, the second with one row and two columns in its slice.
@@ -426,6 +400,19 @@ mod tests {
         assert!(judge(&[logits], &[[2, 3]]).is_err());
     }
 
+    /// More pixels than are heard at a time.
+    #[test]
+    fn the_best_classes_of_a_committee_are_those_it_is_judged_by() {
+        let mut rng = Rng::new(5);
+        let mut logits = || {
+            let values: Vec<f32> = (0..3 * 90 * 100).map(|_| rng.normal() as f32).collect();
+            Tensor::from_vec(values, (1, 90, 100, 3), &Device::Cpu).unwrap()
+        };
+        let members = [logits(), logits()];
+        let judged = judge(&members, &[[90, 100]]).unwrap();
+        assert_eq!(best_classes(&members).unwrap(), judged.classes);
+    }
+
     /// One is sure of class 0, one of class 1: together a coin toss, of whose entropy, ln 2, nothing is their own. Where both say
     /// the same there is no disagreement.
     #[test]
@@ -434,7 +421,7 @@ mod tests {
         let members = [logits([90.0, 0.0, 0.0, 2.0]), logits([0.0, 90.0, 0.0, 2.0])];
         let judged = judge(&members, &[[1, 2]]).unwrap();
         assert_eq!((&judged.classes[..], judged.margins[0]), (&[0, 1][..], 0));
-        let alone = Pixel::of(&[0.0, 2.0]);
+        let alone = pixel(&[0.0, 2.0]);
         let sums = judged.sums[0];
         assert!((sums.disagreement - 2f64.ln()).abs() < 1e-9, "{sums:?}");
         assert!(sums.foreground_disagreement.abs() < 1e-9);

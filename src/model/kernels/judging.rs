@@ -12,10 +12,10 @@ const SIDE_BY_SIDE: usize = PANEL;
 /// Added to a number of a size below 2^51 it leaves the nearest whole one in the lowest bits.
 const WHOLE: f64 = 6_755_399_441_055_744.0;
 /// Below this exponent e's power is nothing beside 1.
-pub const NOTHING: f64 = -700.0;
+const NOTHING: f64 = -700.0;
 
 /// What the network says of pixels, one after the other.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Verdicts {
     /// The best class; of equals, the first.
     pub classes: Vec<u8>,

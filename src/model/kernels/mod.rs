@@ -22,7 +22,7 @@ mod winograd;
 
 pub use conv::{Prepared, channel_sums, relu_gradient};
 pub use dense::DensePool;
-pub use judging::{NOTHING, Verdicts};
+pub use judging::Verdicts;
 pub use norm::Norm;
 pub use resample::{Pool, UpConv, add_gated, concat, split};
 pub use scratch::zeros;
