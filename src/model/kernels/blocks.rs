@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::shape::{Finish, Placing};
 use super::simd::{Simd, Work};
-use super::{PANEL, ROWS, Real, Sums};
+use super::{HALF, PANEL, ROWS, Real, Sums};
 
 /// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values, in groups.
 #[derive(Debug, Clone, Copy)]
@@ -245,37 +245,56 @@ fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     }
 }
 
-/// `out[p][i] = sum over k of x[i][k] * columns[p][k]` of items in panels: `[panel of 16 channels][item][channel]`.
+/// `out[p][i] = sum over k of x[i][k] * columns[p][k]` of items in panels, `[panel of 16 channels][item][channel]`, place by place:
+/// each has inputs, weights and sums of its own.
 pub struct Multiply<'a, T> {
-    /// The items.
+    /// The items, from the first place on.
     pub x: &'a [T],
-    /// From panel to panel of `x`.
-    pub step: usize,
-    /// How many: a multiple of [`ROWS`].
+    /// From place to place of `x`, and from panel to panel.
+    pub x_steps: (usize, usize),
+    /// How many places.
+    pub places: usize,
+    /// How many items: a multiple of [`ROWS`].
     pub items: usize,
-    /// Channels of an item; what the last panel has beyond them is not looked at.
+    /// Channels of an item, a multiple of [`HALF`]; what the last panel has beyond them is not looked at.
     pub inputs: usize,
-    /// What they are multiplied by.
+    /// What they are multiplied by, one place after the other.
     pub columns: Columns<'a, T>,
     /// The sums, from the first of the columns' panels on.
     pub out: &'a mut [T],
-    /// From panel to panel of `out`.
-    pub stride: usize,
+    /// From place to place of `out`, and from panel to panel.
+    pub out_steps: (usize, usize),
 }
 
 impl<T: Real> Work<T> for Multiply<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, simd: S) {
         let (count, panels) = self.columns.panels();
-        for item in (0..self.items).step_by(ROWS) {
-            let (x, out) = (&self.x[item * PANEL..], &mut self.out[item * PANEL..]);
-            in_blocks!(S, ROWS, count, |row, panel| multiply(
-                simd,
-                (&x[row * PANEL..], self.step, self.inputs),
-                &panels,
-                panel,
-                (&mut out[row * PANEL..], self.stride)
-            ));
+        for place in 0..self.places {
+            let mut here: [&[[T; PANEL]]; 2] = [&[]; 2];
+            for (here, panel) in here.iter_mut().zip(panels) {
+                *here = &panel[place * self.inputs..][..self.inputs];
+            }
+            let mut item = 0;
+            while item < self.items {
+                let x = &self.x[place * self.x_steps.0 + item * PANEL..];
+                let out = &mut self.out[place * self.out_steps.0 + item * PANEL..];
+                // Sums of one panel leave half of these registers free.
+                if S::LANES == PANEL && count == 1 && item + 2 * ROWS <= self.items {
+                    let (x, out) = ((x, self.x_steps.1), (out, self.out_steps.1));
+                    multiply::<T, S, { 2 * ROWS }, 1>(simd, x, &here, 0, out);
+                    item += 2 * ROWS;
+                    continue;
+                }
+                in_blocks!(S, ROWS, count, |row, panel| multiply(
+                    simd,
+                    (&x[row * PANEL..], self.x_steps.1),
+                    &here,
+                    panel,
+                    (&mut out[row * PANEL..], self.out_steps.1)
+                ));
+                item += ROWS;
+            }
         }
     }
 }
@@ -283,35 +302,37 @@ impl<T: Real> Work<T> for Multiply<'_, T> {
 #[inline(always)]
 fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     simd: S,
-    (x, step, inputs): (&[T], usize, usize),
+    (x, step): (&[T], usize),
     panels: &[&[[T; PANEL]]; 2],
     panel: usize,
     (out, stride): (&mut [T], usize),
 ) {
     let mut held = [[simd.zero(); W]; M];
-    for from in (0..inputs).step_by(PANEL) {
-        let count = PANEL.min(inputs - from);
-        let rows: &[[T; PANEL]] = x[from / PANEL * step..].as_chunks().0;
+    // Of a known number, the compiler writes them out; and none is asked whether it is there.
+    let parts = [panels[0].as_chunks::<HALF>().0, panels[1].as_chunks::<HALF>().0];
+    for (n, _) in parts[0].iter().enumerate() {
+        let rows: &[[T; PANEL]] = x[n * HALF / PANEL * step..].as_chunks().0;
         let rows: &[[T; PANEL]; M] = rows.first_chunk().expect("a panel holds every item");
-        let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
-        for (part, panel) in part.iter_mut().zip(panels) {
-            *part = &panel[from..][..count];
-        }
-        for k in 0..count {
+        let part: [&[[T; PANEL]]; 2] = [&parts[0][n], &parts[1][n]];
+        let first = n * HALF % PANEL;
+        for k in 0..HALF {
             let w: [S::Vector; W] = weights(simd, &part, panel, k);
             for i in 0..M {
-                let x = simd.splat(rows[i][k]);
+                let x = simd.splat(rows[i][first + k]);
                 for v in 0..W {
                     held[i][v] = simd.fma(x, w[v], held[i][v]);
                 }
             }
         }
     }
-    for i in 0..M {
-        for v in 0..W {
-            let column = v * S::LANES;
-            let at = (panel + column / PANEL) * stride + i * PANEL + column % PANEL;
-            simd.store(held[i][v], &mut out[at..]);
+    let in_panel = PANEL / S::LANES;
+    for (p, vectors) in (0..W).step_by(in_panel).enumerate() {
+        let rows = out[(panel + p) * stride..].as_chunks_mut().0;
+        let rows: &mut [[T; PANEL]; M] = rows.first_chunk_mut().expect("a panel holds every item");
+        for i in 0..M {
+            for v in 0..in_panel {
+                simd.store(held[i][vectors + v], &mut rows[i][v * S::LANES..]);
+            }
         }
     }
 }
@@ -483,40 +504,45 @@ mod tests {
         }
     }
 
-    /// 24 items of 21 channels: two blocks, and a panel that is not full.
+    /// 36 items of 24 channels at two places: three blocks, and a panel that is not full.
     #[test]
     fn every_instruction_set_multiplies_panels() {
-        let (items, inputs) = (2 * ROWS, 21);
-        let (step, stride) = ((items + 1) * PANEL, (items + 3) * PANEL);
-        let (x, weights) = (numbers(2 * step), numbers(2 * inputs * PANEL));
-        let (first, second) = weights.as_chunks::<PANEL>().0.split_at(inputs);
+        let (places, items, inputs) = (2, 3 * ROWS, PANEL + HALF);
+        let (panel_x, panel_out) = ((items + 1) * PANEL, (items + 3) * PANEL);
+        let (place_x, place_out) = (2 * panel_x + PANEL, 2 * panel_out + 2 * PANEL);
+        let (x, weights) = (numbers(places * place_x), numbers(2 * places * inputs * PANEL));
+        let (first, second) = weights.as_chunks::<PANEL>().0.split_at(places * inputs);
         for (isa, second) in Isa::known()
             .into_iter()
             .flat_map(|isa| [(isa, Some(second)), (isa, None)])
         {
             let columns = Columns { first, second };
-            let mut out = vec![1.0; 2 * stride];
+            let mut out = vec![1.0; places * place_out];
             let multiply = Multiply {
                 x: &x,
-                step,
+                x_steps: (place_x, panel_x),
+                places,
                 items,
                 inputs,
                 columns,
                 out: &mut out,
-                stride,
+                out_steps: (place_out, panel_out),
             };
             f32::run(isa, multiply);
             for (at, out) in out.into_iter().enumerate() {
-                let (p, item, n) = (at / stride, at % stride / PANEL, at % PANEL);
-                let panel = [Some(first), second][p].filter(|_| item < items);
+                let (place, at) = (at / place_out, at % place_out);
+                let (p, item, n) = (at / panel_out, at % panel_out / PANEL, at % PANEL);
+                let panels = [Some(first), second, None];
+                let panel = panels[p].filter(|_| item < items);
                 let sum = |panel: &[[f32; PANEL]]| {
-                    let value = |k: usize| x[k / PANEL * step + item * PANEL + k % PANEL];
-                    (0..inputs).map(|k| value(k) * panel[k][n]).sum()
+                    let value =
+                        |k: usize| x[place * place_x + k / PANEL * panel_x + item * PANEL + k % PANEL];
+                    (0..inputs).map(|k| value(k) * panel[place * inputs + k][n]).sum()
                 };
                 assert_eq!(
                     out,
                     panel.map_or(1.0, sum),
-                    "{isa:?}: panel {p}, item {item}, column {n}"
+                    "{isa:?}: place {place}, panel {p}, item {item}, column {n}"
                 );
             }
         }

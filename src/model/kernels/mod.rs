@@ -41,6 +41,8 @@ use simd::{Isa, Work};
 const ROWS: usize = 12;
 /// Output channels of a panel of packed weights; a micro-kernel takes one panel or two.
 const PANEL: usize = 16;
+/// Half a panel: transforms take channels by as many.
+const HALF: usize = PANEL / 2;
 /// Sums of a micro-kernel: `[pixel][panel][channel]`.
 type Sums<T> = [[[T; PANEL]; 2]; ROWS];
 

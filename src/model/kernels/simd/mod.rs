@@ -4,9 +4,12 @@
 //! instruction set's type exist only where the processor was seen to have it, so that its operations are safe to
 //! call. The design is that of the crates `pulp` and `memchr`.
 
+mod grid;
+
 use std::sync::OnceLock;
 
 use super::{PANEL, Real};
+pub use grid::{Grid, GridMut, Steps};
 
 /// A kernel with its arguments. `on` and all it calls have to be `#[inline(always)]`: what is not inlined is compiled
 /// without the instruction set.
@@ -25,10 +28,16 @@ pub trait Simd<T: Real>: Copy {
     fn run<W: Work<T>>(self, work: W);
     /// The same number in every lane.
     fn splat(self, value: T) -> Self::Vector;
-    /// The first numbers of `values`.
-    fn load(self, values: &[T]) -> Self::Vector;
-    /// To the first places of `out`.
-    fn store(self, vector: Self::Vector, out: &mut [T]);
+    /// The numbers at `from`.
+    ///
+    /// # Safety
+    /// As many as a vector has may be read there, of any alignment.
+    unsafe fn read(self, from: *const T) -> Self::Vector;
+    /// To the place at `to`.
+    ///
+    /// # Safety
+    /// As many as a vector has may be written there, of any alignment.
+    unsafe fn write(self, vector: Self::Vector, to: *mut T);
     /// `a + b`
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a - b`
@@ -43,6 +52,22 @@ pub trait Simd<T: Real>: Copy {
     /// `a` where `gate` is above 0, else 0.
     fn gated(self, a: Self::Vector, gate: Self::Vector) -> Self::Vector;
 
+    /// The first numbers of `values`.
+    #[inline(always)]
+    fn load(self, values: &[T]) -> Self::Vector {
+        let values = &values[..Self::LANES];
+        // SAFETY: they are as many as a vector has.
+        unsafe { self.read(values.as_ptr()) }
+    }
+
+    /// To the first places of `out`.
+    #[inline(always)]
+    fn store(self, vector: Self::Vector, out: &mut [T]) {
+        let out = &mut out[..Self::LANES];
+        // SAFETY: they are as many as a vector has.
+        unsafe { self.write(vector, out.as_mut_ptr()) }
+    }
+
     /// Rows become columns.
     #[inline(always)]
     fn transpose(self, block: &mut [[T; PANEL]; PANEL]) {
@@ -52,9 +77,10 @@ pub trait Simd<T: Real>: Copy {
         }
     }
 
-    /// Has the line of memory that a value lies in brought to the caches, where the processor can be asked to.
+    /// Has the line of memory at a place brought to the caches, where the processor can be asked to; nothing is read, so that it may
+    /// be any place.
     #[inline(always)]
-    fn fetch(self, _: &T) {}
+    fn fetch(self, _: *const T) {}
 
     /// 0 in every lane.
     #[inline(always)]
@@ -232,12 +258,14 @@ impl<T: Real> Simd<T> for Plain {
         [value; 8]
     }
     #[inline(always)]
-    fn load(self, values: &[T]) -> [T; 8] {
-        *values.first_chunk().expect("a vector lies in its slice")
+    unsafe fn read(self, from: *const T) -> [T; 8] {
+        // SAFETY: the caller says that 8 numbers may be read there; read as unaligned.
+        unsafe { from.cast::<[T; 8]>().read_unaligned() }
     }
     #[inline(always)]
-    fn store(self, vector: [T; 8], out: &mut [T]) {
-        *out.first_chunk_mut().expect("a vector lies in its slice") = vector;
+    unsafe fn write(self, vector: [T; 8], to: *mut T) {
+        // SAFETY: the caller says that 8 numbers may be written there.
+        unsafe { to.cast::<[T; 8]>().write_unaligned(vector) }
     }
     #[inline(always)]
     fn add(self, a: [T; 8], b: [T; 8]) -> [T; 8] {
@@ -288,16 +316,14 @@ macro_rules! vectors {
                 unsafe { $splat(value) }
             }
             #[inline(always)]
-            fn load(self, values: &[f32]) -> $vector {
-                let values = &values[..$lanes];
-                // SAFETY: `values` has as many f32 as the vector takes, of any alignment; the features are there.
-                unsafe { $load(values.as_ptr()) }
+            unsafe fn read(self, from: *const f32) -> $vector {
+                // SAFETY: the caller says that as many f32 as the vector takes may be read there; the features are there.
+                unsafe { $load(from) }
             }
             #[inline(always)]
-            fn store(self, vector: $vector, out: &mut [f32]) {
-                let out = &mut out[..$lanes];
-                // SAFETY: `out` has room for as many f32 as the vector holds, of any alignment; the features are there.
-                unsafe { $store(out.as_mut_ptr(), vector) }
+            unsafe fn write(self, vector: $vector, to: *mut f32) {
+                // SAFETY: the caller says that as many f32 as the vector holds may be written there; the features are there.
+                unsafe { $store(to, vector) }
             }
             #[inline(always)]
             fn add(self, a: $vector, b: $vector) -> $vector {
@@ -326,8 +352,8 @@ macro_rules! vectors {
                 unsafe { $transpose(block) }
             }
             #[inline(always)]
-            fn fetch(self, value: &f32) {
-                $fetch(std::ptr::from_ref(value));
+            fn fetch(self, at: *const f32) {
+                $fetch(at);
             }
             #[inline(always)]
             fn larger(self, a: $vector, b: $vector) -> $vector {

@@ -15,11 +15,13 @@
 //!
 //! Source: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, with its matrices.
 
+mod cut;
 mod form;
 mod tiles;
 mod weights;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -28,10 +30,11 @@ use super::product::{Packed, pack_panels};
 use super::shape::{Beside, Conv, Finish};
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
+use cut::Cut;
 use form::{Form, Lined};
 pub use form::{Four, One, Two};
 pub use tiles::Windows;
-use tiles::{Cut, Gathered, Input, Layout, Spread, SpreadWindows};
+use tiles::{Gathered, Input, Layout, Spread, SpreadWindows};
 pub use weights::weight_gradient;
 
 /// An image of fewer tiles of 4x4 pixels takes those of 2x2, unless its windows are few.
@@ -119,9 +122,15 @@ pub fn transform_weights<T: Real, F: Lined<I>, const I: usize>(_: F, windows: Wi
 /// One task's tiles and what it makes of them.
 struct Piece<'a, T> {
     /// Rows of tiles.
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     /// The outputs of these rows.
     out: Beside<&'a mut [T]>,
+}
+
+impl<T> Piece<'_, T> {
+    fn tiles(&self, cut: &Cut) -> Range<usize> {
+        self.rows.start * cut.across..self.rows.end * cut.across
+    }
 }
 
 /// The outputs in pieces of `rows` rows of tiles.
@@ -193,7 +202,7 @@ struct Convolution<'a, T: Real, F, const I: usize, const O: usize> {
 impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, F, I, O> {
     /// Some rows of tiles from beginning to end.
     fn alone(&self, piece: Piece<'_, T>) {
-        let tiles = piece.rows.start * self.cut.across..piece.rows.end * self.cut.across;
+        let tiles = piece.tiles(&self.cut);
         // Whole blocks of the products' kernel; what the last one has too many is computed and not looked at.
         let held = tiles.len().next_multiple_of(ROWS);
         let (from, to) = (
@@ -201,12 +210,18 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
             Layout::of(held, self.conv.outputs),
         );
         let mut spread = Scratch::take(I * I * from.place);
-        self.spread(tiles.clone(), &mut spread, from);
+        self.spread(tiles, &mut spread, from);
         let mut products = Scratch::take(I * I * to.place);
-        for (place, products) in products.chunks_mut(to.place).enumerate() {
-            for (pair, out) in products.chunks_mut(2 * to.panel).enumerate() {
-                let x = &spread[place * from.place..][..from.place];
-                self.multiply((place, 2 * pair), (x, from.panel), held, (out, to.panel));
+        let (places, values) = match self.conv.outputs <= 2 * PANEL {
+            true => (I * I, I * I * to.place),
+            // A place after the other, so that its tiles stay in the first-level cache for all panels.
+            false => (1, 2 * to.panel),
+        };
+        for (n, products) in products.chunks_mut(places * to.place).enumerate() {
+            let place = n * places;
+            for (pair, out) in products.chunks_mut(values).enumerate() {
+                let x = &spread[place * from.place..];
+                self.multiply(place..place + places, 2 * pair, (x, from), held, (out, to));
             }
         }
         self.gather(piece, &products, to);
@@ -235,21 +250,21 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
                     .enumerate()
                     .for_each(|(pair, out)| {
                         for (n, spread) in spread.chunks(share).enumerate() {
-                            let x = &spread[place * from.place..][..from.place];
+                            let x = &spread[place * from.place..];
                             let items = SHARE.min(held - n * SHARE);
                             let out = &mut out[n * SHARE * PANEL..];
-                            self.multiply((place, 2 * pair), (x, from.panel), items, (out, to.panel));
+                            self.multiply(place..place + 1, 2 * pair, (x, from), items, (out, to));
                         }
                     });
             });
         let rows = self.cut.rows().div_ceil(4 * rayon::current_num_threads());
         pieces(&self.cut, rows, out).into_par_iter().for_each(|piece| {
-            let first = piece.rows.start * self.cut.across * PANEL;
+            let first = piece.tiles(&self.cut).start * PANEL;
             self.gather(piece, &products[first..], to);
         });
     }
 
-    fn spread(&self, tiles: std::ops::Range<usize>, out: &mut [T], layout: Layout) {
+    fn spread(&self, tiles: Range<usize>, out: &mut [T], layout: Layout) {
         for (from, channels, images) in self.x.each() {
             let spread = Spread {
                 lines: PhantomData::<Input<F, O>>,
@@ -265,28 +280,34 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
         }
     }
 
+    /// The products of some places' tiles with the pair of panels from `panel` on.
     fn multiply(
         &self,
-        (place, panel): (usize, usize),
-        (x, step): (&[T], usize),
+        places: Range<usize>,
+        panel: usize,
+        (x, from): (&[T], Layout),
         items: usize,
-        (out, stride): (&mut [T], usize),
+        (out, to): (&mut [T], Layout),
     ) {
         let inputs = self.conv.inputs;
-        let columns = self.weights.panels(panel, place * inputs, (place + 1) * inputs);
+        let columns = self
+            .weights
+            .panels(panel, places.start * inputs, places.end * inputs);
         let multiply = Multiply {
             x,
-            step,
+            x_steps: (from.place, from.panel),
+            places: places.len(),
             items,
             inputs,
             columns,
             out,
-            stride,
+            out_steps: (to.place, to.panel),
         };
         T::run(self.isa, multiply);
     }
 
     fn gather(&self, piece: Piece<'_, T>, products: &[T], layout: Layout) {
+        let tiles = piece.tiles(&self.cut);
         for (from, channels, out) in piece.out.each() {
             let gathered = Gathered {
                 form: PhantomData::<F>,
@@ -296,7 +317,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
                 finish: self.finish,
                 channels,
                 from,
-                tiles: piece.rows.start * self.cut.across..piece.rows.end * self.cut.across,
+                tiles: tiles.clone(),
                 out,
                 base: self.cut.pixels_before(piece.rows.start) * channels,
             };

@@ -6,9 +6,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::super::shape::{Conv, Finish};
-use super::super::simd::{Simd, Work};
+use super::super::shape::Finish;
+use super::super::simd::{Grid, GridMut, Simd, Steps, Work};
 use super::super::{PANEL, Real};
+use super::cut::Cut;
 use super::form::{Form, Lined};
 
 /// The body for each `$i` from 0 to `$n`, at most 6, written out: what the compiler leaves a loop, it keeps in memory.
@@ -26,133 +27,19 @@ macro_rules! each {
     };
 }
 
-/// How images are cut into square output tiles.
-#[derive(Clone, Copy)]
-pub struct Cut {
-    batch: usize,
-    height: usize,
-    width: usize,
-    /// Pixels from tile to tile.
-    edge: usize,
-    /// Tiles in a row of tiles.
-    pub across: usize,
-    /// Rows of tiles in an image.
-    down: usize,
-}
+/// How much further, in values, lies what is fetched.
+const FURTHER: usize = 256;
 
-impl Cut {
-    /// The images of `conv` in tiles of `edge` pixels.
-    pub fn of(conv: &Conv, edge: usize) -> Self {
-        Cut {
-            batch: conv.batch,
-            height: conv.height,
-            width: conv.width,
-            edge,
-            across: conv.width.div_ceil(edge),
-            down: conv.height.div_ceil(edge),
-        }
-    }
-
-    /// Rows of tiles of all images.
-    pub fn rows(&self) -> usize {
-        self.batch * self.down
-    }
-
-    /// Tiles of all images.
-    pub fn tiles(&self) -> usize {
-        self.rows() * self.across
-    }
-
-    /// Pixels, over all images, before a row of tiles.
-    pub fn pixels_before(&self, row: usize) -> usize {
-        (row / self.down * self.height + (row % self.down * self.edge).min(self.height)) * self.width
-    }
-
-    /// The `N x N` pixels of a tile, from `border` rows and columns before the output tile on.
-    #[inline(always)]
-    fn pixels<const N: usize>(&self, tile: usize, border: usize) -> Pixels {
-        let row = tile / self.across;
-        // Wrapped around where the border lies before the image.
-        let top = (row % self.down * self.edge).wrapping_sub(border);
-        let left = (tile % self.across * self.edge).wrapping_sub(border);
-        let is_within = |from: usize, size: usize| from < size && from + N <= size;
-        Pixels {
-            top,
-            left,
-            first: row / self.down * self.height,
-            are_inside: is_within(top, self.height) && is_within(left, self.width),
-        }
-    }
-
-    /// The way to its pixels in images of `channels` channels, as if none lay beyond its image.
-    #[inline(always)]
-    fn way(&self, pixels: &Pixels, channels: usize) -> Way {
-        let row = pixels.first.wrapping_add(pixels.top).wrapping_mul(self.width);
-        Way {
-            first: row.wrapping_add(pixels.left).wrapping_mul(channels),
-            row: self.width * channels,
-            pixel: channels,
-        }
-    }
-
-    /// Fetches what the tile below a tile needs beside what this one has: by the time of its turn it is there.
-    #[inline(always)]
-    fn fetch_below<T: Real, S: Simd<T>, const N: usize>(&self, s: S, way: Way, border: usize, images: &[T]) {
-        for y in N..N + self.edge {
-            for x in border..border + self.edge {
-                if let Some(value) = images.get(way.at(y, x)) {
-                    s.fetch(value);
-                }
-            }
-        }
-    }
-
-    /// Which rows and columns of a tile lie in its image.
-    #[inline(always)]
-    fn within<const N: usize>(&self, pixels: &Pixels) -> (Range<usize>, Range<usize>) {
-        let within = |first: usize, size: usize| {
-            // Before the image it is a very large number.
-            let before = if first >= size { first.wrapping_neg() } else { 0 };
-            before..size.wrapping_sub(first).min(N)
-        };
-        (within(pixels.top, self.height), within(pixels.left, self.width))
-    }
-
-    /// Where one of them lies in images of `channels` channels; `None` beyond the image.
-    #[inline(always)]
-    fn at(&self, pixels: &Pixels, y: usize, x: usize, channels: usize) -> Option<usize> {
-        let (y, x) = (pixels.top.wrapping_add(y), pixels.left.wrapping_add(x));
-        let is_inside = y < self.height && x < self.width;
-        is_inside.then(|| ((pixels.first + y) * self.width + x) * channels)
-    }
-}
-
-/// Where the pixels of a tile lie; its first may lie before the images, and is a very large number then.
-#[derive(Clone, Copy)]
-struct Way {
-    first: usize,
-    /// From row to row, and from pixel to pixel.
-    row: usize,
-    pixel: usize,
-}
-
-impl Way {
-    #[inline(always)]
-    fn at(self, y: usize, x: usize) -> usize {
-        self.first.wrapping_add(y * self.row + x * self.pixel)
-    }
-}
-
-/// The pixels of a tile.
-struct Pixels {
-    /// The first row in its image.
-    top: usize,
-    /// The first column.
-    left: usize,
-    /// Rows of pixels of the images before.
-    first: usize,
-    /// None lies beyond the image.
-    are_inside: bool,
+/// Fetches `edge x edge` pixels, 6 at most, a row of tiles below those from `here` on, and somewhat further: by the time of their
+/// turn they are there. What lies beyond the end of a row begins the next one.
+#[inline(always)]
+fn fetch_below<T: Real, S: Simd<T>>(s: S, here: *const T, edge: usize, steps: Steps) {
+    let below = here.wrapping_add(edge * steps.row + FURTHER);
+    each!(y < edge, {
+        each!(x < edge, {
+            s.fetch(below.wrapping_add(y * steps.row + x * steps.column));
+        });
+    });
 }
 
 /// Transformed tiles of one piece of memory.
@@ -171,6 +58,15 @@ impl Layout {
         Layout {
             panel,
             place: channels.div_ceil(PANEL) * panel,
+        }
+    }
+
+    /// From place to place of `I x I`.
+    #[inline(always)]
+    fn steps<const I: usize>(self) -> Steps {
+        Steps {
+            row: I * self.place,
+            column: self.place,
         }
     }
 
@@ -234,25 +130,25 @@ pub struct Spread<'a, T, L, const N: usize, const I: usize> {
 impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread<'_, T, L, N, I> {
     #[inline(always)]
     fn on<S: Simd<T>>(mut self, s: S) {
-        for (to, tile) in self.tiles.clone().enumerate() {
-            let pixels = self.cut.pixels::<N>(tile, L::BORDER);
-            let way = self.cut.way(&pixels, self.channels);
-            for channel in (0..self.channels).step_by(S::LANES) {
-                self.cut
-                    .fetch_below::<T, S, N>(s, way, L::BORDER, &self.images[channel..]);
-                if pixels.are_inside {
-                    let images = &self.images[channel..];
-                    self.tile(s, (to, channel), |y, x| s.load(&images[way.at(y, x)..]));
+        let (tiles, channels) = (self.tiles.clone(), self.channels);
+        for (to, tile) in self.cut.walk::<N>(tiles, L::BORDER, channels).enumerate() {
+            for channel in (0..channels).step_by(S::LANES) {
+                let images = &self.images[channel..];
+                // Where the tile below has pixels that this one has not.
+                let here = images.as_ptr().wrapping_add(tile.at(2 * L::BORDER, L::BORDER));
+                fetch_below(s, here, N - 2 * L::BORDER, tile.steps);
+                if tile.is_inside() {
+                    let pixels = Grid::<T, S, N, N>::of(s, &images[tile.first..], tile.steps);
+                    self.tile(s, (to, channel), |y, x| pixels.load(y, x));
                     continue;
                 }
                 // Zeros, and what there is: to ask about each of them costs more than to put them together.
                 let mut patch = [[s.zero(); N]; N];
-                let (rows, columns) = self.cut.within::<N>(&pixels);
+                let (rows, columns) = tile.within();
                 for y in rows {
-                    for x in columns.clone() {
-                        let at = self.cut.at(&pixels, y, x, self.channels);
-                        let at = at.expect("the pixel lies in the image");
-                        patch[y][x] = s.load(&self.images[at + channel..]);
+                    let row = images[tile.at(y, columns.start)..].chunks(channels);
+                    for (value, pixel) in patch[y][columns.clone()].iter_mut().zip(row) {
+                        *value = s.load(pixel);
                     }
                 }
                 self.tile(s, (to, channel), |y, x| patch[y][x]);
@@ -277,13 +173,13 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Spread<'_, T, L, N
             columns[x] = L::line(s, column);
         });
         let first = self.layout.at(to, self.from + channel);
+        let places = self.layout.steps::<I>();
+        let mut places = GridMut::<T, S, I, I>::of(s, &mut self.out[first..], places);
         each!(y < I, {
             let mut line = [s.zero(); N];
             each!(x < N, { line[x] = columns[x][y] });
             let line = L::line(s, line);
-            each!(x < I, {
-                s.store(line[x], &mut self.out[first + (I * y + x) * self.layout.place..]);
-            });
+            each!(x < I, { places.store(y, x, line[x]) });
         });
     }
 }
@@ -314,56 +210,84 @@ pub struct Gathered<'a, T, F, const I: usize, const O: usize> {
 
 impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Work<T> for Gathered<'_, T, F, I, O> {
     #[inline(always)]
-    fn on<S: Simd<T>>(mut self, s: S) {
-        for (from, tile) in self.tiles.clone().enumerate() {
-            let (cut, channels) = (self.cut, self.channels);
-            let pixels = cut.pixels::<O>(tile, 0);
-            let way = cut.way(&pixels, channels);
-            match pixels.are_inside {
-                // The compiler sees that every pixel is there.
-                true => self.tile(s, from, |y, x| Some(way.at(y, x))),
-                false => self.tile(s, from, |y, x| cut.at(&pixels, y, x, channels)),
-            }
+    fn on<S: Simd<T>>(self, s: S) {
+        // What is asked here is not asked of every pixel.
+        match (self.finish.relu, self.finish.gate) {
+            (false, []) => self.all::<S, false, false>(s),
+            (true, []) => self.all::<S, true, false>(s),
+            (false, _) => self.all::<S, false, true>(s),
+            (true, _) => self.all::<S, true, true>(s),
         }
     }
 }
 
 impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Gathered<'_, T, F, I, O> {
-    /// One tile, whose pixels lie `at`, where they lie anywhere.
     #[inline(always)]
-    fn tile<S: Simd<T>>(&mut self, s: S, from: usize, at: impl Fn(usize, usize) -> Option<usize>) {
-        for channel in (0..self.channels).step_by(S::LANES) {
-            let first = self.layout.at(from, self.from + channel);
-            let mut columns = [[s.zero(); O]; I];
-            each!(x < I, {
-                let mut column = [s.zero(); I];
-                each!(y < I, {
-                    column[y] = s.load(&self.products[first + (I * y + x) * self.layout.place..]);
-                });
-                columns[x] = F::output(s, column);
-            });
-            let bias = match self.finish.bias {
-                [] => s.zero(),
-                bias => s.load(&bias[self.from + channel..]),
-            };
-            each!(y < O, {
-                let mut line = [s.zero(); I];
-                each!(x < I, { line[x] = columns[x][y] });
-                let line = F::output(s, line);
-                each!(x < O, {
-                    let mut value = s.add(line[x], bias);
-                    if self.finish.relu {
-                        value = s.not_below_zero(value);
-                    }
-                    if let Some(at) = at(y, x) {
-                        if let [_, ..] = self.finish.gate {
-                            value = s.gated(value, s.load(&self.finish.gate[at + channel..]));
+    fn all<S: Simd<T>, const RELU: bool, const GATED: bool>(mut self, s: S) {
+        let written = std::mem::take(&mut self.out);
+        let (tiles, channels, gate) = (self.tiles.clone(), self.channels, self.finish.gate);
+        for (from, tile) in self.cut.walk::<O>(tiles, 0, channels).enumerate() {
+            for channel in (0..channels).step_by(S::LANES) {
+                let (first, at) = (tile.first - self.base + channel, tile.first + channel);
+                fetch_below(s, written.as_ptr().wrapping_add(first), O, tile.steps);
+                if GATED {
+                    fetch_below(s, gate.as_ptr().wrapping_add(at), O, tile.steps);
+                }
+                if tile.is_inside() {
+                    let mut out = GridMut::<T, S, O, O>::of(s, &mut written[first..], tile.steps);
+                    let gate = GATED.then(|| Grid::<T, S, O, O>::of(s, &gate[at..], tile.steps));
+                    self.tile::<S, RELU>(s, (from, channel), |y, x, value| {
+                        out.store(y, x, gate.map_or(value, |gate| s.gated(value, gate.load(y, x))));
+                    });
+                    continue;
+                }
+                let mut patch = [[s.zero(); O]; O];
+                self.tile::<S, RELU>(s, (from, channel), |y, x, value| patch[y][x] = value);
+                let (rows, columns) = tile.within();
+                for y in rows {
+                    let (first, at) = (first + y * tile.steps.row, at + y * tile.steps.row);
+                    for (x, mut value) in patch[y][columns.clone()].iter().copied().enumerate() {
+                        let further = x * channels;
+                        if GATED {
+                            value = s.gated(value, s.load(&gate[at + further..]));
                         }
-                        s.store(value, &mut self.out[at - self.base + channel..]);
+                        s.store(value, &mut written[first + further..]);
                     }
-                });
-            });
+                }
+            }
         }
+    }
+
+    /// Some channels of one tile: `put` gets each pixel's row, column and values.
+    #[inline(always)]
+    fn tile<S: Simd<T>, const RELU: bool>(
+        &self,
+        s: S,
+        (from, channel): (usize, usize),
+        mut put: impl FnMut(usize, usize, S::Vector),
+    ) {
+        let channel = self.from + channel;
+        let products = &self.products[self.layout.at(from, channel)..];
+        let products = Grid::<T, S, I, I>::of(s, products, self.layout.steps::<I>());
+        let mut columns = [[s.zero(); O]; I];
+        each!(x < I, {
+            let mut column = [s.zero(); I];
+            each!(y < I, { column[y] = products.load(y, x) });
+            columns[x] = F::output(s, column);
+        });
+        let bias = match self.finish.bias {
+            [] => s.zero(),
+            bias => s.load(&bias[channel..]),
+        };
+        each!(y < O, {
+            let mut line = [s.zero(); I];
+            each!(x < I, { line[x] = columns[x][y] });
+            let line = F::output(s, line);
+            each!(x < O, {
+                let value = s.add(line[x], bias);
+                put(y, x, if RELU { s.not_below_zero(value) } else { value });
+            });
+        });
     }
 }
 

@@ -12,10 +12,11 @@ use rayon::prelude::*;
 use super::super::blocks::{Sweep, Swept};
 use super::super::shape::{Beside, Conv};
 use super::super::simd::Isa;
-use super::super::{PANEL, ROWS, Real, Scratch};
+use super::super::{HALF, PANEL, ROWS, Real, Scratch};
 use super::SHARE;
+use super::cut::Cut;
 use super::form::Form;
-use super::tiles::{Cut, GatheredWindows, Gradient, Input, Layout, Spread};
+use super::tiles::{GatheredWindows, Gradient, Input, Layout, Spread};
 
 /// Windows (inputs times outputs) whose sums a second-level cache holds beside the tiles of a task.
 const FEW_SUMS: usize = 64 * 64;
@@ -25,8 +26,6 @@ const PARTS: usize = 16;
 const AT_ONCE: usize = 1 << 22;
 /// Values of a share's transformed tiles and gradients: half a core's second-level cache.
 const HELD: usize = 131_072;
-/// Inputs that are summed at a time: half a panel.
-const HALF: usize = PANEL / 2;
 
 /// The loss's gradient by the weights, `[tap][input][output]`.
 pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
