@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::shape::{Finish, Placing};
 use super::simd::{Simd, Work};
-use super::{HALF, PANEL, ROWS, Real, Sums};
+use super::{HALF, PANEL, ROWS, Real};
 
 /// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values, in groups.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,7 @@ macro_rules! in_blocks {
         }
     };
 }
+pub(super) use in_blocks;
 
 /// The `W` vectors of row `k` of the weights, from panel `panel` on.
 #[inline(always)]
@@ -107,28 +108,6 @@ fn weights<T: Real, S: Simd<T>, const W: usize>(
         *vector = simd.load(&panels[panel + column / PANEL][k][column % PANEL..]);
     }
     vectors
-}
-
-/// Puts the `M` rows of sums from `row` on, and their vectors from panel `panel` on, into `sums`; adds them where they go `further`.
-#[inline(always)]
-fn put<T: Real, S: Simd<T>, const M: usize, const W: usize>(
-    simd: S,
-    held: [[S::Vector; W]; M],
-    (row, panel): (usize, usize),
-    further: bool,
-    sums: &mut Sums<T>,
-) {
-    for i in 0..M {
-        for v in 0..W {
-            let column = v * S::LANES;
-            let sums = &mut sums[row + i][panel + column / PANEL][column % PANEL..];
-            let sum = match further {
-                true => simd.add(simd.load(sums), held[i][v]),
-                false => held[i][v],
-            };
-            simd.store(sum, sums);
-        }
-    }
 }
 
 /// `out[..] = finished sum over k of x[.. + k] * columns[p][k]` of some items, with `k` over the runs.
@@ -337,100 +316,6 @@ fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     }
 }
 
-/// A walk over pixels, row by row, with an input and an output gradient at each.
-#[derive(Clone, Copy)]
-pub struct Sweep<'a, T> {
-    /// Inputs, from the first of the rows of sums.
-    pub x: &'a [T],
-    /// Where each row of pixels begins in `x`.
-    pub x_rows: &'a [usize],
-    /// From pixel to pixel in `x`.
-    pub x_step: usize,
-    /// Inputs a pixel to sum: at most [`ROWS`]; 12 and 8 are fast.
-    pub inputs: usize,
-    /// Output gradients, from the first panel's first channel.
-    pub y: &'a [T],
-    /// Where each row of pixels begins in `y`.
-    pub y_rows: &'a [usize],
-    /// From pixel to pixel in `y`.
-    pub y_step: usize,
-    /// From panel to panel in `y`.
-    pub y_stride: usize,
-    /// One panel or two.
-    pub panels: usize,
-    /// Pixels a row.
-    pub width: usize,
-}
-
-/// `sums[i][p] = sum over the pixels of x[i] * y[p]`.
-pub struct Swept<'a, T> {
-    /// The pixels.
-    pub sweep: Sweep<'a, T>,
-    /// Whether the sums are added to what is there.
-    pub further: bool,
-    /// The sums.
-    pub sums: &'a mut Sums<T>,
-}
-
-impl<T: Real> Work<T> for Swept<'_, T> {
-    #[inline(always)]
-    fn on<S: Simd<T>>(self, simd: S) {
-        let Swept { sweep, further, sums } = self;
-        if [8, ROWS].contains(&sweep.inputs) {
-            in_blocks!(S, sweep.inputs, sweep.panels, |row, panel| swept(
-                simd,
-                &sweep,
-                (row, panel),
-                further,
-                sums
-            ));
-            return;
-        }
-        for panel in 0..sweep.panels {
-            for row in 0..sweep.inputs {
-                match S::LANES {
-                    16 => swept::<T, S, 1, 1>(simd, &sweep, (row, panel), further, sums),
-                    8 => swept::<T, S, 1, 2>(simd, &sweep, (row, panel), further, sums),
-                    _ => swept::<T, S, 1, 4>(simd, &sweep, (row, panel), further, sums),
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn swept<T: Real, S: Simd<T>, const M: usize, const W: usize>(
-    simd: S,
-    sweep: &Sweep<'_, T>,
-    (row, panel): (usize, usize),
-    further: bool,
-    sums: &mut Sums<T>,
-) {
-    let mut held = [[simd.zero(); W]; M];
-    for (x_row, y_row) in sweep.x_rows.iter().zip(sweep.y_rows) {
-        let (mut x_at, mut y_at) = (x_row + row, y_row + panel * sweep.y_stride);
-        for _ in 0..sweep.width {
-            let x: &[T; M] = sweep.x[x_at..]
-                .first_chunk()
-                .expect("the inputs lie in the image");
-            let mut y = [simd.zero(); W];
-            for (v, y) in y.iter_mut().enumerate() {
-                let column = v * S::LANES;
-                *y = simd.load(&sweep.y[y_at + column / PANEL * sweep.y_stride + column % PANEL..]);
-            }
-            for i in 0..M {
-                let x = simd.splat(x[i]);
-                for v in 0..W {
-                    held[i][v] = simd.fma(x, y[v], held[i][v]);
-                }
-            }
-            x_at += sweep.x_step;
-            y_at += sweep.y_step;
-        }
-    }
-    put::<T, S, M, W>(simd, held, (row, panel), further, sums);
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::simd::Isa;
@@ -544,48 +429,6 @@ mod tests {
                     panel.map_or(1.0, sum),
                     "{isa:?}: place {place}, panel {p}, item {item}, column {n}"
                 );
-            }
-        }
-    }
-
-    #[test]
-    fn every_instruction_set_sweeps_over_pixels() {
-        let (x, y) = (numbers(400), numbers(600));
-        let (x_rows, y_rows) = ([0, 150], [1, 170]);
-        for isa in Isa::known() {
-            for (panels, inputs) in [(1, ROWS), (2, ROWS), (1, 8), (2, 8), (2, 3)] {
-                let sweep = Sweep {
-                    x: &x,
-                    x_rows: &x_rows,
-                    x_step: 13,
-                    inputs,
-                    y: &y,
-                    y_rows: &y_rows,
-                    y_step: 32,
-                    y_stride: 200,
-                    panels,
-                    width: 5,
-                };
-                let mut sums = [[[1.0; PANEL]; 2]; ROWS];
-                f32::run(
-                    isa,
-                    Swept {
-                        sweep,
-                        further: true,
-                        sums: &mut sums,
-                    },
-                );
-                for (i, p, n) in (0..ROWS * 2 * PANEL).map(|at| (at / 32, at / PANEL % 2, at % PANEL)) {
-                    let terms = (0..10).filter(|_| i < inputs && p < panels).map(|pixel| {
-                        let (row, column) = (pixel / 5, pixel % 5);
-                        x[x_rows[row] + 13 * column + i] * y[y_rows[row] + 32 * column + 200 * p + n]
-                    });
-                    assert_eq!(
-                        sums[i][p][n],
-                        1.0 + terms.sum::<f32>(),
-                        "{isa:?}: {inputs}, {i}, {p}, {n}"
-                    );
-                }
             }
         }
     }

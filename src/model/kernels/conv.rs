@@ -2,10 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::product::{Packed, Rows};
+use super::product::Packed;
 use super::shape::{Finish, Placing};
 use super::winograd::{self, Choice, Four, One, Two, Windows};
-use super::{Beside, Conv, PANEL, Real, Runs, Scratch, concat, outer, pack, product, split};
+use super::{
+    Beside, Conv, PANEL, Real, Rows, Runs, Scratch, concat, in_vectors, outer, pack, product, split,
+};
 
 /// Weights as a kernel reads them.
 pub enum Prepared<T: Real> {
@@ -120,14 +122,6 @@ impl Conv {
         }
         let [x, _] = x.images;
         let (padded, window) = self.padded(x);
-        let (filled, y_step);
-        let values = if self.outputs.is_multiple_of(PANEL) {
-            y_step = self.outputs;
-            dy
-        } else {
-            (filled, y_step) = widened(dy, self.outputs);
-            &filled
-        };
         let source = Rows {
             values: padded.as_deref().unwrap_or(x),
             step: self.inputs,
@@ -135,9 +129,9 @@ impl Conv {
         };
         let rows = self.batch * self.height;
         let gradient = Rows {
-            values,
-            step: y_step,
-            at: |row| row * self.width * y_step,
+            values: dy,
+            step: self.outputs,
+            at: |row| row * self.width * self.outputs,
         };
         outer(
             &source,
@@ -229,21 +223,6 @@ impl Window {
     }
 }
 
-/// Every pixel's channels followed by zeros up to a whole number of panels, and the number of channels then.
-pub fn widened<T: Real>(values: &[T], channels: usize) -> (Scratch<T>, usize) {
-    let step = channels.next_multiple_of(PANEL);
-    let mut wide = Scratch::take(values.len() / channels * step);
-    wide.par_chunks_mut(step * 256)
-        .zip(values.par_chunks(channels * 256))
-        .for_each(|(wide, values)| {
-            for (wide, values) in wide.chunks_mut(step).zip(values.chunks(channels)) {
-                wide[..channels].copy_from_slice(values);
-                wide[channels..].fill(T::ZERO);
-            }
-        });
-    (wide, step)
-}
-
 /// `out = dy` where the layer's output was above 0, else 0.
 pub fn relu_gradient<T: Real>(dy: &[T], y: &[T], out: &mut [T]) {
     const CHUNK: usize = 16_384;
@@ -259,39 +238,37 @@ pub fn relu_gradient<T: Real>(dy: &[T], y: &[T], out: &mut [T]) {
 
 /// Sum over all pixels of each channel: the gradient by a bias. Partial sums are of fixed sizes.
 pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
-    const PIXELS: usize = 1024;
+    const VALUES: usize = 16_384;
+    /// Sums that stay in registers.
+    const HELD: usize = 4 * PANEL;
     let channels = out.len();
+    // As many pixels side by side as fill them a whole number of times.
+    let block = (1..).map(|n| n * channels).find(|n| n.is_multiple_of(HELD));
+    let block = block.expect("as many pixels as there are such sums do");
     let parts: Vec<Vec<T>> = dy
-        .par_chunks(PIXELS * channels)
+        .par_chunks(VALUES.next_multiple_of(block))
         .map(|part| {
-            let mut sums = vec![T::ZERO; channels];
-            // A few channels at a time, so that their sums stay in registers.
-            for (n, sums) in sums.chunks_mut(PANEL).enumerate() {
-                let mut held = [T::ZERO; PANEL];
-                for pixel in part.chunks_exact(channels) {
-                    let values = &pixel[n * PANEL..];
-                    // The same twice: of a known length it becomes vectors.
-                    match values.first_chunk::<PANEL>() {
-                        Some(values) => held
-                            .iter_mut()
+            let mut sums = vec![T::ZERO; block];
+            let (blocks, rest) = (part.chunks_exact(block), part.chunks_exact(block).remainder());
+            in_vectors(|| {
+                for (n, sums) in sums.as_chunks_mut::<HELD>().0.iter_mut().enumerate() {
+                    let mut held = [T::ZERO; HELD];
+                    for values in blocks.clone() {
+                        let values: &[T; HELD] = values[n * HELD..].first_chunk().expect("a block has them");
+                        held.iter_mut()
                             .zip(values)
-                            .for_each(|(held, value)| *held += *value),
-                        None => held
-                            .iter_mut()
-                            .zip(values)
-                            .for_each(|(held, value)| *held += *value),
+                            .for_each(|(held, value)| *held += *value);
                     }
+                    *sums = held;
                 }
-                sums.copy_from_slice(&held[..sums.len()]);
-            }
+            });
+            sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += *value);
             sums
         })
         .collect();
     out.fill(T::ZERO);
-    for part in parts {
-        for (out, sum) in out.iter_mut().zip(part) {
-            *out += sum;
-        }
+    for sums in parts.iter().flat_map(|part| part.chunks_exact(channels)) {
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
     }
 }
 

@@ -12,11 +12,13 @@ mod conv;
 mod dense;
 mod judging;
 mod norm;
+mod outer;
 mod product;
 mod resample;
 mod scratch;
 mod shape;
 mod simd;
+mod sweep;
 mod window;
 mod winograd;
 
@@ -33,7 +35,8 @@ pub use window::Spread;
 pub use window::{Reach, Window};
 
 use blocks::Runs;
-use product::{outer, pack, product};
+use outer::{Rows, outer};
+use product::{pack, product};
 use scratch::Scratch;
 use simd::{Isa, Work};
 
@@ -43,8 +46,6 @@ const ROWS: usize = 12;
 const PANEL: usize = 16;
 /// Half a panel: transforms take channels by as many.
 const HALF: usize = PANEL / 2;
-/// Sums of a micro-kernel: `[pixel][panel][channel]`.
-type Sums<T> = [[[T; PANEL]; 2]; ROWS];
 
 /// The instruction set that the kernels use on this processor.
 pub fn instructions() -> &'static str {

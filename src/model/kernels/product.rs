@@ -1,16 +1,14 @@
-//! The two products that all layers are made of, in blocks that fit the caches.
+//! The product of gathered inputs with weights, in blocks that fit the caches.
 
 use rayon::prelude::*;
 
-use super::blocks::{Columns, Gather, Runs, Sweep, Swept};
+use super::blocks::{Columns, Gather, Runs};
 use super::shape::{Finish, Placing};
 use super::simd::Isa;
 use super::{PANEL, ROWS, Real, Scratch};
 
 /// Inputs of a block of packed weights: two panels of f32 then take 256 KB, a part of the second-level cache.
 const BLOCK: usize = 2048;
-/// Values that a sweep reads again and again before it moves on: 256 KB of f32.
-const SWEPT: usize = 65_536;
 /// Pixels that share a block of weights while it is in the cache.
 const SHARED: usize = 20 * ROWS;
 
@@ -148,101 +146,6 @@ fn blocks_of(runs: Runs) -> Vec<(usize, usize, Runs)> {
         }
     }
     blocks
-}
-
-/// Rows of pixels: where row `r` begins, and how far apart its pixels are.
-pub struct Rows<'a, T, F> {
-    /// The values.
-    pub values: &'a [T],
-    /// From pixel to pixel.
-    pub step: usize,
-    /// Where a row begins.
-    pub at: F,
-}
-
-/// `out[k][n] = sum over all pixels of x[k] * y[n]`, with `k` over the runs of `x` and `n < columns`.
-///
-/// * `rows`, `width`: rows of pixels, and pixels in each
-/// * the last panel of a pixel of `y` is read in full: pad it to a multiple of 16 values
-pub fn outer<T: Real, X, Y>(
-    x: &Rows<'_, T, X>,
-    runs: Runs,
-    y: &Rows<'_, T, Y>,
-    columns: usize,
-    (rows, width): (usize, usize),
-    out: &mut [T],
-) where
-    X: Fn(usize) -> usize + Sync,
-    Y: Fn(usize) -> usize + Sync,
-{
-    let isa = Isa::detect();
-    let tasks = 4 * rayon::current_num_threads();
-    let share = (runs.count * runs.length)
-        .div_ceil(tasks)
-        .next_multiple_of(ROWS)
-        .min(runs.length);
-    let at_once = (SWEPT / (width * (x.step + y.step))).clamp(1, rows);
-    let (x_rows, y_rows): (Vec<usize>, Vec<usize>) = (0..rows).map(|row| ((x.at)(row), (y.at)(row))).unzip();
-    let work = |run: usize, from: usize, out: &mut [T]| {
-        out.fill(T::ZERO);
-        for row in (0..rows).step_by(at_once) {
-            let last = rows.min(row + at_once);
-            let pixels = Sweep {
-                x: &x.values[runs.at(run) + from..],
-                x_rows: &x_rows[row..last],
-                x_step: x.step,
-                inputs: out.len() / columns,
-                y: y.values,
-                y_rows: &y_rows[row..last],
-                y_step: y.step,
-                y_stride: PANEL,
-                panels: columns.div_ceil(PANEL),
-                width,
-            };
-            accumulate(isa, pixels, columns, out);
-        }
-    };
-    out.par_chunks_mut(runs.length * columns)
-        .enumerate()
-        .for_each(|(run, out)| {
-            out.par_chunks_mut(share * columns)
-                .enumerate()
-                .for_each(|(index, out)| work(run, index * share, out));
-        });
-}
-
-/// `out[k][n] += sum over the pixels of x[k] * y[n]`, with `k < pixels.inputs` and `n < columns`.
-fn accumulate<T: Real>(isa: Isa, pixels: Sweep<'_, T>, columns: usize, out: &mut [T]) {
-    let held = pixels.inputs.min(ROWS);
-    let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
-    for column in (0..columns).step_by(2 * PANEL) {
-        let filled = (columns - column).min(2 * PANEL);
-        for input in (0..pixels.inputs).step_by(ROWS) {
-            // The last block begins early rather than end late; what it shares is not added twice.
-            let start = input.min(pixels.inputs - held);
-            let sweep = Sweep {
-                x: &pixels.x[start..],
-                inputs: held,
-                y: &pixels.y[column..],
-                panels: filled.div_ceil(PANEL),
-                ..pixels
-            };
-            T::run(
-                isa,
-                Swept {
-                    sweep,
-                    further: false,
-                    sums: &mut sums,
-                },
-            );
-            for (i, sums) in sums[..held].iter().enumerate().skip(input - start) {
-                let out = &mut out[(start + i) * columns + column..][..filled];
-                for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
-                    *out += *sum;
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::conv::widened;
-use super::product::{Packed, Rows};
+use super::product::Packed;
 use super::shape::{Finish, Placing};
 use super::simd::{Isa, Simd, Work, in_vectors};
-use super::{PANEL, Real, Runs, outer, pack, product};
+use super::{Real, Rows, Runs, outer, pack, product};
 
 /// The shape of a 2x2 max pooling with stride 2; height and width are the input's and even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,14 +202,6 @@ impl UpConv {
 
     /// The gradient by the weights.
     pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T]) {
-        let (filled, x_step);
-        let values = if self.inputs.is_multiple_of(PANEL) {
-            x_step = self.inputs;
-            x
-        } else {
-            (filled, x_step) = widened(x, self.inputs);
-            &filled
-        };
         let rows = self.batch * self.height;
         let gradient = Rows {
             values: dy,
@@ -218,9 +209,9 @@ impl UpConv {
             at: |row| self.at(row * self.width),
         };
         let source = Rows {
-            values,
-            step: x_step,
-            at: |row| row * self.width * x_step,
+            values: x,
+            step: self.inputs,
+            at: |row| row * self.width * self.inputs,
         };
         outer(
             &gradient,

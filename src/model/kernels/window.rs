@@ -6,10 +6,9 @@
 
 use rayon::prelude::*;
 
-use super::conv::widened;
-use super::product::{Packed, Rows};
+use super::product::Packed;
 use super::shape::{Finish, Placing};
-use super::{PANEL, Real, Runs, Scratch, outer, pack, product};
+use super::{Real, Rows, Runs, Scratch, outer, pack, product};
 
 /// What a window sees, along slices, rows and columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,14 +194,6 @@ impl Window {
 
     /// What it says of the weights.
     pub fn weight_gradient<T: Real>(&self, x: &[T], dy: &[T], dw: &mut [T]) {
-        let (filled, y_step);
-        let dy = if self.outputs.is_multiple_of(PANEL) {
-            y_step = self.outputs;
-            dy
-        } else {
-            (filled, y_step) = widened(dy, self.outputs);
-            &filled
-        };
         let spread = self.forwards();
         let (volume, [slices, lines, columns]) =
             (spread.spread(self.stacks, x), self.windows().unwrap_or_default());
@@ -219,8 +210,8 @@ impl Window {
         };
         let gradient = Rows {
             values: dy,
-            step: y_step,
-            at: |row| row * columns * y_step,
+            step: self.outputs,
+            at: |row| row * columns * self.outputs,
         };
         let size = (self.stacks * slices * lines, columns);
         outer(

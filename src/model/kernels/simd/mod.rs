@@ -88,26 +88,48 @@ pub trait Simd<T: Real>: Copy {
         self.splat(T::ZERO)
     }
 
+    /// `count` numbers at `from`, fewer than a vector has, and 0 in the lanes beyond.
+    ///
+    /// # Safety
+    /// As many may be read there, of any alignment.
+    #[inline(always)]
+    unsafe fn read_some(self, from: *const T, count: usize) -> Self::Vector {
+        let mut some = [T::ZERO; PANEL];
+        // SAFETY: the caller says that they may be read; they are fewer than there is room for.
+        unsafe { from.copy_to_nonoverlapping(some.as_mut_ptr(), count) };
+        self.load(&some)
+    }
+
+    /// The first `count` lanes, fewer than all, to the places at `to`.
+    ///
+    /// # Safety
+    /// As many may be written there, of any alignment.
+    #[inline(always)]
+    unsafe fn write_some(self, vector: Self::Vector, to: *mut T, count: usize) {
+        let mut all = [T::ZERO; PANEL];
+        self.store(vector, &mut all);
+        // SAFETY: the caller says that they may be written; they are fewer than there are.
+        unsafe { to.copy_from_nonoverlapping(all.as_ptr(), count) };
+    }
+
     /// The first `count` numbers of `values`, 0 in the lanes beyond.
     #[inline(always)]
     fn load_some(self, values: &[T], count: usize) -> Self::Vector {
-        if count == Self::LANES {
+        if count >= Self::LANES {
             return self.load(values);
         }
-        let mut some = [T::ZERO; PANEL];
-        some[..count].copy_from_slice(&values[..count]);
-        self.load(&some)
+        // SAFETY: `count` of them are there.
+        unsafe { self.read_some(values[..count].as_ptr(), count) }
     }
 
     /// The first `count` lanes to the first places of `out`.
     #[inline(always)]
     fn store_some(self, vector: Self::Vector, out: &mut [T], count: usize) {
-        if count == Self::LANES {
+        if count >= Self::LANES {
             return self.store(vector, out);
         }
-        let mut all = [T::ZERO; PANEL];
-        self.store(vector, &mut all);
-        out[..count].copy_from_slice(&all[..count]);
+        // SAFETY: there is room for `count` of them.
+        unsafe { self.write_some(vector, out[..count].as_mut_ptr(), count) }
     }
 
     /// `a + factor * b`
@@ -296,7 +318,8 @@ impl<T: Real> Simd<T> for Plain {
 /// The vectors of one instruction set of `f32`.
 macro_rules! vectors {
     ($token:ident, $feature:literal, $vector:ident, $lanes:literal, $splat:ident, $load:ident, $store:ident,
-     $add:ident, $sub:ident, $fma:expr, $max:ident, $larger:expr, $gated:expr, $fetch:expr, $transpose:ident) => {
+     $add:ident, $sub:ident, $fma:expr, $max:ident, $larger:expr, $gated:expr, $fetch:expr, $transpose:ident
+     $(, some: $read_some:ident, $write_some:ident)?) => {
         impl Simd<f32> for $token {
             type Vector = $vector;
             const LANES: usize = $lanes;
@@ -365,6 +388,18 @@ macro_rules! vectors {
                 // SAFETY: a value of this type exists only where `detect` saw the features.
                 unsafe { $gated(a, gate) }
             }
+            $(
+                #[inline(always)]
+                unsafe fn read_some(self, from: *const f32, count: usize) -> $vector {
+                    // SAFETY: the caller says that `count` numbers may be read there; the features are there.
+                    unsafe { $read_some(from, count) }
+                }
+                #[inline(always)]
+                unsafe fn write_some(self, vector: $vector, to: *mut f32, count: usize) {
+                    // SAFETY: the caller says that `count` numbers may be written there; the features are there.
+                    unsafe { $write_some(vector, to, count) }
+                }
+            )?
         }
     };
 }
@@ -385,6 +420,52 @@ mod tests {
         #[inline(always)]
         fn on<S: Simd<f32>>(self, s: S) {
             s.transpose(self.0);
+        }
+    }
+
+    /// Some numbers of a slice to another, `count` at a time where a vector has more.
+    struct CopySome<'a> {
+        from: &'a [f32],
+        to: &'a mut [f32],
+        count: usize,
+    }
+
+    impl Work<f32> for CopySome<'_> {
+        #[inline(always)]
+        fn on<S: Simd<f32>>(self, s: S) {
+            let count = self.count.min(S::LANES);
+            let vector = s.load_some(self.from, count);
+            s.store_some(s.add(vector, vector), self.to, count);
+            let mut lanes = [-1.0; PANEL];
+            s.store(vector, &mut lanes);
+            assert!(lanes[count..S::LANES].iter().all(|lane| *lane == 0.0));
+        }
+    }
+
+    /// From the end of a slice: none but those asked for are there.
+    #[test]
+    fn every_instruction_set_loads_and_stores_a_part_of_a_vector() {
+        let from: Vec<f32> = (1..=16).map(|n| n as f32).collect();
+        for (isa, count) in Isa::known()
+            .into_iter()
+            .flat_map(|isa| (0..=16).map(move |n| (isa, n)))
+        {
+            let mut to = vec![-1.0; 16];
+            let some = CopySome {
+                from: &from[16 - count..],
+                to: &mut to,
+                count,
+            };
+            run_f32(isa, some);
+            let width = if isa.name() == "AVX-512" { 16 } else { 8 };
+            for (n, to) in to.into_iter().enumerate().take(width) {
+                let copied = n < count && cfg!(target_arch = "x86_64");
+                let expected = if copied { 2.0 * from[16 - count + n] } else { -1.0 };
+                assert!(
+                    to == expected || !cfg!(target_arch = "x86_64"),
+                    "{isa:?}: {count}, {n}: {to}"
+                );
+            }
         }
     }
 

@@ -100,6 +100,57 @@ unsafe fn transpose_8(block: &mut [[f32; PANEL]; PANEL]) {
     }
 }
 
+/// The first `count` lanes, fewer than all.
+#[inline(always)]
+fn first_16(count: usize) -> __mmask16 {
+    (1 << count) - 1
+}
+
+/// # Safety
+/// The processor has AVX-512F; `count` numbers, fewer than 16, may be read.
+#[inline(always)]
+unsafe fn read_some_16(from: *const f32, count: usize) -> __m512 {
+    // SAFETY: lanes that are left out are not read.
+    unsafe { _mm512_maskz_loadu_ps(first_16(count), from) }
+}
+
+/// # Safety
+/// The processor has AVX-512F; `count` numbers, fewer than 16, may be written.
+#[inline(always)]
+unsafe fn write_some_16(vector: __m512, to: *mut f32, count: usize) {
+    // SAFETY: lanes that are left out are not written.
+    unsafe { _mm512_mask_storeu_ps(to, first_16(count), vector) }
+}
+
+/// The first `count` lanes, at most 8.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn first_8(count: usize) -> __m256i {
+    // SAFETY: the features are there.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
+    }
+}
+
+/// # Safety
+/// The processor has AVX2; `count` numbers, at most 8, may be read.
+#[inline(always)]
+unsafe fn read_some_8(from: *const f32, count: usize) -> __m256 {
+    // SAFETY: lanes that are left out are not read.
+    unsafe { _mm256_maskload_ps(from, first_8(count)) }
+}
+
+/// # Safety
+/// The processor has AVX2; `count` numbers, at most 8, may be written.
+#[inline(always)]
+unsafe fn write_some_8(vector: __m256, to: *mut f32, count: usize) {
+    // SAFETY: lanes that are left out are not written.
+    unsafe { _mm256_maskstore_ps(to, first_8(count), vector) }
+}
+
 /// Into every cache.
 #[inline(always)]
 fn fetch(value: *const f32) {
@@ -152,7 +203,9 @@ vectors!(
     |a, b| _mm512_max_ps(b, a),
     |a, gate| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a),
     fetch,
-    transpose_16
+    transpose_16,
+    some: read_some_16,
+    write_some_16
 );
 vectors!(
     Avx2,
@@ -169,5 +222,7 @@ vectors!(
     |a, b| _mm256_max_ps(b, a),
     |a, gate| _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a),
     fetch,
-    transpose_8
+    transpose_8,
+    some: read_some_8,
+    write_some_8
 );

@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::blocks::{Sweep, Swept};
 use super::super::shape::{Beside, Conv};
 use super::super::simd::Isa;
-use super::super::{HALF, PANEL, ROWS, Real, Scratch};
+use super::super::sweep::{Inputs, Sweep, Swept};
+use super::super::{HALF, PANEL, Real, Scratch};
 use super::SHARE;
 use super::cut::Cut;
 use super::form::Form;
@@ -38,17 +38,24 @@ pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     // Few channels make small shares, and what every share costs by itself then counts.
     let fitting = HELD / (I * I * (conv.inputs + conv.outputs)) / SHARE * SHARE;
     let share = fitting.clamp(SHARE, 4 * SHARE);
+    let cut = Cut::of(conv, O);
+    let at_once = (AT_ONCE / (I * I * (conv.inputs + conv.outputs)))
+        .clamp(256, 1024)
+        .next_multiple_of(share);
+    let (of_x, of_dy) = (Layout::of(share, conv.inputs), Layout::of(share, conv.outputs));
+    let shares = [of_x, of_dy].map(|of| (0..at_once / share).map(|n| n * I * I * of.place).collect());
     let summing = Summing {
         form: PhantomData::<F>,
         isa: Isa::detect(),
-        cut: Cut::of(conv, O),
+        cut,
         inputs: conv.inputs,
         outputs: conv.outputs,
         x,
         dy,
         share,
-        of_x: Layout::of(share, conv.inputs),
-        of_dy: Layout::of(share, conv.outputs),
+        shares,
+        of_x,
+        of_dy,
     };
     let sums = if conv.inputs * conv.outputs <= FEW_SUMS {
         summing.apart()
@@ -68,6 +75,8 @@ struct Summing<'a, T, F, const I: usize, const O: usize> {
     dy: &'a [T],
     /// Tiles that lie together.
     share: usize,
+    /// Where shares begin that are transformed together, of inputs and of gradients.
+    shares: [Vec<usize>; 2],
     of_x: Layout,
     of_dy: Layout,
 }
@@ -120,9 +129,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
 
     /// All tasks the same tiles, as many as the shared cache holds; each its own places.
     fn together(&self) -> Scratch<T> {
-        let at_once = (AT_ONCE / (I * I * (self.inputs + self.outputs)))
-            .clamp(256, 1024)
-            .next_multiple_of(self.share);
+        let at_once = self.shares[0].len() * self.share;
         let (x, dy) = self.sizes();
         let mut sums = Scratch::take(self.size());
         for first in (0..self.cut.tiles()).step_by(at_once) {
@@ -194,24 +201,20 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
         T::run(self.isa.for_channels(self.outputs), of_dy);
     }
 
-    fn place<'a>(&self, place: usize, tiles: &'a [T], gradients: &'a [T], count: usize) -> Place<'a, T> {
-        let (x, dy) = self.sizes();
+    fn place<'a>(&'a self, place: usize, tiles: &'a [T], gradients: &'a [T], count: usize) -> Place<'a, T> {
         Place {
             isa: self.isa,
             x: Part {
-                values: tiles,
-                tiles: self.share,
-                share: x,
-                first: place * self.of_x.place,
+                values: &tiles[place * self.of_x.place..],
+                shares: &self.shares[0],
                 panel: self.of_x.panel,
             },
             dy: Part {
-                values: gradients,
-                tiles: self.share,
-                share: dy,
-                first: place * self.of_dy.place,
+                values: &gradients[place * self.of_dy.place..],
+                shares: &self.shares[1],
                 panel: self.of_dy.panel,
             },
+            share: self.share,
             count,
             outputs: self.outputs,
         }
@@ -220,24 +223,18 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
 
 /// One place of transformed tiles that lie in shares.
 struct Part<'a, T> {
+    /// From the place's first on.
     values: &'a [T],
-    /// Tiles of a share.
-    tiles: usize,
-    /// From share to share.
-    share: usize,
-    /// Where the place begins in one.
-    first: usize,
+    /// Where it begins in each share, from the first share's on.
+    shares: &'a [usize],
     /// From panel to panel.
     panel: usize,
 }
 
-impl<T> Part<'_, T> {
-    /// Where a channel begins in each share of `count` tiles.
-    fn rows(&self, channel: usize, count: usize) -> Vec<usize> {
-        let first = self.first + channel / PANEL * self.panel + channel % PANEL;
-        (0..count.div_ceil(self.tiles))
-            .map(|n| n * self.share + first)
-            .collect()
+impl<'a, T> Part<'a, T> {
+    /// From a channel on.
+    fn channel(&self, channel: usize) -> &'a [T] {
+        &self.values[channel / PANEL * self.panel + channel % PANEL..]
     }
 }
 
@@ -246,6 +243,8 @@ struct Place<'a, T> {
     isa: Isa,
     x: Part<'a, T>,
     dy: Part<'a, T>,
+    /// Tiles of a share.
+    share: usize,
     /// Tiles.
     count: usize,
     outputs: usize,
@@ -254,45 +253,37 @@ struct Place<'a, T> {
 impl<T: Real> Place<'_, T> {
     /// The sums, over all tiles, of the `half`th 8 inputs times every output; `further` ones are added to `out`.
     fn sum(&self, half: usize, further: bool, out: &mut [T]) {
-        let tiles = self.x.tiles;
-        let full = self.count / tiles;
-        let x_rows = self.x.rows(half * HALF, self.count);
-        let mut sums = [[[T::ZERO; PANEL]; 2]; ROWS];
+        let full = self.count / self.share;
+        // The last share may hold fewer.
+        let parts = [
+            (0..full, self.share),
+            (full..self.count.div_ceil(self.share), self.count % self.share),
+        ];
         for column in (0..self.outputs).step_by(2 * PANEL) {
             let filled = (self.outputs - column).min(2 * PANEL);
-            let y_rows = self.dy.rows(column, self.count);
-            // The last share may hold fewer.
-            let parts = [(0..full, tiles), (full..x_rows.len(), self.count % tiles)];
-            for (n, (shares, width)) in parts.into_iter().enumerate() {
-                let sweep = Sweep {
-                    x: self.x.values,
-                    x_rows: &x_rows[shares.clone()],
-                    x_step: PANEL,
-                    inputs: HALF,
-                    y: self.dy.values,
-                    y_rows: &y_rows[shares],
-                    y_step: PANEL,
-                    y_stride: self.dy.panel,
-                    panels: filled.div_ceil(PANEL),
-                    width,
-                };
-                T::run(
-                    self.isa,
-                    Swept {
-                        sweep,
-                        further: n > 0,
-                        sums: &mut sums,
+            let mut further = further;
+            for (shares, width) in parts.iter().filter(|(shares, _)| !shares.is_empty()) {
+                let swept = Swept {
+                    sweep: Sweep {
+                        x: self.x.channel(half * HALF),
+                        x_rows: &self.x.shares[shares.clone()],
+                        x_step: PANEL,
+                        inputs: Inputs::Eight,
+                        y: self.dy.channel(column),
+                        y_rows: &self.dy.shares[shares.clone()],
+                        y_step: PANEL,
+                        y_stride: self.dy.panel,
+                        panels: filled.div_ceil(PANEL),
+                        width: *width,
                     },
-                );
-            }
-            for (out, sums) in out.chunks_exact_mut(self.outputs).zip(&sums) {
-                let out = &mut out[column..][..filled];
-                let sums = &sums.as_flattened()[..filled];
-                if further {
-                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
-                } else {
-                    out.copy_from_slice(sums);
-                }
+                    further,
+                    rows: 0..HALF,
+                    filled,
+                    sums: &mut out[column..],
+                    stride: self.outputs,
+                };
+                T::run(self.isa, swept);
+                further = true;
             }
         }
     }
