@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::shape::{Finish, Placing};
-use super::simd::{Simd, Work};
+use super::simd::{Lines, Simd, Work};
 use super::{HALF, PANEL, ROWS, Real};
 
 /// Where the inputs of one output pixel lie, from the first of them: `count` runs of `length` values, in groups.
@@ -44,7 +44,11 @@ impl Runs {
     /// Where a run begins.
     #[inline(always)]
     pub fn at(&self, run: usize) -> usize {
-        run / self.group * self.group_stride + run % self.group * self.stride
+        // To divide takes longer than some runs do.
+        match run < self.group {
+            true => run * self.stride,
+            false => run / self.group * self.group_stride + run % self.group * self.stride,
+        }
     }
 }
 
@@ -140,8 +144,26 @@ impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
         // To divide for every item would take longer than some items do.
         let (mut row, mut column) = (self.items.start / width, self.items.start % width);
         let mut begin = (self.placing.at)(row);
-        for item in self.items.clone().step_by(ROWS) {
-            let valid = ROWS.min(self.items.end - item);
+        let mut left = self.items.len();
+        while left > 0 {
+            if column == width {
+                (row, column) = (row + 1, 0);
+                begin = (self.placing.at)(row);
+            }
+            if left.min(width - column) >= HALF {
+                let from = begin.0 + column * steps.0;
+                let to = begin.1.wrapping_add(column * steps.1);
+                in_blocks!(S, HALF, count, |row, panel| line(
+                    simd,
+                    &mut self,
+                    &panels,
+                    (from + row * steps.0, to + row * steps.1),
+                    panel
+                ));
+                (column, left) = (column + HALF, left - HALF);
+                continue;
+            }
+            let valid = ROWS.min(left);
             let mut placed = [(0, 0); ROWS];
             for placed in &mut placed[..valid] {
                 if column == width {
@@ -151,6 +173,7 @@ impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
                 *placed = (begin.0 + column * steps.0, begin.1.wrapping_add(column * steps.1));
                 column += 1;
             }
+            left -= valid;
             // What the last block has too many stands where its last item does, and is not written.
             let last = placed[valid - 1];
             placed[valid..].fill(last);
@@ -166,6 +189,83 @@ impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
     }
 }
 
+/// Adds the products of `M` items that begin at `firsts`.
+#[inline(always)]
+fn add_products<T: Real, S: Simd<T>, const M: usize, const W: usize>(
+    simd: S,
+    (x, runs): (&[T], Runs),
+    firsts: [usize; M],
+    (panels, panel): (&[&[[T; PANEL]]; 2], usize),
+    held: &mut [[S::Vector; W]; M],
+) {
+    for run in 0..runs.count {
+        let at = runs.at(run);
+        let mut firsts = firsts;
+        for i in 0..M {
+            firsts[i] += at;
+        }
+        let rows = Lines::of(x, firsts, runs.length);
+        let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
+        for (part, panel) in part.iter_mut().zip(panels) {
+            *part = &panel[run * runs.length..][..runs.length];
+        }
+        for k in 0..runs.length {
+            let w: [S::Vector; W] = weights(simd, &part, panel, k);
+            for i in 0..M {
+                let x = simd.splat(rows.value(i, k));
+                for v in 0..W {
+                    held[i][v] = simd.fma(x, w[v], held[i][v]);
+                }
+            }
+        }
+    }
+}
+
+/// Items that lie in one row, from `from` to `to`.
+#[inline(always)]
+fn line<T: Real, S: Simd<T>, const M: usize, const W: usize>(
+    simd: S,
+    work: &mut Gather<'_, T, impl Fn(usize) -> (usize, usize)>,
+    panels: &[&[[T; PANEL]]; 2],
+    (from, to): (usize, usize),
+    panel: usize,
+) {
+    let steps = work.placing.steps;
+    let mut firsts = [from; M];
+    for i in 0..M {
+        firsts[i] += i * steps.0;
+    }
+    let mut held = [[simd.zero(); W]; M];
+    add_products(simd, (work.x, work.runs), firsts, (panels, panel), &mut held);
+    let Finish { bias, relu, gate } = work.finish;
+    for v in 0..W {
+        let column = panel * PANEL + v * S::LANES;
+        let count = work.filled.saturating_sub(column).min(S::LANES);
+        if count == 0 {
+            continue;
+        }
+        let bias = match bias {
+            [] => simd.zero(),
+            bias => simd.load_some(&bias[column..], count),
+        };
+        for i in 0..M {
+            let at = to + i * steps.1 + column;
+            let out = &mut work.out[at..];
+            let mut value = match work.further {
+                true => simd.add(simd.load_some(out, count), held[i][v]),
+                false => simd.add(bias, held[i][v]),
+            };
+            if relu {
+                value = simd.not_below_zero(value);
+            }
+            if let [_, ..] = gate {
+                value = simd.gated(value, simd.load_some(&gate[at..], count));
+            }
+            simd.store_some(value, out, count);
+        }
+    }
+}
+
 #[inline(always)]
 fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     simd: S,
@@ -174,25 +274,17 @@ fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     (placed, valid): (&[(usize, usize); ROWS], usize),
     (row, panel): (usize, usize),
 ) {
-    let runs = work.runs;
+    let mut firsts = [0; M];
+    for i in 0..M {
+        firsts[i] = placed[row + i].0;
+    }
     let mut held = [[simd.zero(); W]; M];
-    for run in 0..runs.count {
-        let mut rows: [&[T]; M] = [&[]; M];
-        for (i, at) in rows.iter_mut().enumerate() {
-            *at = &work.x[placed[row + i].0 + runs.at(run)..][..runs.length];
-        }
-        let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
-        for (part, panel) in part.iter_mut().zip(panels) {
-            *part = &panel[run * runs.length..][..runs.length];
-        }
-        for k in 0..runs.length {
-            let w: [S::Vector; W] = weights(simd, &part, panel, k);
-            for i in 0..M {
-                let x = simd.splat(rows[i][k]);
-                for v in 0..W {
-                    held[i][v] = simd.fma(x, w[v], held[i][v]);
-                }
-            }
+    add_products(simd, (work.x, work.runs), firsts, (panels, panel), &mut held);
+    let mut sums = [[[T::ZERO; PANEL]; 2]; M];
+    for i in 0..M {
+        for v in 0..W {
+            let column = v * S::LANES;
+            simd.store(held[i][v], &mut sums[i][column / PANEL][column % PANEL..]);
         }
     }
     let Finish { bias, relu, gate } = work.finish;
@@ -206,12 +298,14 @@ fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
             [] => simd.zero(),
             bias => simd.load_some(&bias[column..], count),
         };
-        for i in 0..M.min(valid.saturating_sub(row)) {
-            let at = placed[row + i].1 + column;
+        let items = placed[row..valid.max(row)].iter().zip(&sums);
+        for ((_, to), sums) in items {
+            let at = to + column;
+            let sum = simd.load(&sums[v * S::LANES / PANEL][v * S::LANES % PANEL..]);
             let out = &mut work.out[at..];
             let mut value = match work.further {
-                true => simd.add(simd.load_some(out, count), held[i][v]),
-                false => simd.add(bias, held[i][v]),
+                true => simd.add(simd.load_some(out, count), sum),
+                false => simd.add(bias, sum),
             };
             if relu {
                 value = simd.not_below_zero(value);
@@ -326,24 +420,30 @@ mod tests {
         (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
     }
 
-    /// Seventeen items: a block, and one that is not full; columns that fill two panels, one, and neither.
+    /// Seventeen items: in rows too short for blocks, in rows of one block and some, and in one; columns that fill two panels, one,
+    /// and neither.
     #[test]
     fn every_instruction_set_gathers_the_sum_of_products() {
-        let (x, weights, gate) = (numbers(600), numbers(2 * 10 * PANEL), numbers(17 * 40));
+        let (x, weights, gate) = (numbers(800), numbers(2 * 10 * PANEL), numbers(17 * 40));
         let (runs, bias) = (Runs::new(2, 5, 40), numbers(2 * PANEL));
-        let place = |i: usize| (100 * (i / 5) + 19 * (i % 5), 40 * i);
-        let placing = Placing {
-            width: 5,
-            steps: (19, 40),
-            at: |row| place(5 * row),
-        };
         let (first, second) = weights.as_chunks::<PANEL>().0.split_at(10);
-        for (isa, filled, further, relu) in Isa::known().into_iter().flat_map(|isa| {
+        for (isa, filled, further, relu, width) in Isa::known().into_iter().flat_map(|isa| {
             let kinds = [(false, false), (true, false), (false, true), (true, true)];
-            kinds
+            let sizes = [32, 21, 16, 5]
                 .into_iter()
-                .flat_map(move |(further, relu)| [32, 21, 16, 5].map(|filled| (isa, filled, further, relu)))
+                .flat_map(|filled| [5, 10, 20].map(|width| (filled, width)));
+            kinds.into_iter().flat_map(move |(further, relu)| {
+                sizes
+                    .clone()
+                    .map(move |(filled, width)| (isa, filled, further, relu, width))
+            })
         }) {
+            let place = |i: usize| (200 * (i / width) + 19 * (i % width), 40 * i);
+            let placing = Placing {
+                width,
+                steps: (19, 40),
+                at: |row| place(width * row),
+            };
             let columns = Columns {
                 first,
                 second: (filled > PANEL).then_some(second),

@@ -9,7 +9,7 @@ mod grid;
 use std::sync::OnceLock;
 
 use super::{PANEL, Real};
-pub use grid::{Grid, GridMut, Steps};
+pub use grid::{Grid, GridMut, Lines, Steps};
 
 /// A kernel with its arguments. `on` and all it calls have to be `#[inline(always)]`: what is not inlined is compiled
 /// without the instruction set.
