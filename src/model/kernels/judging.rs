@@ -53,7 +53,7 @@ struct Judging<'a> {
 
 impl Work<f32> for Judging<'_> {
     #[inline(always)]
-    fn on<S: Simd<f32>>(self, _: S) {
+    fn on<S: Simd<f32>>(self, simd: S) {
         let Verdicts {
             classes,
             margins,
@@ -64,7 +64,7 @@ impl Work<f32> for Judging<'_> {
         let out = out.zip(entropies.chunks_mut(SIDE_BY_SIDE));
         let logits = self.logits.chunks(SIDE_BY_SIDE * self.m);
         for (logits, ((classes, margins), entropies)) in logits.zip(out) {
-            let (best, margin, entropy) = verdict(logits, self.m);
+            let (best, margin, entropy) = verdict(simd, logits, self.m);
             for (class, best) in classes.iter_mut().zip(best) {
                 *class = best as u8;
             }
@@ -78,39 +78,43 @@ type Lanes<N> = [N; SIDE_BY_SIDE];
 
 /// Best classes, margins and entropies of at most as many pixels as lie side by side.
 #[inline(always)]
-fn verdict(logits: &[f32], m: usize) -> (Lanes<u32>, Lanes<f64>, Lanes<f64>) {
-    let of_class = |c: usize| {
-        let mut lanes = [0f32; SIDE_BY_SIDE];
-        for (lane, logit) in lanes.iter_mut().zip(logits[c..].iter().step_by(m)) {
-            *lane = *logit;
+fn verdict<S: Simd<f32>>(simd: S, logits: &[f32], m: usize) -> (Lanes<u32>, Lanes<f64>, Lanes<f64>) {
+    let (mut best, mut largest) = ([0u32; SIDE_BY_SIDE], [f32::NEG_INFINITY; SIDE_BY_SIDE]);
+    // A panel of classes at a time: there is one, as a rule, and it is put into columns once.
+    let mut columns = columns_of(simd, logits, m, 0);
+    for first in (0..m).step_by(PANEL) {
+        if m > PANEL {
+            columns = columns_of(simd, logits, m, first);
         }
-        lanes
-    };
-    let (mut best, mut largest) = ([0u32; SIDE_BY_SIDE], of_class(0));
-    for c in 1..m {
-        let logits = of_class(c);
-        for lane in 0..SIDE_BY_SIDE {
-            let is_larger = logits[lane] > largest[lane];
-            best[lane] = if is_larger { c as u32 } else { best[lane] };
-            largest[lane] = if is_larger { logits[lane] } else { largest[lane] };
+        for (c, logits) in (first..m).zip(&columns) {
+            for lane in 0..SIDE_BY_SIDE {
+                // The first is the best until another is larger, whatever it is.
+                let is_larger = c == 0 || logits[lane] > largest[lane];
+                best[lane] = if is_larger { c as u32 } else { best[lane] };
+                largest[lane] = if is_larger { logits[lane] } else { largest[lane] };
+            }
         }
     }
     let (mut sum, mut second) = ([1f64; SIDE_BY_SIDE], [0f64; SIDE_BY_SIDE]);
     let mut weighted = [0f64; SIDE_BY_SIDE];
-    for c in 0..m {
-        let logits = of_class(c);
-        for lane in 0..SIDE_BY_SIDE {
-            let z = f64::from(logits[lane]) - f64::from(largest[lane]);
-            // Not infinite, which 0 times would be no number.
-            let z = if z < NOTHING { NOTHING } else { z };
-            let power = if best[lane] == c as u32 {
-                0.0
-            } else {
-                power_of_e(z)
-            };
-            sum[lane] += power;
-            second[lane] = if power > second[lane] { power } else { second[lane] };
-            weighted[lane] += power * z;
+    // The best one's power is known: the last class stands in its place.
+    let last = columns[(m - 1) % PANEL];
+    for first in (0..m).step_by(PANEL) {
+        if m > PANEL {
+            columns = columns_of(simd, logits, m, first);
+        }
+        for (c, logits) in (first..m - 1).zip(&columns) {
+            for lane in 0..SIDE_BY_SIDE {
+                let is_best = best[lane] == c as u32;
+                let logit = if is_best { last[lane] } else { logits[lane] };
+                let z = f64::from(logit) - f64::from(largest[lane]);
+                // Not infinite, which 0 times would be no number.
+                let z = if z < NOTHING { NOTHING } else { z };
+                let power = power_of_e(z);
+                sum[lane] += power;
+                second[lane] = if power > second[lane] { power } else { second[lane] };
+                weighted[lane] += power * z;
+            }
         }
     }
     let (mut margin, mut entropy) = (second, sum);
@@ -120,6 +124,21 @@ fn verdict(logits: &[f32], m: usize) -> (Lanes<u32>, Lanes<f64>, Lanes<f64>) {
         entropy[lane] = if value > 0.0 { value } else { 0.0 };
     }
     (best, margin, entropy)
+}
+
+/// The logits of some classes from `from` on, class by class, of at most as many pixels as lie side by side.
+#[inline(always)]
+fn columns_of<S: Simd<f32>>(simd: S, logits: &[f32], m: usize, from: usize) -> [Lanes<f32>; PANEL] {
+    let mut block = [[0.0; PANEL]; PANEL];
+    let count = PANEL.min(m - from);
+    for (row, logits) in block.iter_mut().zip(logits.chunks_exact(m)) {
+        for lane in (0..count).step_by(S::LANES) {
+            let some = simd.load_some(&logits[from + lane..], S::LANES.min(count - lane));
+            simd.store(some, &mut row[lane..]);
+        }
+    }
+    simd.transpose(&mut block);
+    block
 }
 
 /// e to the power of `x`, from [`NOTHING`] to 0, within 2^-52 of itself: as 2^k e^r with the nearest whole k, and Taylor's
@@ -197,11 +216,11 @@ mod tests {
         assert_eq!((logarithm(1.0), power_of_e(0.0)), (0.0, 1.0));
     }
 
-    /// Seventeen pixels: as many as lie side by side, and one more; a tie, and logits that are far apart.
+    /// Seventeen pixels: as many as lie side by side, and one more; more classes than that, too; a tie, and logits that are far apart.
     #[test]
     fn every_pixel_is_judged_by_its_definition() {
         let mut rng = Rng::new(2);
-        for m in [2, 4, 11] {
+        for m in [2, 4, 11, 19] {
             let mut logits: Vec<f32> = (0..17 * m).map(|_| rng.normal() as f32 * 4.0).collect();
             logits[..m].fill(0.5);
             logits[m] = 1e4;
