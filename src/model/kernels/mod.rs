@@ -27,7 +27,7 @@ pub use dense::DensePool;
 pub use judging::Verdicts;
 pub use norm::Norm;
 pub use resample::{Pool, UpConv, add_gated, concat, split};
-pub use scratch::zeros;
+pub use scratch::unwritten;
 pub use shape::{Beside, Conv};
 pub use simd::in_vectors;
 #[cfg(any(test, feature = "cuda"))]

@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, Layout, Result, Tensor, WithDType, bail};
 
-use super::kernels::{Real, zeros};
+use super::kernels::{Real, unwritten};
 
 /// What a layer's input is to its gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub(super) fn values<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout)
 
 /// A new tensor's storage, filled by `fill`.
 pub(super) fn filled<T: Real + WithDType>(len: usize, fill: impl FnOnce(&mut [T])) -> CpuStorage {
-    let mut out = zeros(len);
+    let mut out = unwritten(len);
     fill(&mut out);
     T::to_cpu_storage_owned(out)
 }

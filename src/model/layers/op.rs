@@ -20,7 +20,7 @@ pub trait Kernel<const N: usize>: Send + Sync {
     /// The shape of the output.
     fn shape(&self) -> Shape;
 
-    /// Fills the output, which is zeros, from the inputs' values.
+    /// Fills the output from the inputs' values: all of it, since it is anything before.
     fn cpu<T: Real + WithDType>(&self, inputs: [&[T]; N], out: &mut [T]);
 
     /// The output on a GPU.
