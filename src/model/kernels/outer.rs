@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::blocks::Runs;
 use super::simd::Isa;
 use super::sweep::{Inputs, Sweep, Swept, TAPS};
-use super::{HALF, PANEL, ROWS, Real, Scratch};
+use super::{HALF, PANEL, Real, Scratch};
 
 /// Values that a sweep reads again and again before it moves on: 256 KB of f32.
 const SWEPT: usize = 65_536;
@@ -93,17 +93,12 @@ fn blocks_of(runs: Runs) -> Vec<Block> {
         });
         return blocks.collect();
     }
-    let is_twelve = length.is_multiple_of(ROWS) || length >= ROWS && !length.is_multiple_of(HALF);
-    let (edge, inputs) = match is_twelve {
-        true => (ROWS, Inputs::Twelve),
-        false => (HALF, Inputs::Eight),
-    };
-    let every = (0..runs.count).flat_map(|run| (0..length).step_by(edge).map(move |from| (run, from)));
+    let every = (0..runs.count).flat_map(|run| (0..length).step_by(HALF).map(move |from| (run, from)));
     let blocks = every.map(|(run, from)| Block {
-        rows: edge - edge.min(length - from)..edge,
-        inputs,
+        rows: HALF - HALF.min(length - from)..HALF,
+        inputs: Inputs::Eight,
         // The last begins early rather than ends late.
-        x: runs.at(run) + from.min(length - edge),
+        x: runs.at(run) + from.min(length - HALF),
     });
     blocks.collect()
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::blocks::in_blocks;
 use super::simd::{Simd, Work};
-use super::{HALF, PANEL, ROWS, Real};
+use super::{HALF, PANEL, Real};
 
 /// Inputs of a pixel that lie apart and are summed together: a row, or more, of windows of three by three.
 pub const TAPS: usize = 9;
@@ -19,8 +19,6 @@ pub const TAPS: usize = 9;
 pub enum Inputs {
     /// The first 8.
     Eight,
-    /// The first [`ROWS`].
-    Twelve,
     /// Those so far behind the pixel's first.
     Apart([usize; TAPS]),
 }
@@ -75,10 +73,6 @@ impl<T: Real> Work<T> for Swept<'_, T> {
             Inputs::Apart(offsets) => offsets,
             Inputs::Eight => {
                 in_blocks!(S, HALF, panels, |row, panel| swept(simd, &mut self, (row, panel)));
-                return;
-            }
-            Inputs::Twelve => {
-                in_blocks!(S, ROWS, panels, |row, panel| swept(simd, &mut self, (row, panel)));
                 return;
             }
         };
@@ -185,6 +179,22 @@ fn put<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     (row, panel): (usize, usize),
     work: &mut Swept<'_, T>,
 ) {
+    let (rows, end) = (row..row + M, panel * PANEL + W * S::LANES);
+    if work.rows.start <= rows.start && rows.end <= work.rows.end && end <= work.filled {
+        let first = (row - work.rows.start) * work.stride + panel * PANEL;
+        for i in 0..M {
+            let sums = &mut work.sums[first + i * work.stride..][..W * S::LANES];
+            for v in 0..W {
+                let sums = &mut sums[v * S::LANES..];
+                let sum = match work.further {
+                    true => simd.add(simd.load(sums), held[i][v]),
+                    false => held[i][v],
+                };
+                simd.store(sum, sums);
+            }
+        }
+        return;
+    }
     for i in 0..M {
         if !work.rows.contains(&(row + i)) {
             continue;
@@ -221,11 +231,10 @@ mod tests {
         let (x_rows, y_rows) = ([0, 150], [1, 170]);
         for isa in Isa::known() {
             let offsets = [0, 1, 2, 40, 41, 42, 80, 81, 82];
-            let kinds = [Inputs::Eight, Inputs::Twelve, Inputs::Apart(offsets)];
+            let kinds = [Inputs::Eight, Inputs::Apart(offsets)];
             for (panels, inputs) in [1, 2].into_iter().flat_map(|n| kinds.map(|kind| (n, kind))) {
                 let offsets: Vec<usize> = match inputs {
                     Inputs::Eight => (0..8).collect(),
-                    Inputs::Twelve => (0..12).collect(),
                     Inputs::Apart(offsets) => offsets.to_vec(),
                 };
                 let sweep = Sweep {
@@ -242,7 +251,7 @@ mod tests {
                 };
                 // The first two inputs' sums are not wanted, nor the last three columns'.
                 let (filled, stride) = (panels * PANEL - 3, 40);
-                let mut sums = vec![1.0; ROWS * stride];
+                let mut sums = vec![1.0; TAPS * stride];
                 f32::run(
                     isa,
                     Swept {
@@ -254,7 +263,7 @@ mod tests {
                         stride,
                     },
                 );
-                for (i, n) in (0..ROWS * stride).map(|at| (at / stride, at % stride)) {
+                for (i, n) in (0..TAPS * stride).map(|at| (at / stride, at % stride)) {
                     let (offset, p) = (offsets.get(i + 2).filter(|_| n < filled), n / PANEL);
                     let term = |pixel: usize, offset: &usize| {
                         let (row, column) = (pixel / 5, pixel % 5);
