@@ -114,6 +114,10 @@ fn weights<T: Real, S: Simd<T>, const W: usize>(
     vectors
 }
 
+/// Inputs of an item up to which blocks are of items of one row: 64 KB of f32 of weights. With more, the weights are waited for, and
+/// larger blocks, of items of any row, need them less often.
+const LIGHT: usize = 512;
+
 /// `out[..] = finished sum over k of x[.. + k] * columns[p][k]` of some items, with `k` over the runs.
 pub struct Gather<'a, T, P> {
     /// The inputs.
@@ -145,12 +149,13 @@ impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
         let (mut row, mut column) = (self.items.start / width, self.items.start % width);
         let mut begin = (self.placing.at)(row);
         let mut left = self.items.len();
+        let is_light = self.runs.count * self.runs.length <= LIGHT;
         while left > 0 {
             if column == width {
                 (row, column) = (row + 1, 0);
                 begin = (self.placing.at)(row);
             }
-            if left.min(width - column) >= HALF {
+            if is_light && left.min(width - column) >= HALF {
                 let from = begin.0 + column * steps.0;
                 let to = begin.1.wrapping_add(column * steps.1);
                 in_blocks!(S, HALF, count, |row, panel| line(
