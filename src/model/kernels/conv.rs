@@ -226,6 +226,11 @@ impl Window {
 /// `out = dy` where the layer's output was above 0, else 0.
 pub fn relu_gradient<T: Real>(dy: &[T], y: &[T], out: &mut [T]) {
     const CHUNK: usize = 16_384;
+    assert_eq!(
+        (dy.len(), y.len()),
+        (out.len(), out.len()),
+        "a gradient is as large as its output"
+    );
     let gradients = dy.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
     out.par_chunks_mut(CHUNK)
         .zip(gradients)
@@ -263,12 +268,20 @@ pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
                 }
             });
             sums.iter_mut().zip(rest).for_each(|(sum, value)| *sum += *value);
+            let (first, others) = sums.split_at_mut(channels);
+            for other in others.chunks_exact(channels) {
+                first
+                    .iter_mut()
+                    .zip(other)
+                    .for_each(|(sum, other)| *sum += *other);
+            }
+            sums.truncate(channels);
             sums
         })
         .collect();
     out.fill(T::ZERO);
-    for sums in parts.iter().flat_map(|part| part.chunks_exact(channels)) {
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
+    for sums in parts {
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
     }
 }
 
@@ -353,6 +366,24 @@ mod tests {
             (forward - backward).abs() < 1e-6 * forward.abs().max(1.0),
             "{forward} {backward}"
         );
+    }
+
+    /// One part, several and some more; channels that fill vectors, and numbers that share nothing with them.
+    #[test]
+    fn sums_over_pixels_are_each_channel_s() {
+        for channels in [1, 3, 11, 16, 64, 65, 257] {
+            for pixels in [0, 1, 100, 3 * 16_384 / channels + 7, 40_000 / channels] {
+                let dy: Vec<f32> = (0..pixels * channels)
+                    .map(|n| (n * 7 % 11) as f32 - 5.0)
+                    .collect();
+                let mut out = vec![1.0; channels];
+                channel_sums(&dy, &mut out);
+                for (c, out) in out.into_iter().enumerate() {
+                    let sum: f32 = dy.iter().skip(c).step_by(channels).sum();
+                    assert_eq!(out, sum, "channel {c} of {channels}, {pixels} pixels");
+                }
+            }
+        }
     }
 
     /// By tiles of both sizes and as defined; channels that fill panels, halves of them, and none.

@@ -54,6 +54,11 @@ impl Norm {
     /// The gradient by the input, then those by the scales, then those by the shifts.
     pub fn gradient<T: Real>(&self, x: &[T], scale: &[T], dy: &[T], out: &mut [T]) {
         let stack = self.pixels * self.channels;
+        assert_eq!(
+            (x.len(), dy.len()),
+            (self.stacks * stack, self.stacks * stack),
+            "a value has one gradient"
+        );
         let (dx, learnt) = out.split_at_mut(self.stacks * stack);
         let mut totals = vec![0.0; learnt.len()];
         let stacks = x.chunks_exact(stack).zip(dy.chunks_exact(stack));

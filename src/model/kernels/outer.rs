@@ -43,6 +43,9 @@ pub fn outer<T: Real, X, Y>(
     X: Fn(usize) -> usize + Sync,
     Y: Fn(usize) -> usize + Sync,
 {
+    if rows * width == 0 {
+        return out.fill(T::ZERO);
+    }
     let (x_rows, y_rows): (Vec<usize>, Vec<usize>) = (0..rows).map(|row| ((x.at)(row), (y.at)(row))).unzip();
     let sweep = Sweep {
         x: x.values,
@@ -62,7 +65,7 @@ pub fn outer<T: Real, X, Y>(
         columns,
         at_once: (SWEPT / (width * (x.step + y.step))).max(1),
     };
-    let blocks = blocks_of(runs);
+    let blocks = input_blocks(runs);
     if out.len() <= FEW_SUMS && rows * width >= 2 * PART {
         outer.apart(&blocks, out);
     } else {
@@ -80,7 +83,7 @@ struct Block {
 }
 
 /// All rows in their order.
-fn blocks_of(runs: Runs) -> Vec<Block> {
+fn input_blocks(runs: Runs) -> Vec<Block> {
     let length = runs.length;
     if length < HALF {
         let all = runs.count * length;
@@ -88,7 +91,7 @@ fn blocks_of(runs: Runs) -> Vec<Block> {
         let blocks = (0..all).step_by(TAPS).map(|first| Block {
             // Those that it has too many are its last.
             rows: 0..TAPS.min(all - first),
-            inputs: Inputs::Apart(std::array::from_fn(|n| offset((first + n).min(all - 1)))),
+            inputs: Inputs::Scattered(std::array::from_fn(|n| offset((first + n).min(all - 1)))),
             x: 0,
         });
         return blocks.collect();
@@ -184,7 +187,7 @@ mod tests {
     use super::*;
 
     /// Runs of every kind of block, few sums of many pixels and many of few, columns that fill no panel; the last pixel's gradient
-    /// ends where its values do.
+    /// ends where its values do; and no pixels.
     #[test]
     fn sums_over_pixels_are_those_of_their_terms() {
         let counts = [
@@ -199,7 +202,14 @@ mod tests {
             (1, 400),
         ];
         for (count, length) in counts {
-            for (columns, rows, width) in [(5, 3, 7), (40, 2, 4), (3, 40, 64), (16, 33, 80)] {
+            for (columns, rows, width) in [
+                (5, 3, 7),
+                (40, 2, 4),
+                (3, 40, 64),
+                (16, 33, 80),
+                (5, 0, 7),
+                (5, 3, 0),
+            ] {
                 let runs = Runs::new(count, length, length + 3);
                 let x_row = width * 2 + count * (length + 3);
                 let x: Vec<f64> = (0..rows * x_row).map(|i| (i * 7 % 17) as f64 - 8.0).collect();

@@ -50,6 +50,11 @@ impl Pool {
 
     fn each_row<T: Real>(&self, x: &[T], dy: &[T], dx: &mut [T], is_added: bool) {
         let (isa, row) = (Isa::detect(), self.width * self.channels);
+        assert_eq!(
+            (x.len(), 4 * dy.len()),
+            (dx.len(), dx.len()),
+            "a window has one gradient"
+        );
         let sources = x.par_chunks(2 * row).zip(dy.par_chunks(row / 2));
         dx.par_chunks_mut(2 * row).zip(sources).for_each(|(dx, (x, dy))| {
             let windows = PoolRow {

@@ -107,6 +107,13 @@ pub fn conv_concat_gradients(
 /// # Errors
 /// Tensors of different sizes, or not contiguous f32 or f64.
 pub fn before_relu(grad: &Tensor, out: &Tensor) -> Result<Tensor> {
+    if grad.dims() != out.dims() {
+        bail!(
+            "a gradient {:?} is not that of an output {:?}",
+            grad.shape(),
+            out.shape()
+        );
+    }
     grad.apply_op2_no_bwd(out, &Op(ReluGradient(grad.shape().clone())))
 }
 

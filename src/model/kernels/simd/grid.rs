@@ -1,4 +1,5 @@
-//! Grids of vectors that were held against their slice once: to ask about each of them takes longer than to load it.
+//! Grids of vectors, and stretches of values, that were held against their slice once: to ask about each of them takes longer than
+//! to load it.
 
 use std::marker::PhantomData;
 
@@ -97,33 +98,33 @@ impl<'a, T: Real, S: Simd<T>, const ROWS: usize, const COLUMNS: usize> GridMut<'
 }
 
 /// `N` stretches of a slice, of one length.
-pub struct Lines<'a, T, const N: usize> {
+pub struct Stretches<'a, T, const N: usize> {
     firsts: [*const T; N],
     length: usize,
     values: PhantomData<&'a [T]>,
 }
 
-impl<'a, T: Real, const N: usize> Lines<'a, T, N> {
+impl<'a, T: Real, const N: usize> Stretches<'a, T, N> {
     /// Those that begin at `firsts`.
     #[inline(always)]
     pub fn of(values: &'a [T], firsts: [usize; N], length: usize) -> Self {
-        let mut lines = Lines {
+        let mut stretches = Stretches {
             firsts: [values.as_ptr(); N],
             length,
             values: PhantomData,
         };
-        for (line, first) in lines.firsts.iter_mut().zip(firsts) {
-            *line = values[first..][..length].as_ptr();
+        for (at, first) in stretches.firsts.iter_mut().zip(firsts) {
+            *at = values[first..][..length].as_ptr();
         }
-        lines
+        stretches
     }
 
-    /// One of a line's values.
+    /// One of a stretch's values.
     #[inline(always)]
-    pub fn value(&self, line: usize, at: usize) -> T {
+    pub fn value(&self, stretch: usize, at: usize) -> T {
         assert!(at < self.length);
-        // SAFETY: `of` saw that so many of every line's values lie in the slice.
-        unsafe { *self.firsts[line].add(at) }
+        // SAFETY: `of` saw that so many of every stretch's values lie in the slice.
+        unsafe { *self.firsts[stretch].add(at) }
     }
 }
 
@@ -172,28 +173,28 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_the_values_that_their_slice_has() {
+    fn stretches_have_the_values_that_their_slice_has() {
         let values: Vec<f32> = (0..30).map(|n| n as f32).collect();
-        let lines = Lines::of(&values, [3, 20], 10);
-        assert_eq!((lines.value(0, 0), lines.value(1, 9)), (3.0, 29.0));
+        let stretches = Stretches::of(&values, [3, 20], 10);
+        assert_eq!((stretches.value(0, 0), stretches.value(1, 9)), (3.0, 29.0));
         let refused = |work: fn(&[f32])| {
             let values = values.clone();
             std::panic::catch_unwind(move || work(&values)).is_err()
         };
         assert!(!refused(|values| assert_eq!(
-            Lines::of(values, [3, 20], 10).value(0, 9),
+            Stretches::of(values, [3, 20], 10).value(0, 9),
             12.0
         )));
         assert!(refused(|values| assert_eq!(
-            Lines::of(values, [3, 20], 10).value(0, 10),
+            Stretches::of(values, [3, 20], 10).value(0, 10),
             13.0
         )));
         assert!(refused(|values| assert_eq!(
-            Lines::of(values, [3, 21], 10).value(0, 9),
+            Stretches::of(values, [3, 21], 10).value(0, 9),
             12.0
         )));
         assert!(refused(|values| assert_eq!(
-            Lines::of(values, [3, usize::MAX], 2).value(0, 0),
+            Stretches::of(values, [3, usize::MAX], 2).value(0, 0),
             3.0
         )));
     }

@@ -20,7 +20,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// The images of `conv` in tiles of `edge` pixels.
+    /// The images of `conv`, which have pixels, in tiles of `edge` pixels.
     pub fn of(conv: &Conv, edge: usize) -> Self {
         Cut {
             batch: conv.batch,
@@ -168,5 +168,50 @@ impl<const N: usize> Tile<N> {
     pub fn at(&self, row: usize, column: usize) -> usize {
         self.first
             .wrapping_add(row * self.steps.row + column * self.steps.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From every tile on, in images of one pixel, of whole tiles and of parts of them.
+    #[test]
+    fn tiles_lie_where_division_says() {
+        for (height, width) in [(1, 1), (4, 4), (5, 7), (8, 12), (9, 3)] {
+            let conv = Conv {
+                batch: 2,
+                height,
+                width,
+                inputs: 8,
+                outputs: 8,
+                kernel: 3,
+            };
+            let cut = Cut::of(&conv, 4);
+            for (first, border) in (0..cut.tiles()).flat_map(|n| [(n, 0), (n, 1)]) {
+                let tiles: Vec<Tile<6>> = cut.walk(first..cut.tiles(), border, 3).collect();
+                assert_eq!(tiles.len(), cut.tiles() - first);
+                for (n, tile) in (first..).zip(tiles) {
+                    let (row, column) = (n / cut.across, n % cut.across);
+                    let place = |tiles: usize| (tiles * 4) as isize - border as isize;
+                    let (top, left) = (place(row % cut.down), place(column));
+                    let (rows, columns) = tile.within();
+                    let inside = |first: isize, size: usize| {
+                        let lies = |n: &isize| (0..size as isize).contains(&(first + n));
+                        (0..6).filter(lies).map(|n| n as usize).collect::<Vec<_>>()
+                    };
+                    let (down, across) = (inside(top, height), inside(left, width));
+                    assert_eq!(rows.clone().collect::<Vec<_>>(), down);
+                    assert_eq!(columns.clone().collect::<Vec<_>>(), across);
+                    assert_eq!(tile.is_inside(), down.len() == 6 && across.len() == 6);
+                    let image = (row / cut.down * height) as isize;
+                    let at = ((image + top + rows.start as isize) * width as isize
+                        + left
+                        + columns.start as isize)
+                        * 3;
+                    assert_eq!(tile.at(rows.start, columns.start) as isize, at);
+                }
+            }
+        }
     }
 }
