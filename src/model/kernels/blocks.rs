@@ -383,14 +383,19 @@ fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     (out, stride): (&mut [T], usize),
 ) {
     let mut held = [[simd.zero(); W]; M];
-    // Of a known number, the compiler writes them out; and none is asked whether it is there.
-    let parts = [panels[0].as_chunks::<HALF>().0, panels[1].as_chunks::<HALF>().0];
-    for (n, _) in parts[0].iter().enumerate() {
-        let rows: &[[T; PANEL]] = x[n * HALF / PANEL * step..].as_chunks().0;
+    let inputs = panels[0].len();
+    // Of a known number, the compiler writes them out. Where registers are few, it then keeps a sum in memory.
+    let is_known = S::LANES == PANEL;
+    for from in (0..inputs).step_by(if is_known { HALF } else { PANEL }) {
+        let count = if is_known { HALF } else { PANEL.min(inputs - from) };
+        let rows: &[[T; PANEL]] = x[from / PANEL * step..].as_chunks().0;
         let rows: &[[T; PANEL]; M] = rows.first_chunk().expect("a panel holds every item");
-        let part: [&[[T; PANEL]]; 2] = [&parts[0][n], &parts[1][n]];
-        let first = n * HALF % PANEL;
-        for k in 0..HALF {
+        let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
+        for (part, panel) in part.iter_mut().zip(panels) {
+            *part = &panel[from..][..count];
+        }
+        let first = from % PANEL;
+        for k in 0..count {
             let w: [S::Vector; W] = weights(simd, &part, panel, k);
             for i in 0..M {
                 let x = simd.splat(rows[i][first + k]);

@@ -180,7 +180,9 @@ fn put<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     work: &mut Swept<'_, T>,
 ) {
     let (rows, end) = (row..row + M, panel * PANEL + W * S::LANES);
-    if work.rows.start <= rows.start && rows.end <= work.rows.end && end <= work.filled {
+    let are_wanted = work.rows.start <= rows.start && rows.end <= work.rows.end && end <= work.filled;
+    // Where registers are few, the compiler would keep them in memory for this.
+    if S::LANES == PANEL && are_wanted {
         let first = (row - work.rows.start) * work.stride + panel * PANEL;
         for i in 0..M {
             let sums = &mut work.sums[first + i * work.stride..][..W * S::LANES];
