@@ -194,6 +194,20 @@ impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
     }
 }
 
+impl<T: Real, P> Gather<'_, T, P> {
+    /// The first column of a vector of sums from a panel on, how many of its columns there are, and their bias.
+    #[inline(always)]
+    fn vector<S: Simd<T>>(&self, simd: S, panel: usize, v: usize) -> (usize, usize, S::Vector) {
+        let column = panel * PANEL + v * S::LANES;
+        let count = self.filled.saturating_sub(column).min(S::LANES);
+        let bias = match self.finish.bias {
+            [_, ..] if count > 0 => simd.load_some(&self.finish.bias[column..], count),
+            _ => simd.zero(),
+        };
+        (column, count, bias)
+    }
+}
+
 /// Adds the products of `M` items that begin at `firsts`.
 #[inline(always)]
 fn add_products<T: Real, S: Simd<T>, const M: usize, const W: usize>(
@@ -260,17 +274,12 @@ fn line<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     }
     let mut held = [[simd.zero(); W]; M];
     add_products(simd, (work.x, work.runs), firsts, (panels, panel), &mut held);
-    let Finish { bias, relu, gate } = work.finish;
+    let Finish { relu, gate, .. } = work.finish;
     for v in 0..W {
-        let column = panel * PANEL + v * S::LANES;
-        let count = work.filled.saturating_sub(column).min(S::LANES);
+        let (column, count, bias) = work.vector(simd, panel, v);
         if count == 0 {
             continue;
         }
-        let bias = match bias {
-            [] => simd.zero(),
-            bias => simd.load_some(&bias[column..], count),
-        };
         for i in 0..M {
             let at = to + i * steps.1 + column;
             finish!(simd, work, held[i][v], bias, relu, gate, at, count);
@@ -300,17 +309,12 @@ fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
             simd.store(held[i][v], &mut sums[i][column / PANEL][column % PANEL..]);
         }
     }
-    let Finish { bias, relu, gate } = work.finish;
+    let Finish { relu, gate, .. } = work.finish;
     for v in 0..W {
-        let column = panel * PANEL + v * S::LANES;
-        let count = work.filled.saturating_sub(column).min(S::LANES);
+        let (column, count, bias) = work.vector(simd, panel, v);
         if count == 0 {
             continue;
         }
-        let bias = match bias {
-            [] => simd.zero(),
-            bias => simd.load_some(&bias[column..], count),
-        };
         let items = placed[row..valid.max(row)].iter().zip(&sums);
         for ((_, to), sums) in items {
             let sum = simd.load(&sums[v * S::LANES / PANEL][v * S::LANES % PANEL..]);
