@@ -76,7 +76,7 @@ impl<'a, T> Columns<'a, T> {
 /// vectors of `S` make; `$rows` is 12 or 8.
 macro_rules! in_blocks {
     ($S:ty, $rows:expr, $panels:expr, |$row:ident, $panel:ident| $block:ident($($argument:expr),*)) => {
-        match (<$S>::LANES, $rows, $panels) {
+        match (<$S>::LANES * <$S>::PIECES, $rows, $panels) {
             (16, 12, 2) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 2>($($argument),*) }
             (16, 12, _) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 1>($($argument),*) }
             (16, _, 2) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 2>($($argument),*) }
@@ -109,7 +109,7 @@ fn weights<T: Real, S: Simd<T>, const W: usize>(
     let mut vectors = [simd.zero(); W];
     for (v, vector) in vectors.iter_mut().enumerate() {
         let column = v * S::LANES;
-        *vector = simd.load(&panels[panel + column / PANEL][k][column % PANEL..]);
+        *vector = simd.load_each(&panels[panel + column / PANEL][k][column % PANEL..]);
     }
     vectors
 }
@@ -359,7 +359,7 @@ impl<T: Real> Work<T> for Multiply<'_, T> {
                 let x = &self.x[place * self.x_steps.0 + item * PANEL..];
                 let out = &mut self.out[place * self.out_steps.0 + item * PANEL..];
                 // Sums of one panel leave half of these registers free.
-                if S::LANES == PANEL && count == 1 && item + 2 * ROWS <= self.items {
+                if S::LANES * S::PIECES == PANEL && count == 1 && item + 2 * ROWS <= self.items {
                     let (x, out) = ((x, self.x_steps.1), (out, self.out_steps.1));
                     multiply::<T, S, { 2 * ROWS }, 1>(simd, x, &here, 0, out);
                     item += 2 * ROWS;
@@ -389,33 +389,36 @@ fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     let mut held = [[simd.zero(); W]; M];
     let inputs = panels[0].len();
     // Of a known number, the compiler writes them out. Where registers are few, it then keeps a sum in memory.
-    let is_known = S::LANES == PANEL;
+    let is_known = S::LANES * S::PIECES == PANEL;
+    let in_panel = PANEL / S::PIECES;
     for from in (0..inputs).step_by(if is_known { HALF } else { PANEL }) {
         let count = if is_known { HALF } else { PANEL.min(inputs - from) };
-        let rows: &[[T; PANEL]] = x[from / PANEL * step..].as_chunks().0;
+        let rows: &[[T; PANEL]] = x[from / in_panel * step..].as_chunks().0;
         let rows: &[[T; PANEL]; M] = rows.first_chunk().expect("a panel holds every item");
         let mut part: [&[[T; PANEL]]; 2] = [&[]; 2];
         for (part, panel) in part.iter_mut().zip(panels) {
             *part = &panel[from..][..count];
         }
-        let first = from % PANEL;
+        let first = from % in_panel;
         for k in 0..count {
             let w: [S::Vector; W] = weights(simd, &part, panel, k);
             for i in 0..M {
-                let x = simd.splat(rows[i][first + k]);
+                let x = simd.spread(&rows[i], first + k);
                 for v in 0..W {
                     held[i][v] = simd.fma(x, w[v], held[i][v]);
                 }
             }
         }
     }
-    let in_panel = PANEL / S::LANES;
+    let lanes = S::LANES * S::PIECES;
+    let in_panel = PANEL / lanes;
     for (p, vectors) in (0..W).step_by(in_panel).enumerate() {
         let rows = out[(panel + p) * stride..].as_chunks_mut().0;
         let rows: &mut [[T; PANEL]; M] = rows.first_chunk_mut().expect("a panel holds every item");
         for i in 0..M {
             for v in 0..in_panel {
-                simd.store(held[i][vectors + v], &mut rows[i][v * S::LANES..]);
+                simd.whole()
+                    .store(held[i][vectors + v], &mut rows[i][v * lanes..]);
             }
         }
     }
@@ -541,6 +544,39 @@ mod tests {
                     "{isa:?}: place {place}, panel {p}, item {item}, column {n}"
                 );
             }
+        }
+    }
+
+    /// 36 pairs of items of 24 channels, side by side: eight sums of each.
+    #[test]
+    fn items_side_by_side_are_multiplied_by_the_same_weights() {
+        let isa = Isa::detect();
+        if !f32::has_twins(isa) {
+            eprintln!("skipped: {} has no vectors of two pieces", isa.name());
+            return;
+        }
+        let (items, inputs) = (3 * ROWS, PANEL + HALF);
+        let (x, weights) = (numbers(3 * items * PANEL), numbers(inputs * PANEL));
+        let mut out = vec![1.0; items * PANEL];
+        let multiply = Multiply {
+            x: &x,
+            x_steps: (0, items * PANEL),
+            places: 1,
+            items,
+            inputs,
+            columns: Columns {
+                first: weights.as_chunks().0,
+                second: None,
+            },
+            out: &mut out,
+            out_steps: (0, items * PANEL),
+        };
+        f32::run_twins(isa, 0, multiply);
+        for (at, out) in out.into_iter().enumerate() {
+            let (item, column, side) = (at / PANEL, at % PANEL / 2, at % 2);
+            let value = |k: usize| x[(k / 8 * items + item) * PANEL + k % 8 * 2 + side];
+            let sum: f32 = (0..inputs).map(|k| value(k) * weights[k * PANEL + column]).sum();
+            assert_eq!(out, sum, "item {item}, column {column}, side {side}");
         }
     }
 }

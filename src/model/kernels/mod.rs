@@ -81,6 +81,12 @@ pub trait Real:
     /// Does `work` with the vectors of `isa`.
     #[doc(hidden)]
     fn run<W: Work<Self>>(isa: Isa, work: W);
+    /// Whether there are vectors of two pieces of memory.
+    #[doc(hidden)]
+    fn has_twins(isa: Isa) -> bool;
+    /// Does `work` with vectors of two pieces of memory, the second `apart` values further.
+    #[doc(hidden)]
+    fn run_twins<W: Work<Self>>(isa: Isa, apart: usize, work: W);
 }
 
 mod sealed {
@@ -90,7 +96,7 @@ mod sealed {
 }
 
 macro_rules! real {
-    ($t:ty, $run:path) => {
+    ($t:ty, $run:path, $has_twins:expr, $run_twins:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             #[inline(always)]
@@ -110,8 +116,16 @@ macro_rules! real {
             fn run<W: Work<Self>>(isa: Isa, work: W) {
                 $run(isa, work);
             }
+            fn has_twins(isa: Isa) -> bool {
+                $has_twins(isa)
+            }
+            fn run_twins<W: Work<Self>>(isa: Isa, apart: usize, work: W) {
+                $run_twins(isa, apart, work);
+            }
         }
     };
 }
-real!(f32, simd::run_f32);
-real!(f64, simd::run_f64);
+real!(f32, simd::run_f32, simd::has_twins, simd::run_twins);
+real!(f64, simd::run_f64, |_| false, |isa, _, work| simd::run_f64(
+    isa, work
+));

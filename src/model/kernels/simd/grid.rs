@@ -15,13 +15,13 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Panics unless `rows x columns` vectors of `lanes` values lie in `values` values.
+    /// Panics unless `rows x columns` vectors that reach over `reach` values lie in `values` values.
     #[inline(always)]
-    fn hold(self, [rows, columns]: [usize; 2], lanes: usize, values: usize) {
+    fn hold(self, [rows, columns]: [usize; 2], reach: usize, values: usize) {
         let end = |steps: usize, step: usize| steps.checked_mul(step);
         let last = end(rows - 1, self.row)
             .zip(end(columns - 1, self.column))
-            .and_then(|(down, across)| down.checked_add(across)?.checked_add(lanes));
+            .and_then(|(down, across)| down.checked_add(across)?.checked_add(reach));
         assert!(
             last.is_some_and(|last| last <= values),
             "a grid of vectors lies in its slice"
@@ -42,7 +42,7 @@ impl<'a, T: Real, S: Simd<T>, const ROWS: usize, const COLUMNS: usize> Grid<'a, 
     /// From the first of `values` on.
     #[inline(always)]
     pub fn of(simd: S, values: &'a [T], steps: Steps) -> Self {
-        steps.hold([ROWS, COLUMNS], S::LANES, values.len());
+        steps.hold([ROWS, COLUMNS], simd.reach(), values.len());
         Grid {
             simd,
             first: values.as_ptr(),
@@ -75,7 +75,7 @@ impl<'a, T: Real, S: Simd<T>, const ROWS: usize, const COLUMNS: usize> GridMut<'
     /// From the first of `values` on.
     #[inline(always)]
     pub fn of(simd: S, values: &'a mut [T], steps: Steps) -> Self {
-        steps.hold([ROWS, COLUMNS], S::LANES, values.len());
+        steps.hold([ROWS, COLUMNS], simd.reach(), values.len());
         GridMut {
             simd,
             first: values.as_mut_ptr(),

@@ -21,12 +21,19 @@ pub trait Work<T: Real> {
 /// Vectors of numbers `T`, for whoever holds a value of this type.
 ///
 /// # Safety
-/// A vector has `LANES` numbers, at most [`PANEL`]: `read` and `write` touch no more.
+/// A vector has `LANES` numbers of each of its pieces, at most [`PANEL`] in all; `read` and `write` touch those from the first to
+/// before the one that is [`Simd::reach`] further.
 pub unsafe trait Simd<T: Real>: Copy {
     /// Some numbers side by side.
     type Vector: Copy;
-    /// How many: 4, 8 or 16.
+    /// How many, of one piece of memory: 4, 8 or 16.
     const LANES: usize;
+    /// From how many pieces of memory they are.
+    const PIECES: usize = 1;
+    /// The same vectors, taken from one piece as they are.
+    type Whole: Simd<T, Vector = Self::Vector>;
+    /// Those.
+    fn whole(self) -> Self::Whole;
     /// Does `work`, compiled for this instruction set.
     fn run<W: Work<T>>(self, work: W);
     /// The same number in every lane.
@@ -34,12 +41,12 @@ pub unsafe trait Simd<T: Real>: Copy {
     /// The numbers at `from`.
     ///
     /// # Safety
-    /// As many as a vector has may be read there, of any alignment.
+    /// As many as a vector reaches over may be read there, of any alignment.
     unsafe fn read(self, from: *const T) -> Self::Vector;
     /// To the place at `to`.
     ///
     /// # Safety
-    /// As many as a vector has may be written there, of any alignment.
+    /// As many as a vector reaches over may be written there, of any alignment.
     unsafe fn write(self, vector: Self::Vector, to: *mut T);
     /// `a + b`
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -55,19 +62,55 @@ pub unsafe trait Simd<T: Real>: Copy {
     /// `a` where `gate` is above 0, else 0.
     fn gated(self, a: Self::Vector, gate: Self::Vector) -> Self::Vector;
 
+    /// Numbers from the first of a vector's to after the last.
+    #[inline(always)]
+    fn reach(self) -> usize {
+        Self::LANES
+    }
+
+    /// The `k`-th number of each piece of a row, in all of its lanes.
+    #[inline(always)]
+    fn spread(self, row: &[T; PANEL], k: usize) -> Self::Vector {
+        self.splat(row[k])
+    }
+
+    /// The first numbers of `values`, for each piece.
+    #[inline(always)]
+    fn load_each(self, values: &[T]) -> Self::Vector {
+        self.load(values)
+    }
+
+    /// The numbers at `at` of the pieces that are there, 0 of the others.
+    #[inline(always)]
+    fn load_there(self, values: &[T], at: usize, [there, _]: [bool; 2]) -> Self::Vector {
+        if there {
+            self.load(&values[at..])
+        } else {
+            self.zero()
+        }
+    }
+
+    /// To the places at `at` of the pieces that are there.
+    #[inline(always)]
+    fn store_there(self, vector: Self::Vector, out: &mut [T], at: usize, [there, _]: [bool; 2]) {
+        if there {
+            self.store(vector, &mut out[at..]);
+        }
+    }
+
     /// The first numbers of `values`.
     #[inline(always)]
     fn load(self, values: &[T]) -> Self::Vector {
-        let values = &values[..Self::LANES];
-        // SAFETY: they are as many as a vector has.
+        let values = &values[..self.reach()];
+        // SAFETY: they are as many as a vector reaches over.
         unsafe { self.read(values.as_ptr()) }
     }
 
     /// To the first places of `out`.
     #[inline(always)]
     fn store(self, vector: Self::Vector, out: &mut [T]) {
-        let out = &mut out[..Self::LANES];
-        // SAFETY: they are as many as a vector has.
+        let out = &mut out[..self.reach()];
+        // SAFETY: they are as many as a vector reaches over.
         unsafe { self.write(vector, out.as_mut_ptr()) }
     }
 
@@ -232,6 +275,26 @@ impl Isa {
     }
 }
 
+/// Whether `f32` has vectors of two pieces of memory.
+pub fn has_twins(isa: Isa) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) => true,
+        _ => false,
+    }
+}
+
+/// Does `work` with vectors of two pieces of memory, the second `apart` further than the first.
+///
+/// Panics on an instruction set that has none.
+pub fn run_twins<W: Work<f32>>(isa: Isa, apart: usize, work: W) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(wide) => twin::Twin::new(wide, apart).run(work),
+        _ => panic!("{} has no vectors of two pieces", isa.name()),
+    }
+}
+
 /// `f32` has vectors of its own on every instruction set.
 pub fn run_f32<W: Work<f32>>(isa: Isa, work: W) {
     match isa {
@@ -274,6 +337,12 @@ pub struct Plain;
 unsafe impl<T: Real> Simd<T> for Plain {
     type Vector = [T; 8];
     const LANES: usize = 8;
+    type Whole = Self;
+
+    #[inline(always)]
+    fn whole(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn run<W: Work<T>>(self, work: W) {
@@ -328,7 +397,12 @@ macro_rules! vectors {
         unsafe impl Simd<f32> for $token {
             type Vector = $vector;
             const LANES: usize = $lanes;
+            type Whole = Self;
 
+            #[inline(always)]
+            fn whole(self) -> Self {
+                self
+            }
             #[inline(always)]
             fn run<W: Work<f32>>(self, work: W) {
                 #[target_feature(enable = $feature)]
@@ -409,6 +483,8 @@ macro_rules! vectors {
     };
 }
 
+#[cfg(target_arch = "x86_64")]
+mod twin;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 

@@ -11,8 +11,10 @@ pub struct Cut {
     batch: usize,
     height: usize,
     width: usize,
-    /// Pixels from tile to tile.
+    /// Pixels from tile to tile in a row.
     edge: usize,
+    /// How many, one below the other, count as one: one, or two.
+    pub stacked: usize,
     /// Tiles in a row of tiles.
     pub across: usize,
     /// Rows of tiles in an image.
@@ -22,14 +24,34 @@ pub struct Cut {
 impl Cut {
     /// The images of `conv`, which have pixels, in tiles of `edge` pixels.
     pub fn of(conv: &Conv, edge: usize) -> Self {
+        Cut::stacked(conv, edge, 1)
+    }
+
+    /// In pairs of tiles, one below the other, which count as one from here on. The second of an image's last row may have no pixels.
+    pub fn by_two(conv: &Conv, edge: usize) -> Self {
+        Cut::stacked(conv, edge, 2)
+    }
+
+    fn stacked(conv: &Conv, edge: usize, stacked: usize) -> Self {
         Cut {
             batch: conv.batch,
             height: conv.height,
             width: conv.width,
             edge,
+            stacked,
             across: conv.width.div_ceil(edge),
-            down: conv.height.div_ceil(edge),
+            down: conv.height.div_ceil(edge * stacked),
         }
+    }
+
+    /// Values from a pixel of a tile to that of the tile below, in images of `channels` channels.
+    pub fn apart(&self, channels: usize) -> usize {
+        self.edge * self.width * channels
+    }
+
+    /// Rows of pixels from tile to tile.
+    fn fall(&self) -> usize {
+        self.edge * self.stacked
     }
 
     /// Rows of tiles of all images.
@@ -44,11 +66,11 @@ impl Cut {
 
     /// Pixels, over all images, before a row of tiles.
     pub fn pixels_before(&self, row: usize) -> usize {
-        (row / self.down * self.height + (row % self.down * self.edge).min(self.height)) * self.width
+        (row / self.down * self.height + (row % self.down * self.fall()).min(self.height)) * self.width
     }
 
     /// Some tiles one after the other in images of `channels` channels, each with its `N x N` pixels, from `border` rows and
-    /// columns before the output tile on.
+    /// columns before the output tile on; of a pair, with those of the first.
     #[inline(always)]
     pub fn walk<const N: usize>(&self, tiles: Range<usize>, border: usize, channels: usize) -> Walk<N> {
         let (row, across) = (tiles.start / self.across, tiles.start % self.across);
@@ -92,7 +114,7 @@ impl<const N: usize> Walk<N> {
     /// Where the first pixel of a row's first tile lies.
     #[inline(always)]
     fn begin_row(&mut self) {
-        let row = self.image * self.cut.height + self.down * self.cut.edge;
+        let row = self.image * self.cut.height + self.down * self.cut.fall();
         let border = self.border * (self.steps.row + self.steps.column);
         self.first = (row * self.steps.row).wrapping_sub(border);
     }
@@ -108,7 +130,8 @@ impl<const N: usize> Iterator for Walk<N> {
             edge, height, width, ..
         } = self.cut;
         let tile = Tile {
-            top: (self.down * edge).wrapping_sub(self.border),
+            top: (self.down * self.cut.fall()).wrapping_sub(self.border),
+            second: self.cut.fall() - edge,
             left: (self.across * edge).wrapping_sub(self.border),
             height,
             width,
@@ -133,6 +156,8 @@ impl<const N: usize> Iterator for Walk<N> {
 pub struct Tile<const N: usize> {
     /// The first row in its image.
     top: usize,
+    /// How much further down the second of a pair begins; 0 where there is none.
+    second: usize,
     /// The first column.
     left: usize,
     /// Of the image.
@@ -148,19 +173,27 @@ impl<const N: usize> Tile<N> {
     /// None lies beyond the image.
     #[inline(always)]
     pub fn is_inside(&self) -> bool {
-        let is_within = |from: usize, size: usize| from < size && size - from >= N;
-        is_within(self.top, self.height) && is_within(self.left, self.width)
+        let is_within = |from: usize, size: usize, n: usize| from < size && size - from >= n;
+        is_within(self.top, self.height, N + self.second) && is_within(self.left, self.width, N)
     }
 
-    /// Which rows and columns lie in the image.
+    /// Whether a row lies in the image: of the tile, and of the second of a pair.
     #[inline(always)]
-    pub fn within(&self) -> (Range<usize>, Range<usize>) {
-        let within = |first: usize, size: usize| {
-            // Before the image it is a very large number.
-            let before = if first >= size { first.wrapping_neg() } else { 0 };
-            before..size.wrapping_sub(first).min(N)
+    pub fn there(&self, row: usize) -> [bool; 2] {
+        let row = self.top.wrapping_add(row);
+        [row, row.wrapping_add(self.second)].map(|row| row < self.height)
+    }
+
+    /// Which columns lie in the image.
+    #[inline(always)]
+    pub fn columns(&self) -> Range<usize> {
+        // Before the image it is a very large number.
+        let before = if self.left >= self.width {
+            self.left.wrapping_neg()
+        } else {
+            0
         };
-        (within(self.top, self.height), within(self.left, self.width))
+        before..self.width.wrapping_sub(self.left).min(N)
     }
 
     /// Where a pixel lies.
@@ -175,10 +208,11 @@ impl<const N: usize> Tile<N> {
 mod tests {
     use super::*;
 
-    /// From every tile on, in images of one pixel, of whole tiles and of parts of them.
+    /// From every tile on, in images of one pixel, of whole tiles and of parts of them; by one and by two.
     #[test]
     fn tiles_lie_where_division_says() {
-        for (height, width) in [(1, 1), (4, 4), (5, 7), (8, 12), (9, 3)] {
+        let sizes = [(1, 1), (4, 4), (5, 7), (8, 12), (9, 3), (13, 5)];
+        for ((height, width), by_two) in sizes.into_iter().flat_map(|size| [(size, false), (size, true)]) {
             let conv = Conv {
                 batch: 2,
                 height,
@@ -187,29 +221,42 @@ mod tests {
                 outputs: 8,
                 kernel: 3,
             };
-            let cut = Cut::of(&conv, 4);
+            let cut = if by_two {
+                Cut::by_two(&conv, 4)
+            } else {
+                Cut::of(&conv, 4)
+            };
+            let fall = if by_two { 8 } else { 4 };
+            assert_eq!(cut.rows(), 2 * height.div_ceil(fall));
+            for row in 0..=cut.rows() {
+                let (image, down) = (row / cut.down, row % cut.down);
+                assert_eq!(
+                    cut.pixels_before(row),
+                    (image * height + (down * fall).min(height)) * width
+                );
+            }
             for (first, border) in (0..cut.tiles()).flat_map(|n| [(n, 0), (n, 1)]) {
                 let tiles: Vec<Tile<6>> = cut.walk(first..cut.tiles(), border, 3).collect();
                 assert_eq!(tiles.len(), cut.tiles() - first);
                 for (n, tile) in (first..).zip(tiles) {
                     let (row, column) = (n / cut.across, n % cut.across);
-                    let place = |tiles: usize| (tiles * 4) as isize - border as isize;
-                    let (top, left) = (place(row % cut.down), place(column));
-                    let (rows, columns) = tile.within();
-                    let inside = |first: isize, size: usize| {
-                        let lies = |n: &isize| (0..size as isize).contains(&(first + n));
-                        (0..6).filter(lies).map(|n| n as usize).collect::<Vec<_>>()
-                    };
-                    let (down, across) = (inside(top, height), inside(left, width));
-                    assert_eq!(rows.clone().collect::<Vec<_>>(), down);
-                    assert_eq!(columns.clone().collect::<Vec<_>>(), across);
-                    assert_eq!(tile.is_inside(), down.len() == 6 && across.len() == 6);
+                    let top = (row % cut.down * fall) as isize - border as isize;
+                    let left = (column * 4) as isize - border as isize;
+                    let lies = |at: isize, size: usize| (0..size as isize).contains(&at);
+                    let across: Vec<usize> = (0..6).filter(|n| lies(left + *n as isize, width)).collect();
+                    assert_eq!(tile.columns().collect::<Vec<_>>(), across);
+                    let mut all_rows = true;
+                    for y in 0..6 {
+                        let second = top + y as isize + if by_two { 4 } else { 0 };
+                        let there = [lies(top + y as isize, height), lies(second, height)];
+                        assert_eq!(tile.there(y), there);
+                        all_rows &= there == [true, true];
+                    }
+                    assert_eq!(tile.is_inside(), all_rows && across.len() == 6);
                     let image = (row / cut.down * height) as isize;
-                    let at = ((image + top + rows.start as isize) * width as isize
-                        + left
-                        + columns.start as isize)
-                        * 3;
-                    assert_eq!(tile.at(rows.start, columns.start) as isize, at);
+                    let (y, x) = (border, across[0]);
+                    let at = ((image + top + y as isize) * width as isize + left + x as isize) * 3;
+                    assert_eq!(tile.at(y, x) as isize, at);
                 }
             }
         }

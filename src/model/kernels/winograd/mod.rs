@@ -28,8 +28,8 @@ use rayon::prelude::*;
 use super::blocks::Multiply;
 use super::product::{Packed, pack_panels};
 use super::shape::{Beside, Conv, Finish};
-use super::simd::Isa;
-use super::{PANEL, ROWS, Real, Scratch};
+use super::simd::{Isa, Work};
+use super::{HALF, PANEL, ROWS, Real, Scratch};
 use cut::Cut;
 use form::{Form, Lined};
 pub use form::{Four, One, Two};
@@ -164,17 +164,24 @@ pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     finish: Finish<'_, T>,
     out: Beside<&mut [T]>,
 ) {
-    let cut = Cut::of(conv, O);
+    let isa = Isa::detect();
+    // Eight outputs leave half of the widest vectors empty; those of two tiles fill them.
+    let by_two = conv.outputs == HALF && T::has_twins(isa);
+    let cut = if by_two {
+        Cut::by_two(conv, O)
+    } else {
+        Cut::of(conv, O)
+    };
     let work = Convolution::<T, F, I, O> {
         form: PhantomData,
-        isa: Isa::detect(),
+        isa,
         cut,
         conv,
         x,
         weights,
         finish,
     };
-    let (inputs, outputs) = (conv.inputs, conv.outputs);
+    let (inputs, outputs) = (cut.stacked * conv.inputs, cut.stacked * conv.outputs);
     let threads = rayon::current_num_threads();
     // Every task of its own reads all weights. Where they are more than the tiles, tasks share the tiles instead.
     if inputs * outputs * threads >= 2 * cut.tiles() * (inputs + outputs) {
@@ -206,8 +213,8 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
         // Whole blocks of the products' kernel; what the last one has too many is computed and not looked at.
         let held = tiles.len().next_multiple_of(ROWS);
         let (from, to) = (
-            Layout::of(held, self.conv.inputs),
-            Layout::of(held, self.conv.outputs),
+            Layout::of(held, self.cut.stacked * self.conv.inputs),
+            Layout::of(held, self.cut.stacked * self.conv.outputs),
         );
         let mut spread = Scratch::take(I * I * from.place);
         self.spread(tiles, &mut spread, from);
@@ -232,8 +239,8 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
         let count = self.cut.tiles();
         let held = count.next_multiple_of(ROWS);
         let (from, to) = (
-            Layout::of(SHARE, self.conv.inputs),
-            Layout::of(held, self.conv.outputs),
+            Layout::of(SHARE, self.cut.stacked * self.conv.inputs),
+            Layout::of(held, self.cut.stacked * self.conv.outputs),
         );
         let share = I * I * from.place;
         let mut spread = Scratch::take(count.div_ceil(SHARE) * share);
@@ -276,7 +283,15 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
                 out,
                 layout,
             };
-            T::run(self.isa.for_channels(from | channels), spread);
+            self.run(from | channels, self.cut.apart(channels), spread);
+        }
+    }
+
+    /// Does `work` with vectors that divide `channels`; or with those of two tiles, `apart` values from each other.
+    fn run(&self, channels: usize, apart: usize, work: impl Work<T>) {
+        match self.cut.stacked {
+            1 => T::run(self.isa.for_channels(channels), work),
+            _ => T::run_twins(self.isa, apart, work),
         }
     }
 
@@ -303,7 +318,8 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
             out,
             out_steps: (to.place, to.panel),
         };
-        T::run(self.isa, multiply);
+        // The weights are the same for both tiles.
+        self.run(PANEL, 0, multiply);
     }
 
     fn gather(&self, piece: Piece<'_, T>, products: &[T], layout: Layout) {
@@ -321,7 +337,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
                 out,
                 base: self.cut.pixels_before(piece.rows.start) * channels,
             };
-            T::run(self.isa.for_channels(from | channels), gathered);
+            self.run(from | channels, self.cut.apart(channels), gathered);
         }
     }
 }

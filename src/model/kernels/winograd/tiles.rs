@@ -34,12 +34,67 @@ const FURTHER: usize = 256;
 /// turn they are there. What lies beyond the end of a row begins the next one.
 #[inline(always)]
 fn fetch_below<T: Real, S: Simd<T>>(s: S, here: *const T, edge: usize, steps: Steps) {
-    let below = here.wrapping_add(edge * steps.row + FURTHER);
+    let below = here.wrapping_add(edge * S::PIECES * steps.row + FURTHER);
     each!(y < edge, {
         each!(x < edge, {
             s.fetch(below.wrapping_add(y * steps.row + x * steps.column));
         });
     });
+}
+
+/// Vectors by their rows and columns. (Closures would do, but for being inlined where it counts.)
+trait Read<V> {
+    /// One of them.
+    fn at(&self, row: usize, column: usize) -> V;
+}
+
+impl<T: Real, S: Simd<T>, const R: usize, const C: usize> Read<S::Vector> for Grid<'_, T, S, R, C> {
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> S::Vector {
+        self.load(row, column)
+    }
+}
+
+impl<V: Copy, const R: usize, const C: usize> Read<V> for [[V; C]; R] {
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> V {
+        self[row][column]
+    }
+}
+
+/// Where vectors go, by their rows and columns.
+trait Write<V> {
+    /// One of them.
+    fn put(&mut self, row: usize, column: usize, vector: V);
+}
+
+impl<V, const R: usize, const C: usize> Write<V> for [[V; C]; R] {
+    #[inline(always)]
+    fn put(&mut self, row: usize, column: usize, vector: V) {
+        self[row][column] = vector;
+    }
+}
+
+impl<T: Real, S: Simd<T>, const R: usize, const C: usize> Write<S::Vector> for GridMut<'_, T, S, R, C> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, column: usize, vector: S::Vector) {
+        self.store(row, column, vector);
+    }
+}
+
+/// Where vectors go that a gate lets through.
+struct Gated<'a, T, S, const O: usize> {
+    simd: S,
+    out: GridMut<'a, T, S, O, O>,
+    gate: Grid<'a, T, S, O, O>,
+}
+
+impl<T: Real, S: Simd<T>, const O: usize> Write<S::Vector> for Gated<'_, T, S, O> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, column: usize, vector: S::Vector) {
+        let gate = self.gate.load(row, column);
+        self.out.store(row, column, self.simd.gated(vector, gate));
+    }
 }
 
 /// Transformed tiles of one piece of memory.
@@ -139,19 +194,18 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
                 fetch_below(s, here, N - 2 * L::BORDER, tile.steps);
                 if tile.is_inside() {
                     let pixels = Grid::<T, S, N, N>::of(s, &images[tile.first..], tile.steps);
-                    self.tile(s, (to, channel), |y, x| pixels.load(y, x));
+                    self.tile(s, (to, channel), pixels);
                     continue;
                 }
                 // Zeros, and what there is: to ask about each of them costs more than to put them together.
                 let mut patch = [[s.zero(); N]; N];
-                let (rows, columns) = tile.within();
-                for y in rows {
-                    let row = images[tile.at(y, columns.start)..].chunks(channels);
-                    for (value, pixel) in patch[y][columns.clone()].iter_mut().zip(row) {
-                        *value = s.load(pixel);
+                for (y, line) in patch.iter_mut().enumerate() {
+                    let there = tile.there(y);
+                    for x in tile.columns() {
+                        line[x] = s.load_there(images, tile.at(y, x), there);
                     }
                 }
-                self.tile(s, (to, channel), |y, x| patch[y][x]);
+                self.tile(s, (to, channel), patch);
             }
         }
     }
@@ -160,21 +214,16 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
 impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Spread<'_, T, L, N, I> {
     /// Some channels of one tile, of what lies at its rows and columns.
     #[inline(always)]
-    fn tile<S: Simd<T>>(
-        &mut self,
-        s: S,
-        (to, channel): (usize, usize),
-        value: impl Fn(usize, usize) -> S::Vector,
-    ) {
+    fn tile<S: Simd<T>>(&mut self, s: S, (to, channel): (usize, usize), pixels: impl Read<S::Vector>) {
         let mut columns = [[s.zero(); I]; N];
         each!(x < N, {
             let mut column = [s.zero(); N];
-            each!(y < N, { column[y] = value(y, x) });
+            each!(y < N, { column[y] = pixels.at(y, x) });
             columns[x] = L::line(s, column);
         });
-        let first = self.layout.at(to, self.from + channel);
+        let first = self.layout.at(to, (self.from + channel) * S::PIECES);
         let places = self.layout.steps::<I>();
-        let mut places = GridMut::<T, S, I, I>::of(s, &mut self.out[first..], places);
+        let mut places = GridMut::<T, S::Whole, I, I>::of(s.whole(), &mut self.out[first..], places);
         each!(y < I, {
             let mut line = [s.zero(); N];
             each!(x < N, { line[x] = columns[x][y] });
@@ -235,40 +284,43 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Gathered<'_, T, F, 
                 }
                 if tile.is_inside() {
                     let mut out = GridMut::<T, S, O, O>::of(s, &mut written[first..], tile.steps);
-                    let gate = GATED.then(|| Grid::<T, S, O, O>::of(s, &gate[at..], tile.steps));
-                    self.tile::<S, RELU>(s, (from, channel), |y, x, value| {
-                        out.store(y, x, gate.map_or(value, |gate| s.gated(value, gate.load(y, x))));
-                    });
+                    if GATED {
+                        let gate = Grid::of(s, &gate[at..], tile.steps);
+                        let mut out = Gated { simd: s, out, gate };
+                        self.tile::<S, RELU>(s, (from, channel), &mut out);
+                    } else {
+                        self.tile::<S, RELU>(s, (from, channel), &mut out);
+                    }
                     continue;
                 }
                 let mut patch = [[s.zero(); O]; O];
-                self.tile::<S, RELU>(s, (from, channel), |y, x, value| patch[y][x] = value);
-                let (rows, columns) = tile.within();
-                for y in rows {
-                    let (first, at) = (first + y * tile.steps.row, at + y * tile.steps.row);
-                    for (x, mut value) in patch[y][columns.clone()].iter().copied().enumerate() {
-                        let further = x * channels;
+                self.tile::<S, RELU>(s, (from, channel), &mut patch);
+                for (y, line) in patch.into_iter().enumerate() {
+                    let there = tile.there(y);
+                    for x in tile.columns() {
+                        let further = y * tile.steps.row + x * tile.steps.column;
+                        let mut value = line[x];
                         if GATED {
-                            value = s.gated(value, s.load(&gate[at + further..]));
+                            value = s.gated(value, s.load_there(gate, at + further, there));
                         }
-                        s.store(value, &mut written[first + further..]);
+                        s.store_there(value, written, first + further, there);
                     }
                 }
             }
         }
     }
 
-    /// Some channels of one tile: `put` gets each pixel's row, column and values.
+    /// Some channels of one tile.
     #[inline(always)]
     fn tile<S: Simd<T>, const RELU: bool>(
         &self,
         s: S,
         (from, channel): (usize, usize),
-        mut put: impl FnMut(usize, usize, S::Vector),
+        pixels: &mut impl Write<S::Vector>,
     ) {
         let channel = self.from + channel;
-        let products = &self.products[self.layout.at(from, channel)..];
-        let products = Grid::<T, S, I, I>::of(s, products, self.layout.steps::<I>());
+        let products = &self.products[self.layout.at(from, channel * S::PIECES)..];
+        let products = Grid::<T, S::Whole, I, I>::of(s.whole(), products, self.layout.steps::<I>());
         let mut columns = [[s.zero(); O]; I];
         each!(x < I, {
             let mut column = [s.zero(); I];
@@ -277,7 +329,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Gathered<'_, T, F, 
         });
         let bias = match self.finish.bias {
             [] => s.zero(),
-            bias => s.load(&bias[channel..]),
+            bias => s.load_each(&bias[channel..]),
         };
         each!(y < O, {
             let mut line = [s.zero(); I];
@@ -285,7 +337,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Gathered<'_, T, F, 
             let line = F::output(s, line);
             each!(x < O, {
                 let value = s.add(line[x], bias);
-                put(y, x, if RELU { s.not_below_zero(value) } else { value });
+                pixels.put(y, x, if RELU { s.not_below_zero(value) } else { value });
             });
         });
     }
