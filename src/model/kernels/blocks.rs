@@ -62,35 +62,32 @@ pub struct Columns<'a, T> {
 }
 
 impl<'a, T> Columns<'a, T> {
-    /// How many panels, and both; the first stands in for a second that is not there.
+    /// Both panels; the first stands in for a second that is not there.
     #[inline(always)]
-    fn panels(self) -> (usize, [&'a [[T; PANEL]]; 2]) {
-        match self.second {
-            Some(second) => (2, [self.first, second]),
-            None => (1, [self.first; 2]),
-        }
+    fn panels(self) -> [&'a [[T; PANEL]]; 2] {
+        [self.first, self.second.unwrap_or(self.first)]
     }
 }
 
-/// Calls `$block::<T, S, rows, vectors>($simd, .., $row, $panel)` for every block of `$rows` rows and `$panels` panels that the
-/// vectors of `S` make; `$rows` is 12 or 8.
+/// Calls `$block::<T, S, rows, vectors>($simd, .., $row, $panel)` for every block of `$rows` rows, 12 or 8, and `$columns` columns,
+/// those of every piece, that the vectors of `S` make: as large a block as the registers hold.
 macro_rules! in_blocks {
-    ($S:ty, $rows:expr, $panels:expr, |$row:ident, $panel:ident| $block:ident($($argument:expr),*)) => {
-        match (<$S>::LANES * <$S>::PIECES, $rows, $panels) {
-            (16, 12, 2) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 2>($($argument),*) }
-            (16, 12, _) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 1>($($argument),*) }
-            (16, _, 2) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 2>($($argument),*) }
-            (16, ..) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 1>($($argument),*) }
-            (8, 12, panels) => for $panel in 0..panels {
+    ($S:ty, $rows:expr, $columns:expr, |$row:ident, $panel:ident| $block:ident($($argument:expr),*)) => {
+        match (<$S>::LANES * <$S>::PIECES, $rows, $columns) {
+            (16, 12, 17..) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 2>($($argument),*) }
+            (16, _, 17..) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 2>($($argument),*) }
+            (8 | 16, 12, ..=8) | (16, 12, _) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 1>($($argument),*) }
+            (8 | 16, _, ..=8) | (16, ..) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 1>($($argument),*) }
+            (8, 12, columns) => for $panel in 0..columns.div_ceil(16) {
                 for $row in [0, 6] { $block::<T, S, 6, 2>($($argument),*) }
             },
-            (8, _, panels) => for $panel in 0..panels {
+            (8, _, columns) => for $panel in 0..columns.div_ceil(16) {
                 for $row in [0, 4] { $block::<T, S, 4, 2>($($argument),*) }
             },
-            (_, 12, panels) => for $panel in 0..panels {
+            (_, 12, columns) => for $panel in 0..columns.div_ceil(16) {
                 for $row in [0, 6] { $block::<T, S, 6, 4>($($argument),*) }
             },
-            (_, _, panels) => for $panel in 0..panels {
+            (_, _, columns) => for $panel in 0..columns.div_ceil(16) {
                 for $row in [0, 4] { $block::<T, S, 4, 4>($($argument),*) }
             },
         }
@@ -143,7 +140,7 @@ pub struct Gather<'a, T, P> {
 impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
     #[inline(always)]
     fn on<S: Simd<T>>(mut self, simd: S) {
-        let (count, panels) = self.columns.panels();
+        let (filled, panels) = (self.filled, self.columns.panels());
         let (width, steps) = (self.placing.width, self.placing.steps);
         // To divide for every item would take longer than some items do.
         let (mut row, mut column) = (self.items.start / width, self.items.start % width);
@@ -158,7 +155,7 @@ impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
             if is_light && left.min(width - column) >= HALF {
                 let from = begin.0 + column * steps.0;
                 let to = begin.1.wrapping_add(column * steps.1);
-                in_blocks!(S, HALF, count, |row, panel| line(
+                in_blocks!(S, HALF, filled, |row, panel| line(
                     simd,
                     &mut self,
                     &panels,
@@ -183,7 +180,7 @@ impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
             let last = placed[valid - 1];
             placed[valid..].fill(last);
             let placed = (&placed, valid);
-            in_blocks!(S, ROWS, count, |row, panel| gather(
+            in_blocks!(S, ROWS, filled, |row, panel| gather(
                 simd,
                 &mut self,
                 &panels,
@@ -339,6 +336,8 @@ pub struct Multiply<'a, T> {
     pub inputs: usize,
     /// What they are multiplied by, one place after the other.
     pub columns: Columns<'a, T>,
+    /// How many of the columns there are; what the last panel of sums has beyond them is anything.
+    pub filled: usize,
     /// The sums, from the first of the columns' panels on.
     pub out: &'a mut [T],
     /// From place to place of `out`, and from panel to panel.
@@ -348,7 +347,7 @@ pub struct Multiply<'a, T> {
 impl<T: Real> Work<T> for Multiply<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, simd: S) {
-        let (count, panels) = self.columns.panels();
+        let (columns, panels) = (self.filled * S::PIECES, self.columns.panels());
         for place in 0..self.places {
             let mut here: [&[[T; PANEL]]; 2] = [&[]; 2];
             for (here, panel) in here.iter_mut().zip(panels) {
@@ -359,13 +358,13 @@ impl<T: Real> Work<T> for Multiply<'_, T> {
                 let x = &self.x[place * self.x_steps.0 + item * PANEL..];
                 let out = &mut self.out[place * self.out_steps.0 + item * PANEL..];
                 // Sums of one panel leave half of these registers free.
-                if S::LANES * S::PIECES == PANEL && count == 1 && item + 2 * ROWS <= self.items {
+                if S::LANES * S::PIECES == PANEL && columns <= PANEL && item + 2 * ROWS <= self.items {
                     let (x, out) = ((x, self.x_steps.1), (out, self.out_steps.1));
                     multiply::<T, S, { 2 * ROWS }, 1>(simd, x, &here, 0, out);
                     item += 2 * ROWS;
                     continue;
                 }
-                in_blocks!(S, ROWS, count, |row, panel| multiply(
+                in_blocks!(S, ROWS, columns, |row, panel| multiply(
                     simd,
                     (&x[row * PANEL..], self.x_steps.1),
                     &here,
@@ -416,7 +415,7 @@ fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
         let rows = out[(panel + p) * stride..].as_chunks_mut().0;
         let rows: &mut [[T; PANEL]; M] = rows.first_chunk_mut().expect("a panel holds every item");
         for i in 0..M {
-            for v in 0..in_panel {
+            for v in 0..in_panel.min(W) {
                 simd.whole()
                     .store(held[i][vectors + v], &mut rows[i][v * lanes..]);
             }
@@ -511,10 +510,11 @@ mod tests {
         let (place_x, place_out) = (2 * panel_x + PANEL, 2 * panel_out + 2 * PANEL);
         let (x, weights) = (numbers(places * place_x), numbers(2 * places * inputs * PANEL));
         let (first, second) = weights.as_chunks::<PANEL>().0.split_at(places * inputs);
-        for (isa, second) in Isa::known()
+        for (isa, filled) in Isa::known()
             .into_iter()
-            .flat_map(|isa| [(isa, Some(second)), (isa, None)])
+            .flat_map(|isa| [32, 24, 16, 8].map(|filled| (isa, filled)))
         {
+            let second = (filled > PANEL).then_some(second);
             let columns = Columns { first, second };
             let mut out = vec![1.0; places * place_out];
             let multiply = Multiply {
@@ -524,6 +524,7 @@ mod tests {
                 items,
                 inputs,
                 columns,
+                filled,
                 out: &mut out,
                 out_steps: (place_out, panel_out),
             };
@@ -532,6 +533,9 @@ mod tests {
                 let (place, at) = (at / place_out, at % place_out);
                 let (p, item, n) = (at / panel_out, at % panel_out / PANEL, at % PANEL);
                 let panels = [Some(first), second, None];
+                if p * PANEL + n >= filled && p < filled.div_ceil(PANEL) {
+                    continue; // anything
+                }
                 let panel = panels[p].filter(|_| item < items);
                 let sum = |panel: &[[f32; PANEL]]| {
                     let value =
@@ -547,7 +551,7 @@ mod tests {
         }
     }
 
-    /// 36 pairs of items of 24 channels, side by side: eight sums of each.
+    /// 36 pairs of items of 24 channels, side by side: eight sums of each, or sixteen.
     #[test]
     fn items_side_by_side_are_multiplied_by_the_same_weights() {
         let isa = Isa::detect();
@@ -557,26 +561,30 @@ mod tests {
         }
         let (items, inputs) = (3 * ROWS, PANEL + HALF);
         let (x, weights) = (numbers(3 * items * PANEL), numbers(inputs * PANEL));
-        let mut out = vec![1.0; items * PANEL];
-        let multiply = Multiply {
-            x: &x,
-            x_steps: (0, items * PANEL),
-            places: 1,
-            items,
-            inputs,
-            columns: Columns {
-                first: weights.as_chunks().0,
-                second: None,
-            },
-            out: &mut out,
-            out_steps: (0, items * PANEL),
-        };
-        f32::run_twins(isa, 0, multiply);
-        for (at, out) in out.into_iter().enumerate() {
-            let (item, column, side) = (at / PANEL, at % PANEL / 2, at % 2);
-            let value = |k: usize| x[(k / 8 * items + item) * PANEL + k % 8 * 2 + side];
-            let sum: f32 = (0..inputs).map(|k| value(k) * weights[k * PANEL + column]).sum();
-            assert_eq!(out, sum, "item {item}, column {column}, side {side}");
+        for filled in [8, 16] {
+            let mut out = vec![1.0; filled * 2 * items];
+            let multiply = Multiply {
+                x: &x,
+                x_steps: (0, items * PANEL),
+                places: 1,
+                items,
+                inputs,
+                columns: Columns {
+                    first: weights.as_chunks().0,
+                    second: None,
+                },
+                filled,
+                out: &mut out,
+                out_steps: (0, items * PANEL),
+            };
+            f32::run_twins(isa, 0, multiply);
+            for (at, out) in out.into_iter().enumerate() {
+                let (item, side) = (at / PANEL % items, at % 2);
+                let column = at / PANEL / items * 8 + at % PANEL / 2;
+                let value = |k: usize| x[(k / 8 * items + item) * PANEL + k % 8 * 2 + side];
+                let sum: f32 = (0..inputs).map(|k| value(k) * weights[k * PANEL + column]).sum();
+                assert_eq!(out, sum, "item {item}, column {column} of {filled}, side {side}");
+            }
         }
     }
 }

@@ -56,7 +56,6 @@ pub fn outer<T: Real, X, Y>(
         y_rows: &y_rows,
         y_step: y.step,
         y_stride: PANEL,
-        panels: 1,
         width,
     };
     let outer = Outer {
@@ -165,7 +164,6 @@ impl<T: Real> Outer<'_, T> {
                             inputs: block.inputs,
                             y: &self.sweep.y[column..],
                             y_rows: &self.sweep.y_rows[here.clone()],
-                            panels: filled.div_ceil(PANEL),
                             ..self.sweep
                         },
                         further: row > rows.start,

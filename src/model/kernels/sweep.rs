@@ -43,8 +43,6 @@ pub struct Sweep<'a, T> {
     pub y_step: usize,
     /// From panel to panel in `y`.
     pub y_stride: usize,
-    /// One panel or two.
-    pub panels: usize,
     /// Pixels a row.
     pub width: usize,
 }
@@ -68,15 +66,19 @@ pub struct Swept<'a, T> {
 impl<T: Real> Work<T> for Swept<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(mut self, simd: S) {
-        let panels = self.sweep.panels;
+        let columns = self.filled;
         let offsets = match self.sweep.inputs {
             Inputs::Scattered(offsets) => offsets,
             Inputs::Eight => {
-                in_blocks!(S, HALF, panels, |row, panel| swept(simd, &mut self, (row, panel)));
+                in_blocks!(S, HALF, columns, |row, panel| swept(
+                    simd,
+                    &mut self,
+                    (row, panel)
+                ));
                 return;
             }
         };
-        for panel in 0..panels {
+        for panel in 0..columns.div_ceil(PANEL) {
             if S::LANES == PANEL {
                 scattered::<T, S, TAPS, 1>(simd, &mut self, &offsets, (0, panel));
                 continue;
@@ -234,8 +236,8 @@ mod tests {
         for isa in Isa::known() {
             let offsets = [0, 1, 2, 40, 41, 42, 80, 81, 82];
             let kinds = [Inputs::Eight, Inputs::Scattered(offsets)];
-            let panels = [(1, true), (2, true), (1, false), (2, false)];
-            for ((panels, is_whole), inputs) in panels.into_iter().flat_map(|n| kinds.map(|kind| (n, kind))) {
+            let sizes = [8, 16, 32].into_iter().flat_map(|n| [(n, true), (n, false)]);
+            for ((columns, is_whole), inputs) in sizes.flat_map(|n| kinds.map(|kind| (n, kind))) {
                 let offsets: Vec<usize> = match inputs {
                     Inputs::Eight => (0..8).collect(),
                     Inputs::Scattered(offsets) => offsets.to_vec(),
@@ -249,15 +251,10 @@ mod tests {
                     y_rows: &y_rows,
                     y_step: 32,
                     y_stride: 200,
-                    panels,
                     width: 5,
                 };
                 // All that there are; or not the first two inputs' sums, nor the last three columns', and none before them.
-                let (first, filled) = if is_whole {
-                    (0, panels * PANEL)
-                } else {
-                    (2, panels * PANEL - 3)
-                };
+                let (first, filled) = if is_whole { (0, columns) } else { (2, columns - 3) };
                 let (stride, before) = (40, if is_whole { 1.0 } else { 0.0 });
                 let mut sums = vec![1.0; TAPS * stride];
                 f32::run(
@@ -305,7 +302,6 @@ mod tests {
                 y_rows: &[0],
                 y_step: channels,
                 y_stride: PANEL,
-                panels: channels.div_ceil(PANEL),
                 width: 4,
             };
             f32::run(

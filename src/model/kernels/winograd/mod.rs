@@ -308,6 +308,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
         let columns = self
             .weights
             .panels(panel, places.start * inputs, places.end * inputs);
+        let filled = self.conv.outputs.saturating_sub(panel * PANEL).min(2 * PANEL);
         let multiply = Multiply {
             x,
             x_steps: (from.place, from.panel),
@@ -315,6 +316,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
             items,
             inputs,
             columns,
+            filled,
             out,
             out_steps: (to.place, to.panel),
         };

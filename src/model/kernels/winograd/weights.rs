@@ -273,7 +273,6 @@ impl<T: Real> Place<'_, T> {
                         y_rows: &self.dy.shares[shares.clone()],
                         y_step: PANEL,
                         y_stride: self.dy.panel,
-                        panels: filled.div_ceil(PANEL),
                         width: *width,
                     },
                     further,
