@@ -119,8 +119,9 @@ fn verdict<S: Simd<f32>>(simd: S, logits: &[f32], m: usize) -> (Lanes<u32>, Lane
     }
     let (mut margin, mut entropy) = (second, sum);
     for lane in 0..SIDE_BY_SIDE {
-        margin[lane] = (1.0 - second[lane]) / sum[lane];
-        let value = logarithm(sum[lane]) - weighted[lane] / sum[lane];
+        let share = 1.0 / sum[lane];
+        margin[lane] = (1.0 - second[lane]) * share;
+        let value = logarithm(sum[lane]) - weighted[lane] * share;
         entropy[lane] = if value > 0.0 { value } else { 0.0 };
     }
     (best, margin, entropy)

@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{PANEL, Simd, Work};
 
-/// Rows become columns: pairs of rows are interleaved, then pairs of pairs, then quarters of the vectors put in order.
+/// Rows become columns: pairs of rows are interleaved, then pairs of pairs, then quarters of the vectors put in order. (No closures:
+/// one that is not inlined is compiled without the instruction set.)
 ///
 /// # Safety
 /// The processor has AVX-512F.
@@ -14,18 +15,14 @@ unsafe fn transpose_16(block: &mut [[f32; PANEL]; PANEL]) {
     unsafe {
         let mut fours = [_mm512_setzero_ps(); 16];
         for group in 0..4 {
-            let row = |n: usize| _mm512_castps_pd(_mm512_loadu_ps(block[4 * group + n].as_ptr()));
-            let pair = |a: __m512d, b: __m512d| {
-                let (a, b) = (_mm512_castpd_ps(a), _mm512_castpd_ps(b));
-                let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-                (_mm512_castps_pd(low), _mm512_castps_pd(high))
-            };
-            let ((low, high), (low_2, high_2)) = (pair(row(0), row(1)), pair(row(2), row(3)));
+            let rows: &[[f32; PANEL]; 4] = block[4 * group..].first_chunk().expect("four of sixteen");
+            let [a, b] = pair_16(&rows[0], &rows[1]);
+            let [c, d] = pair_16(&rows[2], &rows[3]);
             let found = [
-                _mm512_unpacklo_pd(low, low_2),
-                _mm512_unpackhi_pd(low, low_2),
-                _mm512_unpacklo_pd(high, high_2),
-                _mm512_unpackhi_pd(high, high_2),
+                _mm512_unpacklo_pd(a, c),
+                _mm512_unpackhi_pd(a, c),
+                _mm512_unpacklo_pd(b, d),
+                _mm512_unpackhi_pd(b, d),
             ];
             for (column, found) in found.into_iter().enumerate() {
                 fours[4 * group + column] = _mm512_castpd_ps(found);
@@ -61,42 +58,78 @@ unsafe fn transpose_16(block: &mut [[f32; PANEL]; PANEL]) {
     }
 }
 
+/// Two rows, interleaved by quarters of vectors: the lower halves, the upper halves.
+///
+/// # Safety
+/// The processor has AVX-512F.
+#[inline(always)]
+unsafe fn pair_16(first: &[f32; PANEL], second: &[f32; PANEL]) -> [__m512d; 2] {
+    // SAFETY: the features are there; a row is as long as a vector.
+    unsafe {
+        let (first, second) = (_mm512_loadu_ps(first.as_ptr()), _mm512_loadu_ps(second.as_ptr()));
+        [
+            _mm512_castps_pd(_mm512_unpacklo_ps(first, second)),
+            _mm512_castps_pd(_mm512_unpackhi_ps(first, second)),
+        ]
+    }
+}
+
 /// The same by quarters of the block.
 ///
 /// # Safety
 /// The processor has AVX2.
 #[inline(always)]
 unsafe fn transpose_8(block: &mut [[f32; PANEL]; PANEL]) {
-    // SAFETY: the features are there; every row is as long as two vectors.
+    // SAFETY: the features are there.
     unsafe {
-        let quarter = |block: &[[f32; PANEL]; PANEL], first: usize, from: usize| {
-            let row = |n: usize| _mm256_loadu_ps(block[first + n][from..from + 8].as_ptr());
-            let mut fours = [_mm256_setzero_ps(); 8];
-            for group in 0..2 {
-                let (a, b) = (row(4 * group), row(4 * group + 1));
-                let (c, d) = (row(4 * group + 2), row(4 * group + 3));
-                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-                let (low_2, high_2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-                fours[4 * group] = _mm256_shuffle_ps::<0x44>(low, low_2);
-                fours[4 * group + 1] = _mm256_shuffle_ps::<0xee>(low, low_2);
-                fours[4 * group + 2] = _mm256_shuffle_ps::<0x44>(high, high_2);
-                fours[4 * group + 3] = _mm256_shuffle_ps::<0xee>(high, high_2);
-            }
-            let mut found = fours;
-            for column in 0..4 {
-                let (a, b) = (fours[column], fours[4 + column]);
-                found[column] = _mm256_permute2f128_ps::<0x20>(a, b);
-                found[4 + column] = _mm256_permute2f128_ps::<0x31>(a, b);
-            }
-            found
-        };
-        let found =
-            [(0, 0), (0, 8), (8, 0), (8, 8)].map(|(row, from)| (from, row, quarter(block, row, from)));
-        for (row, from, rows) in found {
-            for (n, values) in rows.into_iter().enumerate() {
-                _mm256_storeu_ps(block[row + n][from..from + 8].as_mut_ptr(), values);
-            }
+        let (a, b) = (quarter(block, 0, 0), quarter(block, 8, 8));
+        put_quarter(block, 0, 0, a);
+        put_quarter(block, 8, 8, b);
+        let (a, b) = (quarter(block, 0, 8), quarter(block, 8, 0));
+        put_quarter(block, 8, 0, a);
+        put_quarter(block, 0, 8, b);
+    }
+}
+
+/// The columns of a quarter of a block, from a row and a column on.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn quarter(block: &[[f32; PANEL]; PANEL], row: usize, column: usize) -> [__m256; 8] {
+    // SAFETY: the features are there; what is loaded is as long as a vector.
+    unsafe {
+        let mut rows = [_mm256_setzero_ps(); 8];
+        for (n, loaded) in rows.iter_mut().enumerate() {
+            *loaded = _mm256_loadu_ps(block[row + n][column..column + 8].as_ptr());
         }
+        let mut fours = [_mm256_setzero_ps(); 8];
+        for group in [0, 4] {
+            let [a, b, c, d] = [rows[group], rows[group + 1], rows[group + 2], rows[group + 3]];
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (low_2, high_2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            fours[group] = _mm256_shuffle_ps::<0x44>(low, low_2);
+            fours[group + 1] = _mm256_shuffle_ps::<0xee>(low, low_2);
+            fours[group + 2] = _mm256_shuffle_ps::<0x44>(high, high_2);
+            fours[group + 3] = _mm256_shuffle_ps::<0xee>(high, high_2);
+        }
+        let mut found = fours;
+        for column in 0..4 {
+            let (a, b) = (fours[column], fours[4 + column]);
+            found[column] = _mm256_permute2f128_ps::<0x20>(a, b);
+            found[4 + column] = _mm256_permute2f128_ps::<0x31>(a, b);
+        }
+        found
+    }
+}
+
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn put_quarter(block: &mut [[f32; PANEL]; PANEL], row: usize, column: usize, rows: [__m256; 8]) {
+    for (n, values) in rows.into_iter().enumerate() {
+        // SAFETY: the features are there; what is stored to is as long as a vector.
+        unsafe { _mm256_storeu_ps(block[row + n][column..column + 8].as_mut_ptr(), values) };
     }
 }
 
