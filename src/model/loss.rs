@@ -17,14 +17,12 @@ use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
 use super::cuda::{Download, layers as cuda};
-use super::kernels::Real;
+use super::kernels::{Real, Slopes, loss_gradient, loss_sums, softmax};
 use super::layers::{by_dtype, filled, values};
 use crate::settings::Loss;
 
 /// Keeps the Dice of a class that is in neither map at 1 instead of 0 / 0.
 const SMOOTHING: f64 = 1e-5;
-/// The least p whose logarithm is taken.
-const LEAST: f64 = 1e-37;
 /// Pixels of a partial sum: fixed, so that sums do not depend on the number of threads.
 const PIXELS: usize = 1024;
 
@@ -159,10 +157,7 @@ impl CustomOp1 for Softmax {
             let logits = values::<T>(logits, layout)?;
             filled(logits.len(), |p: &mut [T]| {
                 let parts = logits.par_chunks(PIXELS * m);
-                p.par_chunks_mut(PIXELS * m).zip(parts).for_each(|(p, logits)| {
-                    p.copy_from_slice(logits);
-                    p.chunks_exact_mut(m).for_each(softmax);
-                });
+                p.par_chunks_mut(PIXELS * m).zip(parts).for_each(|(p, logits)| softmax(logits, m, p));
             })
         });
         Ok((storage, layout.shape().clone()))
@@ -173,22 +168,6 @@ impl CustomOp1 for Softmax {
         let (.., m) = logits_layout.shape().dims4()?;
         let p = cuda::softmax(m, (logits, logits_layout))?;
         Ok((p, logits_layout.shape().clone()))
-    }
-}
-
-/// Of one pixel's logits, in place.
-fn softmax<T: Real>(logits: &mut [T]) {
-    let mut largest = logits[0];
-    for &logit in &logits[1..] {
-        largest = if logit > largest { logit } else { largest };
-    }
-    let mut sum = T::ZERO;
-    for logit in logits.iter_mut() {
-        *logit = (*logit - largest).exp();
-        sum += *logit;
-    }
-    for p in logits {
-        *p = *p / sum;
     }
 }
 
@@ -237,19 +216,7 @@ fn sums_of<T: Real>(p: &[T], classes: &[u8], m: usize) -> Vec<f64> {
     let parts: Vec<Vec<f64>> = p
         .par_chunks(PIXELS * m)
         .zip(classes.par_chunks(PIXELS))
-        .map(|(p, classes)| {
-            let mut sums = vec![0.0; 2 * m + 2];
-            for (p, &class) in p.chunks_exact(m).zip(classes) {
-                for (c, p) in p.iter().map(|p| p.wide()).enumerate() {
-                    let t = f64::from(u8::from(c == class as usize));
-                    sums[c] += p * t;
-                    sums[m + c] += p + t;
-                    sums[2 * m] += (p - t) * (p - t);
-                }
-                sums[2 * m + 1] -= p[class as usize].wide().max(LEAST).ln();
-            }
-            sums
-        })
+        .map(|(p, classes)| loss_sums(p, classes, m))
         .collect();
     let mut all = vec![0.0; 2 * m + 2];
     for part in parts {
@@ -314,42 +281,35 @@ impl CustomOp3 for Gradient {
     }
 }
 
-/// By p the loss's slope is `a[c] t + b[c] + s p`; softmax turns slopes g into p (g - sum of p g). That of the cross-entropy
-/// is `w (p - t)` by the logits.
+/// The gradient by the logits, from the sums over the batch.
 fn fill_gradient<T: Real>(kind: Loss, p: &[T], classes: &[u8], sums: &[f64], out: &mut [T]) {
     let m = p.len() / classes.len();
-    let (a, b, s): (Vec<T>, Vec<T>, T) = match kind {
+    let (own, all, square): (Vec<T>, Vec<T>, T) = match kind {
         Loss::Dice | Loss::DiceCe => {
             let total = |c: usize| sums[m + c] + SMOOTHING;
-            let a = (0..m).map(|c| T::of(-2.0 / total(c))).collect();
+            let own = (0..m).map(|c| T::of(-2.0 / total(c))).collect();
             let slope = |c: usize| (2.0 * sums[c] + SMOOTHING) / (total(c) * total(c));
-            (a, (0..m).map(|c| T::of(slope(c))).collect(), T::ZERO)
+            (own, (0..m).map(|c| T::of(slope(c))).collect(), T::ZERO)
         }
         Loss::Mse => {
-            let s = 2.0 / p.len() as f64;
-            (vec![T::of(-s); m], vec![T::ZERO; m], T::of(s))
+            let square = 2.0 / p.len() as f64;
+            (vec![T::of(-square); m], vec![T::ZERO; m], T::of(square))
         }
     };
-    let w = T::of(match kind {
+    let entropy = T::of(match kind {
         Loss::DiceCe => m as f64 / classes.len() as f64,
         Loss::Dice | Loss::Mse => 0.0,
     });
+    let slopes = Slopes {
+        own,
+        all,
+        square,
+        entropy,
+    };
     let parts = p.par_chunks(PIXELS * m).zip(classes.par_chunks(PIXELS));
     out.par_chunks_mut(PIXELS * m)
         .zip(parts)
-        .for_each(|(out, (p, classes))| {
-            for ((out, p), &class) in out.chunks_exact_mut(m).zip(p.chunks_exact(m)).zip(classes) {
-                let mut mean = T::ZERO;
-                for c in 0..m {
-                    out[c] = b[c] + s * p[c] + if c == class as usize { a[c] } else { T::ZERO };
-                    mean += p[c] * out[c];
-                }
-                for (slope, p) in out.iter_mut().zip(p) {
-                    *slope = *p * (*slope - mean + w);
-                }
-                out[class as usize] = out[class as usize] - w;
-            }
-        });
+        .for_each(|(out, (p, classes))| loss_gradient(p, classes, &slopes, out));
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use super::simd::{Isa, Simd, Work};
 use super::{PANEL, Real};
 
 /// Pixels side by side.
-const SIDE_BY_SIDE: usize = PANEL;
+pub const SIDE_BY_SIDE: usize = PANEL;
 /// Added to a number of a size below 2^51 it leaves the nearest whole one in the lowest bits.
 const WHOLE: f64 = 6_755_399_441_055_744.0;
 /// Below this exponent e's power is nothing beside 1.
-const NOTHING: f64 = -700.0;
+pub const NOTHING: f64 = -700.0;
 
 /// What the network says of pixels, one after the other.
 #[derive(Debug, Clone)]
@@ -74,7 +74,8 @@ impl Work<f32> for Judging<'_> {
     }
 }
 
-type Lanes<N> = [N; SIDE_BY_SIDE];
+/// A number of each.
+pub type Lanes<N> = [N; SIDE_BY_SIDE];
 
 /// Best classes, margins and entropies of at most as many pixels as lie side by side.
 #[inline(always)]
@@ -127,14 +128,15 @@ fn verdict<S: Simd<f32>>(simd: S, logits: &[f32], m: usize) -> (Lanes<u32>, Lane
     (best, margin, entropy)
 }
 
-/// The logits of some classes from `from` on, class by class, of at most as many pixels as lie side by side.
+/// The values of some classes from `from` on, class by class, of at most as many pixels as lie side by side; 0 for those that there
+/// are not.
 #[inline(always)]
-fn columns_of<S: Simd<f32>>(simd: S, logits: &[f32], m: usize, from: usize) -> [Lanes<f32>; PANEL] {
-    let mut block = [[0.0; PANEL]; PANEL];
+pub fn columns_of<T: Real, S: Simd<T>>(simd: S, values: &[T], m: usize, from: usize) -> [Lanes<T>; PANEL] {
+    let mut block = [[T::ZERO; PANEL]; PANEL];
     let count = PANEL.min(m - from);
-    for (row, logits) in block.iter_mut().zip(logits.chunks_exact(m)) {
+    for (row, values) in block.iter_mut().zip(values.chunks_exact(m)) {
         for lane in (0..count).step_by(S::LANES) {
-            let some = simd.load_some(&logits[from + lane..], S::LANES.min(count - lane));
+            let some = simd.load_some(&values[from + lane..], S::LANES.min(count - lane));
             simd.store(some, &mut row[lane..]);
         }
     }
@@ -145,7 +147,7 @@ fn columns_of<S: Simd<f32>>(simd: S, logits: &[f32], m: usize, from: usize) -> [
 /// e to the power of `x`, from [`NOTHING`] to 0, within 2^-52 of itself: as 2^k e^r with the nearest whole k, and Taylor's
 /// polynomial of r, at most ln 2 / 2 in size. Not a number stays none.
 #[inline(always)]
-fn power_of_e(x: f64) -> f64 {
+pub fn power_of_e(x: f64) -> f64 {
     /// ln 2, the first with so few bits that its multiples are exact (Cody & Waite 1980).
     const LN_2_HEAD: f64 = 0.693_147_180_369_123_8;
     const LN_2_TAIL: f64 = 1.908_214_929_270_587_7e-10;
@@ -175,7 +177,7 @@ fn power_of_e(x: f64) -> f64 {
 
 /// The natural logarithm of `x`, which is at least 1: as k ln 2 + ln f with f about 1, and ln f = 2 artanh((f - 1) / (f + 1)).
 #[inline(always)]
-fn logarithm(x: f64) -> f64 {
+pub fn logarithm(x: f64) -> f64 {
     let from = (SQRT_2 / 2.0).to_bits();
     let k = x.to_bits().wrapping_sub(from) >> 52;
     let f = f64::from_bits(x.to_bits().wrapping_sub(k << 52));

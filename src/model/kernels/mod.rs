@@ -18,6 +18,7 @@ mod resample;
 mod scratch;
 mod shape;
 mod simd;
+mod softmax;
 mod sweep;
 mod window;
 mod winograd;
@@ -30,6 +31,7 @@ pub use resample::{Pool, UpConv, add_gated, concat, split};
 pub use scratch::unwritten;
 pub use shape::{Beside, Conv};
 pub use simd::in_vectors;
+pub use softmax::{Slopes, loss_gradient, loss_sums, softmax};
 #[cfg(any(test, feature = "cuda"))]
 pub use window::Spread;
 pub use window::{Reach, Window};
@@ -73,8 +75,6 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// As f64, exactly.
     fn wide(self) -> f64;
-    /// e to the power of it.
-    fn exp(self) -> Self;
     /// The free list of [`Scratch`].
     #[doc(hidden)]
     fn shelf() -> &'static std::sync::Mutex<Vec<Vec<Self>>>;
@@ -105,9 +105,6 @@ macro_rules! real {
             }
             fn wide(self) -> f64 {
                 f64::from(self)
-            }
-            fn exp(self) -> Self {
-                self.exp()
             }
             fn shelf() -> &'static std::sync::Mutex<Vec<Vec<Self>>> {
                 static SHELF: std::sync::Mutex<Vec<Vec<$t>>> = std::sync::Mutex::new(Vec::new());

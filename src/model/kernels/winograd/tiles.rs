@@ -194,7 +194,7 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
                 fetch_below(s, here, N - 2 * L::BORDER, tile.steps);
                 if tile.is_inside() {
                     let pixels = Grid::<T, S, N, N>::of(s, &images[tile.first..], tile.steps);
-                    self.tile(s, (to, channel), pixels);
+                    self.tile(s, (to, channel), &pixels);
                     continue;
                 }
                 // Zeros, and what there is: to ask about each of them costs more than to put them together.
@@ -205,7 +205,7 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
                         line[x] = s.load_there(images, tile.at(y, x), there);
                     }
                 }
-                self.tile(s, (to, channel), patch);
+                self.tile(s, (to, channel), &patch);
             }
         }
     }
@@ -214,7 +214,7 @@ impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Work<T> for Spread
 impl<T: Real, L: Lines<N, I>, const N: usize, const I: usize> Spread<'_, T, L, N, I> {
     /// Some channels of one tile, of what lies at its rows and columns.
     #[inline(always)]
-    fn tile<S: Simd<T>>(&mut self, s: S, (to, channel): (usize, usize), pixels: impl Read<S::Vector>) {
+    fn tile<S: Simd<T>>(&mut self, s: S, (to, channel): (usize, usize), pixels: &impl Read<S::Vector>) {
         let mut columns = [[s.zero(); I]; N];
         each!(x < N, {
             let mut column = [s.zero(); N];
@@ -295,7 +295,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Gathered<'_, T, F, 
                 }
                 let mut patch = [[s.zero(); O]; O];
                 self.tile::<S, RELU>(s, (from, channel), &mut patch);
-                for (y, line) in patch.into_iter().enumerate() {
+                for (y, line) in patch.iter().enumerate() {
                     let there = tile.there(y);
                     for x in tile.columns() {
                         let further = y * tile.steps.row + x * tile.steps.column;
