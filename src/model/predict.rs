@@ -229,7 +229,9 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        let net = load_network(&task.weights, &SHAPE, &Device::Cpu).unwrap();
+        let net = load_network(&task.weights, &SHAPE, &Device::Cpu)
+            .unwrap()
+            .frozen();
         let drawn = draw(&net, &case(), 4, &mut || ControlFlow::Continue(()))
             .unwrap()
             .unwrap();

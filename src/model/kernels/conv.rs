@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::few::{FEW, Few, Found};
 use super::product::Packed;
 use super::shape::{Finish, Placing};
 use super::winograd::{self, Choice, Four, One, Two, Windows};
@@ -23,11 +24,6 @@ impl Conv {
     /// The weights as [`Conv::forward`] takes them, to be kept for images of this size, however many there are at a time.
     pub fn prepare<T: Real>(&self, weights: &[T]) -> Prepared<T> {
         self.prepared(weights, false, self.choice())
-    }
-
-    /// The same for these images alone.
-    pub fn prepare_once<T: Real>(&self, weights: &[T]) -> Prepared<T> {
-        self.prepared(weights, false, self.choice_for_once())
     }
 
     fn prepared<T: Real>(&self, weights: &[T], turned: bool, choice: Option<Choice>) -> Prepared<T> {
@@ -59,6 +55,59 @@ impl Conv {
     ) {
         let (gate, out) = (&[][..], Beside::one(out, self.outputs));
         self.finished(x, weights, Finish { bias, relu, gate }, out);
+    }
+
+    /// The same with weights that are used once.
+    pub fn forward_once<T: Real>(
+        &self,
+        x: Beside<&[T]>,
+        weights: &[T],
+        bias: &[T],
+        relu: bool,
+        out: &mut [T],
+    ) {
+        if !self.are_few(self.outputs) {
+            let prepared = self.prepared(weights, false, self.choice_for_once());
+            return self.forward(x, &prepared, bias, relu, out);
+        }
+        if x.channels[1] > 0 {
+            let joined = joined(x);
+            return self.forward_once(Beside::one(&joined, self.inputs), weights, bias, relu, out);
+        }
+        let finish = Finish {
+            bias,
+            relu,
+            gate: &[],
+        };
+        let found = self.few(x.images[0], false, |few| few.sums(weights));
+        found.put(0..self.outputs, |item| item * self.outputs, finish, out);
+    }
+
+    /// Whether there are so few pixels that weights are taken as they lie; `side` is that of their matrix which vectors go along.
+    fn are_few(&self, side: usize) -> bool {
+        let pixels = self.batch * self.height * self.width;
+        self.kernel == 3 && (1..=FEW).contains(&pixels) && side.is_multiple_of(PANEL)
+    }
+
+    /// The windows of few pixels, turned round if asked for.
+    fn few<T: Real>(&self, x: &[T], turned: bool, find: impl FnOnce(Few<'_, T>) -> Found<T>) -> Found<T> {
+        let (padded, window) = self.padded(x);
+        let mut items = Vec::new();
+        for row in 0..self.batch * self.height {
+            let (b, y) = (row / self.height, row % self.height);
+            items.extend((0..self.width).map(|x| window.at(b, y, x)));
+        }
+        let taps = (0..self.kernel).flat_map(|y| (0..self.kernel).map(move |x| (y, x)));
+        let mut runs: Vec<usize> = taps.map(|(y, x)| window.at(0, y, x)).collect();
+        if turned {
+            runs.reverse();
+        }
+        find(Few {
+            x: padded.as_deref().unwrap_or(x),
+            items: &items,
+            runs: &runs,
+            length: self.inputs,
+        })
     }
 
     fn finished<T: Real>(
@@ -104,8 +153,14 @@ impl Conv {
             gate,
             ..Finish::NOTHING
         };
-        let dy = Beside::one(dy, self.outputs);
-        let choice = turned.choice_for_once();
+        if self.are_few(self.outputs) {
+            let found = turned.few(dy, true, |few| few.dots(weights));
+            for (from, channels, dx) in dx.each() {
+                found.put(from..from + channels, |item| item * channels, finish, dx);
+            }
+            return;
+        }
+        let (dy, choice) = (Beside::one(dy, self.outputs), turned.choice_for_once());
         turned.finished(dy, &self.prepared(weights, true, choice), finish, dx);
     }
 
@@ -316,56 +371,76 @@ mod tests {
         );
     }
 
-    /// 136 channels: as they are defined for one image, transformed where they are kept; the gradients of both parts beside one
-    /// another too.
+    /// Kept ones are transformed. Of 136 channels others are laid out in panels, of 144 they are taken as they lie; the gradients of
+    /// both parts beside one another too.
     #[test]
     fn weights_for_once_say_what_kept_ones_say() {
-        let mut rng = Rng::new(2);
-        let conv = Conv {
-            batch: 1,
-            height: 4,
-            width: 4,
-            inputs: 136,
-            outputs: 136,
-            kernel: 3,
-        };
-        let mut numbers = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f64>>();
-        let (x, w, bias) = (
-            numbers(conv.pixels() * 136),
-            numbers(conv.weights()),
-            numbers(136),
-        );
-        let (once, kept) = (conv.prepare_once(&w), conv.prepare(&w));
-        assert!(matches!((&once, &kept), (Prepared::Direct(_), Prepared::Two(_))));
-        let said = |prepared| {
-            let mut y = vec![0.0; x.len()];
-            conv.forward(Beside::one(&x, 136), prepared, &bias, false, &mut y);
-            y
-        };
-        for (once, kept) in said(&once).into_iter().zip(said(&kept)) {
-            assert!((once - kept).abs() < 1e-9);
+        for channels in [136, 144] {
+            let mut rng = Rng::new(2);
+            let conv = Conv {
+                batch: 2,
+                height: 4,
+                width: 5,
+                inputs: channels,
+                outputs: channels,
+                kernel: 3,
+            };
+            assert_eq!(conv.are_few(channels), channels == 144);
+            let mut numbers = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f64>>();
+            let (x, w, bias) = (
+                numbers(conv.pixels() * channels),
+                numbers(conv.weights()),
+                numbers(channels),
+            );
+            let kept = conv.prepare(&w);
+            assert!(matches!(kept, Prepared::Two(_)));
+            let parts = [64, channels - 64];
+            let (mut a, mut b) = (vec![0.0; 40 * parts[0]], vec![0.0; 40 * parts[1]]);
+            split(&x, channels, 0, &mut a);
+            split(&x, channels, 64, &mut b);
+            let (whole, apart) = (
+                Beside::one(&x[..], channels),
+                Beside {
+                    images: [&a[..], &b[..]],
+                    channels: parts,
+                },
+            );
+            let said = |x, bias: &[f64], relu| {
+                let (mut once, mut expected) = (vec![0.0; 40 * channels], vec![0.0; 40 * channels]);
+                conv.forward_once(x, &w, bias, relu, &mut once);
+                conv.forward(x, &kept, bias, relu, &mut expected);
+                for (once, expected) in once.iter().zip(expected) {
+                    assert!((once - expected).abs() < 1e-9);
+                }
+                once
+            };
+            said(whole, &bias, true);
+            assert_eq!(said(apart, &bias, false), said(whole, &bias, false));
+            let y = said(whole, &vec![0.0; channels], false);
+
+            let gradient = |gate: &[f64], dx: Beside<&mut [f64]>| conv.input_gradient(&x, &w, gate, dx);
+            let (mut dx, mut gated) = (x.clone(), x.clone());
+            gradient(&[], Beside::one(&mut dx, channels));
+            gradient(&x, Beside::one(&mut gated, channels));
+            for ((gated, dx), x) in gated.iter().zip(&dx).zip(&x) {
+                assert_eq!(*gated, if *x > 0.0 { *dx } else { 0.0 });
+            }
+            let apart = Beside {
+                images: [&mut a[..], &mut b[..]],
+                channels: parts,
+            };
+            gradient(&[], apart);
+            let mut joined = vec![0.0; dx.len()];
+            concat(&a, &b, (parts[0], parts[1]), &mut joined);
+            assert_eq!(joined, dx);
+            // Over all images the gradient by the input is the transpose of the layer.
+            let forward: f64 = y.iter().zip(&x).map(|(y, x)| y * x).sum();
+            let backward: f64 = dx.iter().zip(&x).map(|(dx, x)| dx * x).sum();
+            assert!(
+                (forward - backward).abs() < 1e-9 * forward.abs().max(1.0),
+                "{forward} {backward}"
+            );
         }
-        let (mut whole, mut first, mut second) = (x.clone(), vec![0.0; 16 * 64], vec![0.0; 16 * 72]);
-        conv.input_gradient(&x, &w, &[], Beside::one(&mut whole, 136));
-        let apart = Beside {
-            images: [&mut first[..], &mut second[..]],
-            channels: [64, 72],
-        };
-        conv.input_gradient(&x, &w, &[], apart);
-        let mut joined = vec![0.0; whole.len()];
-        concat(&first, &second, (64, 72), &mut joined);
-        assert_eq!(joined, whole);
-        // Over all images the gradient by the input is the transpose of the layer.
-        let y = said(&once);
-        let without_bias = y
-            .chunks(136)
-            .flat_map(|y| y.iter().zip(&bias).map(|(y, b)| y - b));
-        let forward: f64 = without_bias.zip(&x).map(|(y, x)| y * x).sum();
-        let backward: f64 = whole.iter().zip(&x).map(|(dx, x)| dx * x).sum();
-        assert!(
-            (forward - backward).abs() < 1e-6 * forward.abs().max(1.0),
-            "{forward} {backward}"
-        );
     }
 
     /// One part, several and some more; channels that fill vectors, and numbers that share nothing with them.

@@ -10,6 +10,7 @@
 mod blocks;
 mod conv;
 mod dense;
+mod few;
 mod judging;
 mod norm;
 mod outer;
@@ -23,7 +24,7 @@ mod sweep;
 mod window;
 mod winograd;
 
-pub use conv::{Prepared, channel_sums, relu_gradient};
+pub use conv::{channel_sums, relu_gradient};
 pub use dense::DensePool;
 pub use judging::Verdicts;
 pub use norm::Norm;

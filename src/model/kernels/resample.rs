@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::few::{FEW, Few};
 use super::product::Packed;
 use super::shape::{Finish, Placing};
 use super::simd::{Isa, Simd, Work, in_vectors};
-use super::{Real, Rows, Runs, outer, pack, product};
+use super::{PANEL, Real, Rows, Runs, outer, pack, product};
 
 /// The shape of a 2x2 max pooling with stride 2; height and width are the input's and even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,8 +191,59 @@ impl UpConv {
         }
     }
 
+    /// The same with weights that are used once.
+    pub fn forward_once<T: Real>(&self, x: &[T], weights: &[T], bias: &[T], out: &mut [T]) {
+        if !self.are_few() {
+            return self.forward(x, &self.prepare(weights), bias, out);
+        }
+        let items: Vec<usize> = (0..self.pixels()).map(|pixel| pixel * self.inputs).collect();
+        let few = Few {
+            x,
+            items: &items,
+            runs: &[0],
+            length: self.inputs,
+        };
+        let found = few.dots(weights);
+        let bias = [bias, bias].concat();
+        let finish = Finish {
+            bias: &bias,
+            ..Finish::NOTHING
+        };
+        let Runs { length, stride, .. } = self.runs();
+        for lower in 0..2 {
+            let columns = lower * length..(lower + 1) * length;
+            found.put(columns, |pixel| self.at(pixel) + lower * stride, finish, out);
+        }
+    }
+
+    /// Pixels of all input images.
+    fn pixels(&self) -> usize {
+        self.batch * self.height * self.width
+    }
+
+    /// Whether there are so few pixels that weights are taken as they lie.
+    fn are_few(&self) -> bool {
+        (1..=FEW).contains(&self.pixels()) && self.inputs.is_multiple_of(PANEL)
+    }
+
     /// The gradient by the input: each pixel's four outputs are two runs. `gate` as a convolution's.
     pub fn input_gradient<T: Real>(&self, dy: &[T], weights: &[T], gate: &[T], dx: &mut [T]) {
+        if self.are_few() {
+            let items: Vec<usize> = (0..self.pixels()).map(|pixel| self.at(pixel)).collect();
+            let Runs { length, stride, .. } = self.runs();
+            let few = Few {
+                x: dy,
+                items: &items,
+                runs: &[0, stride],
+                length,
+            };
+            let finish = Finish {
+                gate,
+                ..Finish::NOTHING
+            };
+            let found = few.sums(weights);
+            return found.put(0..self.inputs, |pixel| pixel * self.inputs, finish, dx);
+        }
         let packed = pack(4 * self.outputs, self.inputs, |k, n| weights[k * self.inputs + n]);
         let finish = Finish {
             gate,
@@ -255,4 +307,40 @@ pub fn split<T: Real>(x: &[T], channels: usize, from: usize, out: &mut [T]) {
                 out.copy_from_slice(&x[from..from + kept]);
             }
         });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::Rng;
+
+    /// Few pixels, whose weights are taken as they lie, against the same ones among many, whose weights are laid out.
+    #[test]
+    fn few_pixels_are_what_they_are_among_many() {
+        let few = UpConv {
+            batch: 2,
+            height: 3,
+            width: 5,
+            inputs: 32,
+            outputs: 8,
+        };
+        let many = UpConv { batch: 10, ..few };
+        assert!(few.are_few() && !many.are_few());
+        let mut rng = Rng::new(1);
+        let mut numbers = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f64>>();
+        let (w, bias) = (numbers(few.weights()), numbers(8));
+        let (x, dy) = (numbers(many.pixels() * 32), numbers(4 * many.pixels() * 8));
+        let alike = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
+        let pixels = few.pixels();
+
+        let (mut got, mut expected) = (vec![0.0; 4 * pixels * 8], dy.clone());
+        few.forward_once(&x[..pixels * 32], &w, &bias, &mut got);
+        many.forward_once(&x, &w, &bias, &mut expected);
+        assert!(alike(&got, &expected));
+
+        let (mut got, mut expected) = (vec![0.0; pixels * 32], x.clone());
+        few.input_gradient(&dy[..4 * pixels * 8], &w, &x[..pixels * 32], &mut got);
+        many.input_gradient(&dy, &w, &x, &mut expected);
+        assert!(alike(&got, &expected));
+    }
 }

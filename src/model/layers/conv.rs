@@ -10,7 +10,7 @@ use super::op::{Kernel, Op};
 use super::{Kept, Source, beside, gate, values, with_kept};
 #[cfg(feature = "cuda")]
 use crate::model::cuda::layers::{self as cuda, At};
-use crate::model::kernels::{Beside, Conv, Prepared, Real, channel_sums, relu_gradient};
+use crate::model::kernels::{Beside, Conv, Real, channel_sums, relu_gradient};
 
 /// Same convolution of `x` (batch, height, width, inputs) with `weight` (k, k, inputs, outputs) for k = 1 or 3,
 /// plus `bias` (outputs), through ReLU where `relu` is set. `kept` belongs to these weights, if they stay as they are.
@@ -149,14 +149,23 @@ fn shape_of_concat(a: &Tensor, b: &Tensor, weight: &Tensor) -> Result<(Conv, [us
     Ok((conv, [in_a, in_b]))
 }
 
-/// Gives `run` the weights as the kernels want them: kept ones for images of this size, however many there are; others, which are
-/// learning, for these images alone.
-fn with_prepared<T: Real>(conv: &Conv, kept: Option<&Kept>, weight: &[T], run: impl FnOnce(&Prepared<T>)) {
-    let prepare = || match kept {
-        Some(_) => conv.prepare(weight),
-        None => conv.prepare_once(weight),
-    };
-    with_kept(kept, [conv.height, conv.width], prepare, run);
+/// The convolution, finished: with kept weights, laid out for images of this size, however many there are; or with others, which are
+/// learning.
+fn convolve<T: Real>(
+    conv: &Conv,
+    kept: Option<&Kept>,
+    x: Beside<&[T]>,
+    [weight, bias]: [&[T]; 2],
+    relu: bool,
+    out: &mut [T],
+) {
+    if kept.is_none() {
+        return conv.forward_once(x, weight, bias, relu, out);
+    }
+    let prepare = || conv.prepare(weight);
+    with_kept(kept, [conv.height, conv.width], prepare, |prepared| {
+        conv.forward(x, prepared, bias, relu, out);
+    });
 }
 
 /// The shape of what a convolution makes.
@@ -183,10 +192,8 @@ impl Kernel<3> for Convolution {
     }
 
     fn cpu<T: Real + WithDType>(&self, [x, weight, bias]: [&[T]; 3], out: &mut [T]) {
-        let conv = self.conv;
-        with_prepared(&conv, self.kept.as_deref(), weight, |prepared| {
-            conv.forward(Beside::one(x, conv.inputs), prepared, bias, self.relu, out);
-        });
+        let (x, weights) = (Beside::one(x, self.conv.inputs), [weight, bias]);
+        convolve(&self.conv, self.kept.as_deref(), x, weights, self.relu, out);
     }
 
     #[cfg(feature = "cuda")]
@@ -282,9 +289,8 @@ impl Kernel<3> for ConcatConvolution {
             images: [a, b],
             channels,
         };
-        with_prepared(&conv, self.kept.as_deref(), weight, |prepared| {
-            conv.forward(x, prepared, bias, self.relu, out);
-        });
+        let weights = [weight, bias];
+        convolve(&conv, self.kept.as_deref(), x, weights, self.relu, out);
     }
 
     #[cfg(feature = "cuda")]

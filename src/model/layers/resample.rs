@@ -235,13 +235,14 @@ impl Kernel<3> for UpConvolution {
     }
 
     fn cpu<T: Real + WithDType>(&self, [x, weight, bias]: [&[T]; 3], out: &mut [T]) {
-        let up = self.up;
-        with_kept(
-            self.kept.as_deref(),
-            [up.height, up.width],
-            || up.prepare(weight),
-            |prepared| up.forward(x, prepared, bias, out),
-        );
+        let (up, kept) = (self.up, self.kept.as_deref());
+        if kept.is_none() {
+            return up.forward_once(x, weight, bias, out);
+        }
+        let prepare = || up.prepare(weight);
+        with_kept(kept, [up.height, up.width], prepare, |prepared| {
+            up.forward(x, prepared, bias, out);
+        });
     }
 
     #[cfg(feature = "cuda")]

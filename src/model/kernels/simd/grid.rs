@@ -128,6 +128,16 @@ impl<'a, T: Real, const N: usize> Stretches<'a, T, N> {
     }
 }
 
+impl<T: Real, const N: usize> Stretches<'_, T, N> {
+    /// The `n`-th vector of a stretch.
+    #[inline(always)]
+    pub fn vector<S: Simd<T>>(&self, simd: S, stretch: usize, n: usize) -> S::Vector {
+        assert!(n < self.length / simd.reach());
+        // SAFETY: `of` saw that so many of every stretch's values lie in the slice.
+        unsafe { simd.read(self.firsts[stretch].add(n * simd.reach())) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Isa, Work, run_f32};

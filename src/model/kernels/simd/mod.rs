@@ -178,6 +178,21 @@ pub unsafe trait Simd<T: Real>: Copy {
         unsafe { self.write_some(vector, out[..count].as_mut_ptr(), count) }
     }
 
+    /// The sum of all lanes.
+    #[inline(always)]
+    fn sum(self, a: Self::Vector) -> T {
+        let mut lanes = [T::ZERO; PANEL];
+        self.whole().store(a, &mut lanes);
+        let mut width = PANEL / 2;
+        while width > 0 {
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
     /// `a + factor * b`
     #[inline(always)]
     fn add_times(self, a: Self::Vector, factor: f64, b: Self::Vector) -> Self::Vector {
