@@ -66,7 +66,7 @@ impl Conv {
         relu: bool,
         out: &mut [T],
     ) {
-        if !self.are_few(self.outputs) {
+        if !self.are_few() {
             let prepared = self.prepared(weights, false, self.choice_for_once());
             return self.forward(x, &prepared, bias, relu, out);
         }
@@ -83,10 +83,9 @@ impl Conv {
         found.put(0..self.outputs, |item| item * self.outputs, finish, out);
     }
 
-    /// Whether there are so few pixels that weights are taken as they lie; `side` is that of their matrix which vectors go along.
-    fn are_few(&self, side: usize) -> bool {
-        let pixels = self.batch * self.height * self.width;
-        self.kernel == 3 && (1..=FEW).contains(&pixels) && side.is_multiple_of(PANEL)
+    /// Whether there are so few pixels that weights are taken as they lie, along their outputs.
+    fn are_few(&self) -> bool {
+        self.kernel == 3 && (1..=FEW).contains(&self.pixels()) && self.outputs.is_multiple_of(PANEL)
     }
 
     /// The windows of few pixels, turned round if asked for.
@@ -153,7 +152,7 @@ impl Conv {
             gate,
             ..Finish::NOTHING
         };
-        if self.are_few(self.outputs) {
+        if self.are_few() {
             let found = turned.few(dy, true, |few| few.dots(weights));
             for (from, channels, dx) in dx.each() {
                 found.put(from..from + channels, |item| item * channels, finish, dx);
@@ -345,7 +344,8 @@ mod tests {
     use super::*;
     use crate::imaging::Rng;
 
-    /// Wide layers of small images learn by the form that writes least; many images, and what is kept, by that of fewest products.
+    /// Wide layers of small images, whose weights do not lie as few pixels take them or whose pixels are some more, learn by the form that
+    /// writes least; many images, and what is kept, by that of fewest products.
     #[test]
     fn weights_for_once_take_the_form_that_pays() {
         let of = |batch, edge, channels| {
@@ -359,8 +359,8 @@ mod tests {
             };
             (conv.choice_for_once(), conv.choice())
         };
-        assert_eq!(of(1, 4, 256), (None, Some(Choice::Two)));
-        assert_eq!(of(1, 8, 256), (None, Some(Choice::Two)));
+        assert_eq!(of(1, 4, 248), (None, Some(Choice::Two)));
+        assert_eq!(of(6, 5, 256), (None, Some(Choice::Two)));
         assert_eq!(of(16, 4, 256), (Some(Choice::Two), Some(Choice::Two)));
         assert_eq!(of(16, 8, 256), (Some(Choice::Two), Some(Choice::Two)));
         assert_eq!(of(1, 64, 256).0, Some(Choice::Four));
@@ -385,7 +385,7 @@ mod tests {
                 outputs: channels,
                 kernel: 3,
             };
-            assert_eq!(conv.are_few(channels), channels == 144);
+            assert_eq!(conv.are_few(), channels == 144);
             let mut numbers = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f64>>();
             let (x, w, bias) = (
                 numbers(conv.pixels() * channels),
@@ -467,20 +467,23 @@ mod tests {
         let mut rng = Rng::new(1);
         let sizes = [(2, 64, 4, 3), (2, 20, 12, 3), (1, 4, 4, 3), (1, 5, 3, 1)];
         let channels = [(8, 8), (16, 16), (8, 16), (16, 8), (24, 40), (4, 4), (3, 5)];
-        for ((batch, height, width, kernel), (in_a, in_b)) in
-            sizes.into_iter().flat_map(|size| channels.map(|c| (size, c)))
+        for (((batch, height, width, kernel), (in_a, in_b)), outputs) in sizes
+            .into_iter()
+            .flat_map(|size| channels.map(|c| (size, c)))
+            .flat_map(|shape| [8, 16].map(|outputs| (shape, outputs)))
         {
             let conv = Conv {
                 batch,
                 height,
                 width,
                 inputs: in_a + in_b,
-                outputs: 16,
+                outputs,
                 kernel,
             };
             let mut numbers = |n: usize| (0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
             let (a, b) = (numbers(conv.pixels() * in_a), numbers(conv.pixels() * in_b));
-            let (w, bias, dy) = (numbers(conv.weights()), numbers(16), numbers(conv.pixels() * 16));
+            let (w, bias) = (numbers(conv.weights()), numbers(outputs));
+            let dy = numbers(conv.pixels() * outputs);
             let mut both = vec![0.0; conv.pixels() * conv.inputs];
             concat(&a, &b, (in_a, in_b), &mut both);
             let prepared = conv.prepare(&w);

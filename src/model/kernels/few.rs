@@ -18,8 +18,9 @@ use super::{PANEL, Real, Scratch};
 pub const FEW: usize = 128;
 /// Tasks that every thread gets, so that none waits long for another.
 const TASKS: usize = 4;
-/// Rows of weights that are fetched ahead of the products, and how many of their columns.
+/// So many rows of weights are fetched ahead of the products.
 const AHEAD: usize = 16;
+/// Columns that are fetched at a time: of one row they are four lines of memory.
 const FETCHED: usize = 64;
 
 /// Few items: each has a run of values for every run of the weights.
@@ -39,19 +40,27 @@ impl<'a, T: Real> Few<'a, T> {
     /// With weights `[run][column][value]`, of runs of a multiple of [`PANEL`] values.
     pub fn dots(self, weights: &[T]) -> Found<T> {
         assert!(self.length.is_multiple_of(PANEL));
-        self.found(weights, 4, |isa, part| T::run(isa, Dots(part)))
+        self.found(weights, 4, |isa, part| T::run(isa, AlongValues(part)))
     }
 
     /// With weights `[run][value][column]`, of a multiple of [`PANEL`] columns.
     pub fn sums(self, weights: &[T]) -> Found<T> {
-        let found = self.found(weights, 4 * PANEL, |isa, part| T::run(isa, Sums(part)));
-        assert!(found.columns.is_multiple_of(PANEL));
-        found
+        assert!(
+            weights
+                .len()
+                .is_multiple_of(self.runs.len() * self.length * PANEL)
+        );
+        self.found(weights, 4 * PANEL, |isa, part| T::run(isa, AlongColumns(part)))
     }
 
     /// Tasks take columns by multiples of `step`.
     fn found(self, weights: &[T], step: usize, run: impl Fn(Isa, Part<'_, T>) + Sync) -> Found<T> {
-        let columns = weights.len() / (self.runs.len() * self.length);
+        let values = self.runs.len() * self.length;
+        let columns = weights.len() / values;
+        assert!(
+            !self.items.is_empty() && columns * values == weights.len(),
+            "items have weights for all of their values"
+        );
         let tasks = TASKS * rayon::current_num_threads();
         let at_once = columns.div_ceil(tasks).next_multiple_of(step);
         let (isa, count) = (Isa::detect(), self.items.len());
@@ -71,7 +80,6 @@ impl<'a, T: Real> Few<'a, T> {
         Found {
             values,
             items: count,
-            columns,
             at_once,
         }
     }
@@ -81,7 +89,6 @@ impl<'a, T: Real> Few<'a, T> {
 pub struct Found<T: Real> {
     values: Scratch<T>,
     items: usize,
-    columns: usize,
     at_once: usize,
 }
 
@@ -151,9 +158,9 @@ impl<T: Real> Part<'_, T> {
 }
 
 /// Along the values.
-struct Dots<'a, T>(Part<'a, T>);
+struct AlongValues<'a, T>(Part<'a, T>);
 
-impl<T: Real> Work<T> for Dots<'_, T> {
+impl<T: Real> Work<T> for AlongValues<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, simd: S) {
         // As many sums as the registers hold beside what they are made of.
@@ -207,9 +214,9 @@ fn dots<T: Real, S: Simd<T>, const R: usize, const M: usize>(simd: S, part: Part
 }
 
 /// Along the columns.
-struct Sums<'a, T>(Part<'a, T>);
+struct AlongColumns<'a, T>(Part<'a, T>);
 
-impl<T: Real> Work<T> for Sums<'_, T> {
+impl<T: Real> Work<T> for AlongColumns<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, simd: S) {
         let mut part = self.0;
@@ -262,6 +269,7 @@ fn sums<T: Real, S: Simd<T>, const M: usize, const W: usize>(
             }
         }
         let count = M.min(items.len() - item);
+        // A loop of a known number, so that the sums need no places in memory.
         for i in 0..M {
             if i == count {
                 break;
@@ -319,8 +327,8 @@ mod tests {
                     out: &mut out,
                 };
                 match along_values {
-                    true => f32::run(isa, Dots(part)),
-                    false => f32::run(isa, Sums(part)),
+                    true => f32::run(isa, AlongValues(part)),
+                    false => f32::run(isa, AlongColumns(part)),
                 }
                 for (at, out) in out.into_iter().enumerate() {
                     let (item, column) = (at / width, first + at % width);
@@ -342,6 +350,33 @@ mod tests {
         }
     }
 
+    /// Tasks of every width, and blocks of every kind.
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let (x, items) = ([0.1f32, 0.7, -1.3, 0.3, 2.1].repeat(60), [0, 17, 40]);
+        let weights = [0.3f32, -0.9, 1.7].repeat(48 * 144 / 3);
+        let few = Few {
+            x: &x,
+            items: &items,
+            runs: &[5],
+            length: 48,
+        };
+        let found = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| {
+                let all = |found: Found<f32>| {
+                    let mut out = vec![f32::NAN; 3 * 144];
+                    found.put(0..144, |item| item * 144, Finish::NOTHING, &mut out);
+                    out
+                };
+                (all(few.dots(&weights)), all(few.sums(&weights)))
+            })
+        };
+        let one = found(1);
+        assert!(one.0.iter().chain(&one.1).all(|sum| sum.is_finite()));
+        assert!([2, 5, 16].into_iter().all(|threads| found(threads) == one));
+    }
+
     /// Seven columns from the third on, of tasks of five, of two items.
     #[test]
     fn columns_are_put_where_they_belong_and_finished() {
@@ -358,7 +393,6 @@ mod tests {
         let found = Found {
             values,
             items: 2,
-            columns: 12,
             at_once: 5,
         };
         let gate: Vec<f64> = (0..40).map(|at| if at == 13 { 0.0 } else { 1.0 }).collect();

@@ -3,15 +3,18 @@
 //! Images are `batch x height x width x channels`, channels fastest. Everything comes down to two products:
 //! [`product`] gathers the inputs of each output pixel in a few contiguous runs (a 3x3 window of a padded image
 //! is three of them) and multiplies them by packed weights; [`outer`] sums, over all pixels, an input times an
-//! output gradient. 3x3 windows of many channels go the way of [`winograd`], through the same micro-kernels. All sum in
-//! an order that depends on the shapes alone, so that results are the same for any number of threads. Slices in, slices
-//! out: no tensors, no autograd.
+//! output gradient. 3x3 windows of many channels go the way of [`winograd`], through the same micro-kernels; weights that are
+//! learning take those of [`few`] where pixels are few. What a network says of each pixel is judged ([`judging`]), and held
+//! against what it is ([`mod@softmax`]), for many pixels side by side. All sum in an order that depends on the shapes alone, so
+//! that results are the same for any number of threads. Slices in, slices out: no tensors, no autograd.
 
 mod blocks;
 mod conv;
 mod dense;
 mod few;
 mod judging;
+mod lanes;
+mod multiply;
 mod norm;
 mod outer;
 mod product;
@@ -124,6 +127,4 @@ macro_rules! real {
     };
 }
 real!(f32, simd::run_f32, simd::has_twins, simd::run_twins);
-real!(f64, simd::run_f64, |_| false, |isa, _, work| simd::run_f64(
-    isa, work
-));
+real!(f64, simd::run_f64, |_| false, simd::no_twins);

@@ -19,7 +19,6 @@ pub struct Conv {
 
 impl Conv {
     /// Pixels of all images.
-    #[cfg(any(test, feature = "cuda"))]
     pub fn pixels(&self) -> usize {
         self.batch * self.height * self.width
     }

@@ -1,17 +1,20 @@
 //! Softmax of many pixels at a time, and what a loss asks of it.
 //!
-//! Pixels stand side by side, class by class, as in [`super::judging`]; powers, sums and logarithms are f64.
+//! Powers, sums and logarithms are f64. A class that is none of the `m` is no pixel's.
 
-use super::judging::{Lanes, NOTHING, SIDE_BY_SIDE, columns_of, logarithm, power_of_e};
+use super::Real;
+use super::lanes::{Lanes, NEGLIGIBLE, SIDE_BY_SIDE, logarithm, power_of_e, put_columns, put_rows};
 use super::simd::{Isa, Simd, Work};
-use super::{PANEL, Real};
 
 /// The least p whose logarithm is taken.
 const LEAST: f64 = 1e-37;
 
 /// Softmax of each pixel's logits, `[pixel][class]`, of `m` classes: with e = exp(z - largest z) and S their sum, p = e / S.
 pub fn softmax<T: Real>(logits: &[T], m: usize, p: &mut [T]) {
-    assert_eq!(logits.len(), p.len(), "every logit has a probability");
+    assert!(
+        logits.len() == p.len() && p.len().is_multiple_of(m),
+        "every pixel has {m} probabilities"
+    );
     T::run(Isa::detect(), Softmax { logits, m, p });
 }
 
@@ -60,34 +63,6 @@ pub fn loss_gradient<T: Real>(p: &[T], classes: &[u8], slopes: &Slopes<T>, out: 
     T::run(Isa::detect(), work);
 }
 
-/// The values of pixels side by side, class by class.
-#[inline(always)]
-fn put_columns<T: Real, S: Simd<T>>(simd: S, values: &[T], m: usize, columns: &mut [Lanes<T>]) {
-    for first in (0..m).step_by(PANEL) {
-        let block = columns_of(simd, values, m, first);
-        let columns = &mut columns[first..m.min(first + PANEL)];
-        columns.copy_from_slice(&block[..columns.len()]);
-    }
-}
-
-/// Those of every pixel again.
-#[inline(always)]
-fn put_rows<T: Real, S: Simd<T>>(simd: S, columns: &[Lanes<T>], values: &mut [T]) {
-    let m = columns.len();
-    for (panel, columns) in columns.chunks(PANEL).enumerate() {
-        let mut block = [[T::ZERO; PANEL]; PANEL];
-        block[..columns.len()].copy_from_slice(columns);
-        simd.transpose(&mut block);
-        for (row, values) in block.iter().zip(values.chunks_exact_mut(m)) {
-            let values = &mut values[panel * PANEL..][..columns.len()];
-            for lane in (0..values.len()).step_by(S::LANES) {
-                let count = S::LANES.min(values.len() - lane);
-                simd.store_some(simd.load(&row[lane..]), &mut values[lane..], count);
-            }
-        }
-    }
-}
-
 /// The classes of pixels side by side; none where there is no pixel.
 #[inline(always)]
 fn lanes_of(classes: &[u8]) -> Lanes<u32> {
@@ -125,7 +100,7 @@ impl<T: Real> Work<T> for Softmax<'_, T> {
                 let mut found = [0f64; SIDE_BY_SIDE];
                 for lane in 0..SIDE_BY_SIDE {
                     let z = logits[lane].wide() - largest[lane].wide();
-                    let z = if z < NOTHING { NOTHING } else { z };
+                    let z = if z < NEGLIGIBLE { NEGLIGIBLE } else { z };
                     found[lane] = power_of_e(z);
                     sum[lane] += found[lane];
                 }
@@ -252,9 +227,11 @@ mod tests {
         const PIXELS: usize = 17;
         let mut rng = Rng::new(m as u64);
         let mut logits: Vec<T> = (0..PIXELS * m).map(|_| T::of(rng.normal() * 4.0)).collect();
-        logits[m] = T::of(1e4);
-        logits[2 * m] = T::of(f64::NEG_INFINITY);
-        let classes: Vec<u8> = (0..PIXELS).map(|at| (at * 7 % m) as u8).collect();
+        if m > 1 {
+            logits[m] = T::of(1e4);
+            logits[2 * m] = T::of(f64::NEG_INFINITY);
+        }
+        let classes: Vec<u8> = (0..PIXELS).map(|at| (m - 1 - at * 7 % m) as u8).collect();
 
         let mut p = logits.clone();
         T::run(
@@ -326,10 +303,18 @@ mod tests {
     fn every_instruction_set_finds_probabilities_sums_and_gradients() {
         for (isa, m) in Isa::known()
             .into_iter()
-            .flat_map(|isa| [2, 4, 19].map(|m| (isa, m)))
+            .flat_map(|isa| [1, 2, 4, 16, 17, 256].map(|m| (isa, m)))
         {
             check::<f32>(isa, m, 1e-6);
             check::<f64>(isa, m, 1e-14);
         }
+    }
+
+    #[test]
+    fn of_no_number_nothing_is_known() {
+        let mut p = [0.0; 6];
+        softmax(&[0.0, f32::NAN, 1.0, 0.0, 0.0, 0.0], 3, &mut p);
+        assert!(p[..3].iter().all(|p| p.is_nan()));
+        assert!(p[3..].iter().all(|p| (p - 1.0 / 3.0).abs() < 1e-6));
     }
 }

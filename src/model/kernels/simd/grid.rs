@@ -132,9 +132,10 @@ impl<T: Real, const N: usize> Stretches<'_, T, N> {
     /// The `n`-th vector of a stretch.
     #[inline(always)]
     pub fn vector<S: Simd<T>>(&self, simd: S, stretch: usize, n: usize) -> S::Vector {
-        assert!(n < self.length / simd.reach());
-        // SAFETY: `of` saw that so many of every stretch's values lie in the slice.
-        unsafe { simd.read(self.firsts[stretch].add(n * simd.reach())) }
+        const { assert!(S::PIECES == 1, "a stretch is one piece") };
+        assert!(n < self.length / S::LANES);
+        // SAFETY: `of` saw that so many of every stretch's values lie in the slice, and a vector of one piece reaches over its lanes.
+        unsafe { simd.read(self.firsts[stretch].add(n * S::LANES)) }
     }
 }
 

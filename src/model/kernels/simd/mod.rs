@@ -22,7 +22,7 @@ pub trait Work<T: Real> {
 ///
 /// # Safety
 /// A vector has `LANES` numbers of each of its pieces, at most [`PANEL`] in all; `read` and `write` touch those from the first to
-/// before the one that is [`Simd::reach`] further.
+/// before the one that is [`Simd::reach`] further, which is always the same for one value of this type.
 pub unsafe trait Simd<T: Real>: Copy {
     /// Some numbers side by side.
     type Vector: Copy;
@@ -70,7 +70,7 @@ pub unsafe trait Simd<T: Real>: Copy {
 
     /// The `k`-th number of each piece of a row, in all of its lanes.
     #[inline(always)]
-    fn spread(self, row: &[T; PANEL], k: usize) -> Self::Vector {
+    fn splat_each(self, row: &[T; PANEL], k: usize) -> Self::Vector {
         self.splat(row[k])
     }
 
@@ -161,6 +161,7 @@ pub unsafe trait Simd<T: Real>: Copy {
     /// The first `count` numbers of `values`, 0 in the lanes beyond.
     #[inline(always)]
     fn load_some(self, values: &[T], count: usize) -> Self::Vector {
+        const { assert!(Self::PIECES == 1, "a part of a vector lies in one piece") };
         if count >= Self::LANES {
             return self.load(values);
         }
@@ -171,6 +172,7 @@ pub unsafe trait Simd<T: Real>: Copy {
     /// The first `count` lanes to the first places of `out`.
     #[inline(always)]
     fn store_some(self, vector: Self::Vector, out: &mut [T], count: usize) {
+        const { assert!(Self::PIECES == 1, "a part of a vector lies in one piece") };
         if count >= Self::LANES {
             return self.store(vector, out);
         }
@@ -217,6 +219,9 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// What the one is called that has vectors of two pieces of memory.
+    const WITH_TWINS: &'static str = "AVX-512";
+
     /// All that this processor has, the widest last.
     pub fn known() -> Vec<Isa> {
         let mut known = vec![Isa::Portable];
@@ -283,7 +288,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "AVX2 + FMA",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => "AVX-512",
+            Isa::Avx512(_) => Isa::WITH_TWINS,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "NEON",
         }
@@ -292,22 +297,27 @@ impl Isa {
 
 /// Whether `f32` has vectors of two pieces of memory.
 pub fn has_twins(isa: Isa) -> bool {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => true,
-        _ => false,
-    }
+    isa.name() == Isa::WITH_TWINS
 }
 
 /// Does `work` with vectors of two pieces of memory, the second `apart` further than the first.
 ///
 /// Panics on an instruction set that has none.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there are none")
+)]
 pub fn run_twins<W: Work<f32>>(isa: Isa, apart: usize, work: W) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(wide) => twin::Twin::new(wide, apart).run(work),
-        _ => panic!("{} has no vectors of two pieces", isa.name()),
+    #[cfg(target_arch = "x86_64")]
+    if let Isa::Avx512(wide) = isa {
+        return twin::Twin::new(wide, apart).run(work);
     }
+    panic!("{} has no vectors of two pieces", isa.name());
+}
+
+/// `f64` has no vectors of two pieces.
+pub fn no_twins<W: Work<f64>>(_: Isa, _: usize, _: W) {
+    panic!("f64 has no vectors of two pieces");
 }
 
 /// `f32` has vectors of its own on every instruction set.

@@ -54,12 +54,12 @@ impl Cut {
         self.edge * self.stacked
     }
 
-    /// Rows of tiles of all images.
+    /// Rows of tiles, or of pairs, of all images.
     pub fn rows(&self) -> usize {
         self.batch * self.down
     }
 
-    /// Tiles of all images.
+    /// Tiles, or pairs, of all images.
     pub fn tiles(&self) -> usize {
         self.rows() * self.across
     }

@@ -13,6 +13,9 @@
 //! products, the smaller ones have less than half the transformed weights, which is what small images of many channels
 //! wait for. Windows are packed for the sum as it is defined in the same way, untransformed.
 //!
+//! Images of 8 channels fill half of the widest vectors. There a tile and the one below it are taken as one: their channels lie side by
+//! side, in turns, and every number of a window is multiplied by both.
+//!
 //! Source: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, with its matrices.
 
 mod cut;
@@ -25,7 +28,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::blocks::Multiply;
+use super::multiply::{Multiply, multiplied};
 use super::product::{Packed, pack_panels};
 use super::shape::{Beside, Conv, Finish};
 use super::simd::{Isa, Work};
@@ -184,7 +187,7 @@ pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     let (inputs, outputs) = (cut.stacked * conv.inputs, cut.stacked * conv.outputs);
     let threads = rayon::current_num_threads();
     // Every task of its own reads all weights. Where they are more than the tiles, tasks share the tiles instead.
-    if inputs * outputs * threads >= 2 * cut.tiles() * (inputs + outputs) {
+    if conv.inputs * conv.outputs * threads >= 2 * cut.tiles() * (inputs + outputs) {
         return work.together(out);
     }
     // What a task's caches hold, and an equal share for every thread.
@@ -211,7 +214,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
     fn alone(&self, piece: Piece<'_, T>) {
         let tiles = piece.tiles(&self.cut);
         // Whole blocks of the products' kernel; what the last one has too many is computed and not looked at.
-        let held = tiles.len().next_multiple_of(ROWS);
+        let held = multiplied(tiles.len());
         let (from, to) = (
             Layout::of(held, self.cut.stacked * self.conv.inputs),
             Layout::of(held, self.cut.stacked * self.conv.outputs),
@@ -237,7 +240,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
     /// All tiles, transformed; then the products, place by place and panel by panel; then all outputs.
     fn together(&self, out: Beside<&mut [T]>) {
         let count = self.cut.tiles();
-        let held = count.next_multiple_of(ROWS);
+        let held = multiplied(count);
         let (from, to) = (
             Layout::of(SHARE, self.cut.stacked * self.conv.inputs),
             Layout::of(held, self.cut.stacked * self.conv.outputs),
@@ -308,7 +311,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
         let columns = self
             .weights
             .panels(panel, places.start * inputs, places.end * inputs);
-        let filled = self.conv.outputs.saturating_sub(panel * PANEL).min(2 * PANEL);
+        let filled = (self.conv.outputs - panel * PANEL).min(2 * PANEL);
         let multiply = Multiply {
             x,
             x_steps: (from.place, from.panel),
@@ -504,35 +507,43 @@ mod tests {
         check_form::<f32, _, 4, 2>(Two, large, 4, 2e-5);
     }
 
+    /// Of images of any number of rows of tiles, by one and by two.
     #[test]
     fn bias_relu_and_gate_come_after_the_sums() {
+        for height in [1, 4, 5, 9, 13] {
+            check_finish::<f64, _, 6, 4>(Four, height);
+            check_finish::<f32, _, 6, 4>(Four, height);
+            check_finish::<f32, _, 4, 2>(Two, height);
+        }
+    }
+
+    fn check_finish<T: Real, F: Form<I, O>, const I: usize, const O: usize>(form: F, height: usize) {
         let conv = Conv {
-            batch: 1,
-            height: 5,
+            batch: 2,
+            height,
             width: 6,
             inputs: 8,
             outputs: 8,
             kernel: 3,
         };
         let mut rng = Rng::new(2);
-        let (x, w): (Vec<f64>, Vec<f64>) = (
-            numbers(conv.pixels() * 8, &mut rng),
-            numbers(conv.weights(), &mut rng),
-        );
-        let bias: Vec<f64> = numbers(8, &mut rng);
+        let x: Vec<T> = numbers(conv.pixels() * 8, &mut rng);
+        let w: Vec<T> = numbers(conv.weights(), &mut rng);
+        let bias: Vec<T> = numbers(8, &mut rng);
         let windows = Windows {
             weights: &w,
             inputs: 8,
             outputs: 8,
             turned: false,
         };
-        let packed = transform_weights(Two, windows);
-        let convolved = |finish: Finish<'_, f64>| {
-            let mut y = vec![0.0; conv.pixels() * 8];
+        let packed = transform_weights(form, windows);
+        let convolved = |finish: Finish<'_, T>| {
+            let mut y = vec![T::of(f64::NAN); conv.pixels() * 8];
             let out = Beside::one(&mut y[..], 8);
-            convolve(Two, &conv, Beside::one(&x[..], 8), &packed, finish, out);
+            convolve(form, &conv, Beside::one(&x[..], 8), &packed, finish, out);
             y
         };
+        let above = |value: T| if value > T::ZERO { value } else { T::ZERO };
         let plain = convolved(Finish::NOTHING);
         let finished = convolved(Finish {
             bias: &bias,
@@ -540,15 +551,50 @@ mod tests {
             gate: &[],
         });
         for (at, (finished, plain)) in finished.iter().zip(&plain).enumerate() {
-            assert_eq!(*finished, (plain + bias[at % 8]).max(0.0));
+            assert!(*finished == above(*plain + bias[at % 8]), "{height} rows, {at}");
         }
-        let gate: Vec<f64> = numbers(plain.len(), &mut rng);
+        let gate: Vec<T> = numbers(plain.len(), &mut rng);
         let gated = convolved(Finish {
             gate: &gate,
             ..Finish::NOTHING
         });
-        for ((gated, plain), gate) in gated.iter().zip(plain).zip(gate) {
-            assert_eq!(*gated, if gate > 0.0 { plain } else { 0.0 });
+        for (at, (gated, plain)) in gated.iter().zip(plain).enumerate() {
+            let expected = if gate[at] > T::ZERO { plain } else { T::ZERO };
+            assert!(*gated == expected, "{height} rows, {at}");
         }
+    }
+
+    /// Many threads share tiles where one takes them from beginning to end.
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let conv = Conv {
+            batch: 1,
+            height: 20,
+            width: 12,
+            inputs: 16,
+            outputs: 8,
+            kernel: 3,
+        };
+        let mut rng = Rng::new(3);
+        let x: Vec<f32> = numbers(conv.pixels() * 16, &mut rng);
+        let w: Vec<f32> = numbers(conv.weights(), &mut rng);
+        let windows = Windows {
+            weights: &w,
+            inputs: 16,
+            outputs: 8,
+            turned: false,
+        };
+        let convolved = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| {
+                let mut y = vec![f32::NAN; conv.pixels() * 8];
+                let packed = transform_weights(Four, windows);
+                let (x, out) = (Beside::one(&x[..], 16), Beside::one(&mut y[..], 8));
+                convolve(Four, &conv, x, &packed, Finish::NOTHING, out);
+                y
+            })
+        };
+        let one = convolved(1);
+        assert!([2, 5, 16].into_iter().all(|threads| convolved(threads) == one));
     }
 }

@@ -1,7 +1,8 @@
 //! From images to transformed tiles and back, and the same of windows.
 //!
 //! Transformed tiles lie place by place in panels of 16 channels, `[place][panel][tile][channel]`, as the products read
-//! them: the twelve tiles of a block are then one contiguous piece.
+//! them: the twelve tiles of a block are then one contiguous piece. Of pairs of tiles a panel has 8 channels of both, in turns, and
+//! what is called a tile here is a pair.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -107,7 +108,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Of pieces with room for `tiles` tiles of `channels` channels.
+    /// Of pieces with room for `tiles` tiles of `channels` channels, those of both of a pair.
     pub fn of(tiles: usize, channels: usize) -> Layout {
         let panel = (tiles + 1) * PANEL;
         Layout {
