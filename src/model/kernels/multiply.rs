@@ -40,6 +40,7 @@ impl<T: Real> Work<T> for Multiply<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, simd: S) {
         let (columns, panels) = (self.filled * S::PIECES, self.columns.panels());
+        assert_eq!(self.items, multiplied(self.items), "blocks make these items");
         for place in 0..self.places {
             let mut here: [&[[T; PANEL]]; 2] = [&[]; 2];
             for (here, panel) in here.iter_mut().zip(panels) {
