@@ -73,7 +73,7 @@ impl<'a, T> Columns<'a, T> {
 /// those of every piece, that the vectors of `S` make: as large a block as the registers hold.
 macro_rules! in_blocks {
     ($S:ty, $rows:expr, $columns:expr, |$row:ident, $panel:ident| $block:ident($($argument:expr),*)) => {
-        match (<$S>::LANES * <$S>::PIECES, $rows, $columns) {
+        match (<$S>::WIDTH, $rows, $columns) {
             (16, 12, 17..) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 2>($($argument),*) }
             (16, _, 17..) => { let ($row, $panel) = (0, 0); $block::<T, S, 8, 2>($($argument),*) }
             (8 | 16, 12, ..=8) | (16, 12, _) => { let ($row, $panel) = (0, 0); $block::<T, S, 12, 1>($($argument),*) }
@@ -324,12 +324,8 @@ fn gather<T: Real, S: Simd<T>, const M: usize, const W: usize>(
 #[cfg(test)]
 mod tests {
     use super::super::simd::Isa;
+    use super::super::small_numbers as numbers;
     use super::*;
-
-    fn numbers(n: usize) -> Vec<f32> {
-        // Small whole numbers: every order of summing gives the same sum.
-        (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
-    }
 
     /// Seventeen items: in rows too short for blocks, in rows of one block and some, and in one; columns that fill two panels, one,
     /// and neither.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::few::{FEW, Few, Found};
+use super::few::{Few, Found, are_few};
 use super::product::Packed;
 use super::shape::{Finish, Placing};
 use super::winograd::{self, Choice, Four, One, Two, Windows};
@@ -85,7 +85,7 @@ impl Conv {
 
     /// Whether there are so few pixels that weights are taken as they lie, along their outputs.
     fn are_few(&self) -> bool {
-        self.kernel == 3 && (1..=FEW).contains(&self.pixels()) && self.outputs.is_multiple_of(PANEL)
+        self.kernel == 3 && are_few(self.pixels(), self.outputs)
     }
 
     /// The windows of few pixels, turned round if asked for.

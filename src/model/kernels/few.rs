@@ -15,13 +15,18 @@ use super::simd::{Isa, Simd, Stretches, Work};
 use super::{PANEL, Real, Scratch};
 
 /// Pixels at most: with more, weights that are laid out, and transformed, are sooner done. Measured from 16 to 1024 channels.
-pub const FEW: usize = 128;
+const FEW: usize = 128;
 /// Tasks that every thread gets, so that none waits long for another.
 const TASKS: usize = 4;
 /// So many rows of weights are fetched ahead of the products.
 const AHEAD: usize = 16;
 /// Columns that are fetched at a time: of one row they are four lines of memory.
 const FETCHED: usize = 64;
+
+/// Whether there are so few pixels that weights are taken as they lie; `along` numbers of them lie side by side.
+pub fn are_few(pixels: usize, along: usize) -> bool {
+    (1..=FEW).contains(&pixels) && along.is_multiple_of(PANEL)
+}
 
 /// Few items: each has a run of values for every run of the weights.
 #[derive(Clone, Copy)]
@@ -290,12 +295,8 @@ fn sums<T: Real, S: Simd<T>, const M: usize, const W: usize>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::small_numbers as numbers;
     use super::*;
-
-    fn numbers(n: usize) -> Vec<f32> {
-        // Small whole numbers: every order of summing gives the same sum.
-        (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
-    }
 
     /// One item, fewer than a block has, and more than two have; columns that fill blocks, and some more. A task's part of them,
     /// between others.

@@ -128,3 +128,9 @@ macro_rules! real {
 }
 real!(f32, simd::run_f32, simd::has_twins, simd::run_twins);
 real!(f64, simd::run_f64, |_| false, simd::no_twins);
+
+/// Small whole numbers: every order of summing gives the same sum.
+#[cfg(test)]
+fn small_numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
+}

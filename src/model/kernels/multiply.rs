@@ -52,35 +52,25 @@ impl<T: Real> Work<T> for Multiply<'_, T> {
                 let out = &mut self.out[place * self.out_steps.0 + item * PANEL..];
                 let left = self.items - item;
                 // Sums of one panel leave half of these registers free.
-                if S::LANES * S::PIECES == PANEL
-                    && columns <= PANEL
-                    && left >= 2 * ROWS
-                    && left != 2 * ROWS + STEP
-                {
+                if S::WIDTH == PANEL && columns <= PANEL && left >= 2 * ROWS && left != 2 * ROWS + STEP {
                     let (x, out) = ((x, self.x_steps.1), (out, self.out_steps.1));
                     multiply::<T, S, { 2 * ROWS }, 1>(simd, x, &here, 0, out);
                     item += 2 * ROWS;
                     continue;
                 }
-                if left == HALF || left == 2 * HALF {
-                    in_blocks!(S, HALF, columns, |row, panel| multiply(
-                        simd,
-                        (&x[row * PANEL..], self.x_steps.1),
-                        &here,
-                        panel,
-                        (&mut out[row * PANEL..], self.out_steps.1)
-                    ));
-                    item += HALF;
-                    continue;
-                }
-                in_blocks!(S, ROWS, columns, |row, panel| multiply(
+                let rows = if left == HALF || left == 2 * HALF {
+                    HALF
+                } else {
+                    ROWS
+                };
+                in_blocks!(S, rows, columns, |row, panel| multiply(
                     simd,
                     (&x[row * PANEL..], self.x_steps.1),
                     &here,
                     panel,
                     (&mut out[row * PANEL..], self.out_steps.1)
                 ));
-                item += ROWS;
+                item += rows;
             }
         }
     }
@@ -97,7 +87,7 @@ fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     let mut held = [[simd.zero(); W]; M];
     let inputs = panels[0].len();
     // Of a known number, the compiler writes them out. Where registers are few, it then keeps a sum in memory.
-    let is_known = S::LANES * S::PIECES == PANEL;
+    let is_known = S::WIDTH == PANEL;
     let in_panel = PANEL / S::PIECES;
     for from in (0..inputs).step_by(if is_known { HALF } else { PANEL }) {
         let count = if is_known { HALF } else { PANEL.min(inputs - from) };
@@ -118,15 +108,14 @@ fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
             }
         }
     }
-    let lanes = S::LANES * S::PIECES;
-    let in_panel = PANEL / lanes;
+    let in_panel = PANEL / S::WIDTH;
     for (p, vectors) in (0..W).step_by(in_panel).enumerate() {
         let rows = out[(panel + p) * stride..].as_chunks_mut().0;
         let rows: &mut [[T; PANEL]; M] = rows.first_chunk_mut().expect("a panel holds every item");
         for i in 0..M {
             for v in 0..in_panel.min(W) {
                 simd.whole()
-                    .store(held[i][vectors + v], &mut rows[i][v * lanes..]);
+                    .store(held[i][vectors + v], &mut rows[i][v * S::WIDTH..]);
             }
         }
     }
@@ -135,12 +124,8 @@ fn multiply<T: Real, S: Simd<T>, const M: usize, const W: usize>(
 #[cfg(test)]
 mod tests {
     use super::super::simd::Isa;
+    use super::super::small_numbers as numbers;
     use super::*;
-
-    fn numbers(n: usize) -> Vec<f32> {
-        // Small whole numbers: every order of summing gives the same sum.
-        (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
-    }
 
     /// As many items as blocks of all sizes make; 24 channels, of which a panel is not full, at two places.
     #[test]

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::few::{FEW, Few};
+use super::few::{Few, are_few};
 use super::product::Packed;
 use super::shape::{Finish, Placing};
 use super::simd::{Isa, Simd, Work, in_vectors};
-use super::{PANEL, Real, Rows, Runs, outer, pack, product};
+use super::{Real, Rows, Runs, outer, pack, product};
 
 /// The shape of a 2x2 max pooling with stride 2; height and width are the input's and even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +223,7 @@ impl UpConv {
 
     /// Whether there are so few pixels that weights are taken as they lie.
     fn are_few(&self) -> bool {
-        (1..=FEW).contains(&self.pixels()) && self.inputs.is_multiple_of(PANEL)
+        are_few(self.pixels(), self.inputs)
     }
 
     /// The gradient by the input: each pixel's four outputs are two runs. `gate` as a convolution's.

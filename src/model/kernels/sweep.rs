@@ -222,12 +222,8 @@ fn put<T: Real, S: Simd<T>, const M: usize, const W: usize>(
 #[cfg(test)]
 mod tests {
     use super::super::simd::Isa;
+    use super::super::small_numbers as numbers;
     use super::*;
-
-    fn numbers(n: usize) -> Vec<f32> {
-        // Small whole numbers: every order of summing gives the same sum.
-        (0..n).map(|i| (i * 31 % 15) as f32 - 7.0).collect()
-    }
 
     #[test]
     fn every_instruction_set_sweeps_over_pixels() {

@@ -30,6 +30,8 @@ pub unsafe trait Simd<T: Real>: Copy {
     const LANES: usize;
     /// From how many pieces of memory they are.
     const PIECES: usize = 1;
+    /// How many they are in all.
+    const WIDTH: usize = Self::LANES * Self::PIECES;
     /// The same vectors, taken from one piece as they are.
     type Whole: Simd<T, Vector = Self::Vector>;
     /// Those.
@@ -219,9 +221,6 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// What the one is called that has vectors of two pieces of memory.
-    const WITH_TWINS: &'static str = "AVX-512";
-
     /// All that this processor has, the widest last.
     pub fn known() -> Vec<Isa> {
         let mut known = vec![Isa::Portable];
@@ -288,7 +287,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "AVX2 + FMA",
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => Isa::WITH_TWINS,
+            Isa::Avx512(_) => "AVX-512",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "NEON",
         }
@@ -297,7 +296,15 @@ impl Isa {
 
 /// Whether `f32` has vectors of two pieces of memory.
 pub fn has_twins(isa: Isa) -> bool {
-    isa.name() == Isa::WITH_TWINS
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) => true,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(_) => false,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) => false,
+        Isa::Portable => false,
+    }
 }
 
 /// Does `work` with vectors of two pieces of memory, the second `apart` further than the first.

@@ -7,6 +7,15 @@ fn numbers<T: Real>(n: usize, rng: &mut Rng) -> Vec<T> {
     (0..n).map(|_| T::of(rng.range(-1.0, 1.0))).collect()
 }
 
+fn as_they_are<'a, T>(weights: &'a [T], conv: &Conv) -> Windows<'a, T> {
+    Windows {
+        weights,
+        inputs: conv.inputs,
+        outputs: conv.outputs,
+        turned: false,
+    }
+}
+
 /// max|a - b| / max|b|
 fn error(a: &[f64], b: &[f64]) -> f64 {
     let largest = |values: &mut dyn Iterator<Item = f64>| values.map(f64::abs).fold(0.0, f64::max);
@@ -62,12 +71,7 @@ fn check_form<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     let dy: Vec<T> = numbers(conv.pixels() * conv.outputs, &mut rng);
     let expected = direct(&conv, &wide(&x), &wide(&w), &wide(&dy));
     let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
-    let mut windows = Windows {
-        weights: &w,
-        inputs: conv.inputs,
-        outputs: conv.outputs,
-        turned: false,
-    };
+    let mut windows = as_they_are(&w, &conv);
     convolve(
         form,
         &conv,
@@ -196,12 +200,7 @@ fn check_finish<T: Real, F: Form<I, O>, const I: usize, const O: usize>(form: F,
     let x: Vec<T> = numbers(conv.pixels() * 8, &mut rng);
     let w: Vec<T> = numbers(conv.weights(), &mut rng);
     let bias: Vec<T> = numbers(8, &mut rng);
-    let windows = Windows {
-        weights: &w,
-        inputs: 8,
-        outputs: 8,
-        turned: false,
-    };
+    let windows = as_they_are(&w, &conv);
     let packed = transform_weights(form, windows);
     let convolved = |finish: Finish<'_, T>| {
         let mut y = vec![T::of(f64::NAN); conv.pixels() * 8];
@@ -244,12 +243,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let mut rng = Rng::new(3);
     let x: Vec<f32> = numbers(conv.pixels() * 16, &mut rng);
     let w: Vec<f32> = numbers(conv.weights(), &mut rng);
-    let windows = Windows {
-        weights: &w,
-        inputs: 16,
-        outputs: 8,
-        turned: false,
-    };
+    let windows = as_they_are(&w, &conv);
     let convolved = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.unwrap().install(|| {
