@@ -51,7 +51,7 @@ pub fn bench(
         };
         let mut work = Work::new(shape, task.batch, processor.device())?;
         let flop = work.learning.net.flop(&work.batch.0)?;
-        let frozen = processor.drawing(&work.learning.net, task.precision)?;
+        let frozen = processor.drawing(&work.learning.net, task.batch, task.precision)?;
         let sizes = vec![[TILE, TILE]; work.batch.1.dim(0)?];
         let seconds = timed(task.runs, &mut || {
             pool.install(|| Judging::begin(&frozen, &work.batch.0, &sizes)?.end().map(drop))
@@ -94,7 +94,7 @@ fn drawing(
     let tiles = case.slices().div_ceil(field.depth) * case.tiling().tiles();
     let tile = Tensor::zeros(field.shape(1), DType::F32, processor.device())?;
     let flop = net.flop(&tile)? * tiles as f64;
-    let net = processor.drawing(&net, task.precision)?;
+    let net = processor.drawing(&net, batch, task.precision)?;
     let mut once = || pool.install(|| draw(&net, &case, batch, &mut || ControlFlow::Continue(())).map(drop));
     let seconds = if processor.gpus() > 0 {
         timed(task.runs, &mut once)?

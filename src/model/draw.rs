@@ -229,7 +229,7 @@ pub mod tests {
     /// Every tile by itself, without signal or not, through a network that sees one tile at a time.
     #[test]
     fn the_blank_tile_computed_once_gives_the_sums_of_each_computed() {
-        let net = Net::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap().frozen();
+        let net = Net::drawn(SHAPE, &Rng::new(1), &Device::Cpu).unwrap().frozen(16);
         let case = case();
         let mut each = Drawn {
             labels: LabelMap::empty(*case.grid()),

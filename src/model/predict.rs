@@ -31,9 +31,9 @@ pub fn predict(
 ) -> Result<TaskResult, ModelError> {
     processor.set_precision(task.precision);
     let net = load_network(&task.weights, &task.architecture, processor.device())?;
-    let net = processor.drawing(&net, task.precision)?;
-    let pool = processor.pool(task.threads)?;
     let mut batch = net.field().drawn(processor.drawing_batch(task.batch));
+    let net = processor.drawing(&net, batch, task.precision)?;
+    let pool = processor.pool(task.threads)?;
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
         let start = Instant::now();
         let mask = case.mask.as_ref().map(|(path, _)| path.as_path());
@@ -231,7 +231,7 @@ mod tests {
             .collect();
         let net = load_network(&task.weights, &SHAPE, &Device::Cpu)
             .unwrap()
-            .frozen();
+            .frozen(4);
         let drawn = draw(&net, &case(), 4, &mut || ControlFlow::Continue(()))
             .unwrap()
             .unwrap();

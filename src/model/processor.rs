@@ -122,15 +122,15 @@ impl Processor {
         if self.gpus > 0 { batch.max(FILLING) } else { batch }
     }
 
-    /// A network that only draws from now on, with weights of the numbers it draws with.
+    /// A network that only draws from now on, about `batch` images at a time, with weights of the numbers it draws with.
     ///
     /// # Errors
     /// None on the CPU.
-    pub(super) fn drawing(&self, net: &Net, precision: Precision) -> candle_core::Result<Net> {
+    pub(super) fn drawing(&self, net: &Net, batch: usize, precision: Precision) -> candle_core::Result<Net> {
         if self.gpus > 0 && precision == Precision::Bf16 {
-            Ok(net.narrowed()?.frozen())
+            Ok(net.narrowed()?.frozen(batch))
         } else {
-            Ok(net.frozen())
+            Ok(net.frozen(batch))
         }
     }
 

@@ -260,7 +260,7 @@ fn whole_networks_are_the_cpu_s() {
     let images = random(&[2, 64, 64, 1], &mut Rng::new(4));
     let (expected, _) = run(Network::UNet, &Device::Cpu);
     // Weights that stay are laid out once.
-    let frozen = Net::drawn(SHAPE, &Rng::new(5), &gpu).unwrap().frozen();
+    let frozen = Net::drawn(SHAPE, &Rng::new(5), &gpu).unwrap().frozen(16);
     for _ in 0..2 {
         let logits = frozen.forward(&images.to_device(&gpu).unwrap()).unwrap();
         assert!(off(&values(&logits[0]), &expected) <= 1e-4);
@@ -273,7 +273,7 @@ fn whole_networks_are_the_cpu_s() {
         .unwrap()
         .narrowed()
         .unwrap()
-        .frozen();
+        .frozen(16);
     let narrow = values(&net.forward(&images.to_device(&gpu).unwrap()).unwrap()[0]);
     println!("bf16 is off by {}", off(&narrow, &expected));
     assert!(off(&narrow, &expected) <= 1e-1);
@@ -296,7 +296,7 @@ fn what_is_repeated_is_the_cpu_s_every_time() {
                 numbers.push(loss.loss().unwrap() as f32);
             }
         }
-        let net = learning.net.frozen();
+        let net = learning.net.frozen(16);
         for _ in 0..4 {
             let images = random(&[2, 32, 32, 1], &mut rng).to_device(device).unwrap();
             let judged = Judging::begin(&net, &images, &[[32, 32], [7, 32]])

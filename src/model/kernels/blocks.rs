@@ -59,6 +59,8 @@ pub struct Columns<'a, T> {
     pub first: &'a [[T; PANEL]],
     /// The second, where there is one.
     pub second: Option<&'a [[T; PANEL]]>,
+    /// How many columns there are: what the panels have beyond them says nothing.
+    pub filled: usize,
 }
 
 impl<'a, T> Columns<'a, T> {
@@ -123,8 +125,6 @@ pub struct Gather<'a, T, P> {
     pub runs: Runs,
     /// What they are multiplied by.
     pub columns: Columns<'a, T>,
-    /// How many of the columns there are: no more are written.
-    pub filled: usize,
     /// Which items.
     pub items: Range<usize>,
     /// Where an item's inputs begin in `x`, and what is made of them in `out` and in the gate.
@@ -140,7 +140,7 @@ pub struct Gather<'a, T, P> {
 impl<T: Real, P: Fn(usize) -> (usize, usize)> Work<T> for Gather<'_, T, P> {
     #[inline(always)]
     fn on<S: Simd<T>>(mut self, simd: S) {
-        let (filled, panels) = (self.filled, self.columns.panels());
+        let (filled, panels) = (self.columns.filled, self.columns.panels());
         let (width, steps) = (self.placing.width, self.placing.steps);
         // To divide for every item would take longer than some items do.
         let (mut row, mut column) = (self.items.start / width, self.items.start % width);
@@ -196,7 +196,7 @@ impl<T: Real, P> Gather<'_, T, P> {
     #[inline(always)]
     fn vector<S: Simd<T>>(&self, simd: S, panel: usize, v: usize) -> (usize, usize, S::Vector) {
         let column = panel * PANEL + v * S::LANES;
-        let count = self.filled.saturating_sub(column).min(S::LANES);
+        let count = self.columns.filled.saturating_sub(column).min(S::LANES);
         let bias = match self.finish.bias {
             [_, ..] if count > 0 => simd.load_some(&self.finish.bias[column..], count),
             _ => simd.zero(),
@@ -354,6 +354,7 @@ mod tests {
             let columns = Columns {
                 first,
                 second: (filled > PANEL).then_some(second),
+                filled,
             };
             let mut out = vec![1.0; 20 * 40];
             let gate = if relu { &gate[..] } else { &[] };
@@ -361,7 +362,6 @@ mod tests {
                 x: &x,
                 runs,
                 columns,
-                filled,
                 items: 3..20,
                 placing,
                 further,

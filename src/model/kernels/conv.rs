@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::few::{Few, Found, are_few};
 use super::product::Packed;
 use super::shape::{Finish, Placing};
-use super::winograd::{self, Choice, Four, One, Two, Windows};
+use super::winograd::{self, Choice, Four, Two, Weights, Windows};
 use super::{
     Beside, Conv, PANEL, Real, Rows, Runs, Scratch, concat, in_vectors, outer, pack, product, split,
 };
@@ -20,26 +20,50 @@ pub enum Prepared<T: Real> {
     Two(Packed<T>),
 }
 
+/// How a convolution is computed, and with what weights.
+#[derive(Clone, Copy)]
+enum By<'a, T: Real> {
+    /// The sum as it is defined.
+    Sum(&'a Packed<T>),
+    /// Tiles of 4x4 pixels.
+    Four(Weights<'a, T>),
+    /// Tiles of 2x2 pixels.
+    Two(Weights<'a, T>),
+}
+
 impl Conv {
     /// The weights as [`Conv::forward`] takes them, to be kept for images of this size, however many there are at a time.
     pub fn prepare<T: Real>(&self, weights: &[T]) -> Prepared<T> {
-        self.prepared(weights, false, self.choice())
+        let windows = self.windows(weights, false);
+        match self.choice() {
+            Some(Choice::Four) => Prepared::Four(winograd::transform_weights(Four, windows)),
+            Some(Choice::Two) => Prepared::Two(winograd::transform_weights(Two, windows)),
+            None => Prepared::Direct(self.in_panels(windows)),
+        }
     }
 
-    fn prepared<T: Real>(&self, weights: &[T], turned: bool, choice: Option<Choice>) -> Prepared<T> {
-        let (inputs, outputs) = (self.inputs, self.outputs);
-        let windows = Windows {
+    /// Weights as they are; turned round, they are those of a convolution from this one's outputs to its inputs.
+    fn windows<'a, T>(&self, weights: &'a [T], turned: bool) -> Windows<'a, T> {
+        Windows {
+            weights,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            turned,
+        }
+    }
+
+    /// Weights for the sum as it is defined.
+    fn in_panels<T: Real>(&self, windows: Windows<'_, T>) -> Packed<T> {
+        let Windows {
             weights,
             inputs,
             outputs,
             turned,
-        };
-        match choice {
-            Some(Choice::Four) => Prepared::Four(winograd::transform_weights(Four, windows)),
-            Some(Choice::Two) => Prepared::Two(winograd::transform_weights(Two, windows)),
-            None if self.kernel == 3 => Prepared::Direct(winograd::transform_weights(One, windows)),
-            None if turned => Prepared::Direct(pack(outputs, inputs, |k, n| weights[n * outputs + k])),
-            None => Prepared::Direct(pack(inputs, outputs, |k, n| weights[k * outputs + n])),
+        } = windows;
+        match (self.kernel, turned) {
+            (3, _) => winograd::pack_windows(windows),
+            (_, true) => pack(outputs, inputs, |k, n| weights[n * outputs + k]),
+            (_, false) => pack(inputs, outputs, |k, n| weights[k * outputs + n]),
         }
     }
 
@@ -53,8 +77,17 @@ impl Conv {
         relu: bool,
         out: &mut [T],
     ) {
-        let (gate, out) = (&[][..], Beside::one(out, self.outputs));
-        self.finished(x, weights, Finish { bias, relu, gate }, out);
+        let finish = Finish {
+            bias,
+            relu,
+            gate: &[],
+        };
+        let weights = match weights {
+            Prepared::Direct(weights) => By::Sum(weights),
+            Prepared::Four(weights) => By::Four(Weights::Kept(weights)),
+            Prepared::Two(weights) => By::Two(Weights::Kept(weights)),
+        };
+        self.finished(x, weights, finish, Beside::one(out, self.outputs));
     }
 
     /// The same with weights that are used once.
@@ -66,19 +99,19 @@ impl Conv {
         relu: bool,
         out: &mut [T],
     ) {
-        if !self.are_few() {
-            let prepared = self.prepared(weights, false, self.choice_for_once());
-            return self.forward(x, &prepared, bias, relu, out);
-        }
-        if x.channels[1] > 0 {
-            let joined = joined(x);
-            return self.forward_once(Beside::one(&joined, self.inputs), weights, bias, relu, out);
-        }
         let finish = Finish {
             bias,
             relu,
             gate: &[],
         };
+        if !self.are_few() {
+            let out = Beside::one(out, self.outputs);
+            return self.finished_once(x, self.windows(weights, false), finish, out);
+        }
+        if x.channels[1] > 0 {
+            let joined = joined(x);
+            return self.forward_once(Beside::one(&joined, self.inputs), weights, bias, relu, out);
+        }
         let found = self.few(x.images[0], false, |few| few.sums(weights));
         found.put(0..self.outputs, |item| item * self.outputs, finish, out);
     }
@@ -109,14 +142,29 @@ impl Conv {
         })
     }
 
-    fn finished<T: Real>(
+    /// With weights that are used once.
+    fn finished_once<T: Real>(
         &self,
         x: Beside<&[T]>,
-        weights: &Prepared<T>,
+        weights: Windows<'_, T>,
         finish: Finish<'_, T>,
         out: Beside<&mut [T]>,
     ) {
-        let is_direct = matches!(weights, Prepared::Direct(_));
+        match self.choice_for_once() {
+            Some(Choice::Four) => self.finished(x, By::Four(Weights::Once(weights)), finish, out),
+            Some(Choice::Two) => self.finished(x, By::Two(Weights::Once(weights)), finish, out),
+            None => self.finished(x, By::Sum(&self.in_panels(weights)), finish, out),
+        }
+    }
+
+    fn finished<T: Real>(
+        &self,
+        x: Beside<&[T]>,
+        weights: By<'_, T>,
+        finish: Finish<'_, T>,
+        out: Beside<&mut [T]>,
+    ) {
+        let is_direct = matches!(weights, By::Sum(_));
         if !lie_apart(&x, is_direct) {
             let joined = joined(x);
             return self.finished(Beside::one(&joined, self.inputs), weights, finish, out);
@@ -130,9 +178,9 @@ impl Conv {
             return;
         }
         match weights {
-            Prepared::Four(weights) => winograd::convolve(Four, self, x, weights, finish, out),
-            Prepared::Two(weights) => winograd::convolve(Two, self, x, weights, finish, out),
-            Prepared::Direct(weights) => {
+            By::Four(weights) => winograd::convolve(Four, self, x, weights, finish, out),
+            By::Two(weights) => winograd::convolve(Two, self, x, weights, finish, out),
+            By::Sum(weights) => {
                 let [out, _] = out.images;
                 self.apply(x.images[0], weights, finish, out);
             }
@@ -159,8 +207,8 @@ impl Conv {
             }
             return;
         }
-        let (dy, choice) = (Beside::one(dy, self.outputs), turned.choice_for_once());
-        turned.finished(dy, &self.prepared(weights, true, choice), finish, dx);
+        let (dy, weights) = (Beside::one(dy, self.outputs), self.windows(weights, true));
+        turned.finished_once(dy, weights, finish, dx);
     }
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
@@ -343,33 +391,6 @@ pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
 mod tests {
     use super::*;
     use crate::imaging::Rng;
-
-    /// Wide layers of small images, whose weights do not lie as few pixels take them or whose pixels are some more, learn by the form that
-    /// writes least; many images, and what is kept, by that of fewest products.
-    #[test]
-    fn weights_for_once_take_the_form_that_pays() {
-        let of = |batch, edge, channels| {
-            let conv = Conv {
-                batch,
-                height: edge,
-                width: edge,
-                inputs: channels,
-                outputs: channels,
-                kernel: 3,
-            };
-            (conv.choice_for_once(), conv.choice())
-        };
-        assert_eq!(of(1, 4, 248), (None, Some(Choice::Two)));
-        assert_eq!(of(6, 5, 256), (None, Some(Choice::Two)));
-        assert_eq!(of(16, 4, 256), (Some(Choice::Two), Some(Choice::Two)));
-        assert_eq!(of(16, 8, 256), (Some(Choice::Two), Some(Choice::Two)));
-        assert_eq!(of(1, 64, 256).0, Some(Choice::Four));
-        assert_eq!(
-            of(1, 8, 64),
-            (Some(Choice::Four), Some(Choice::Four)),
-            "they stay in a cache"
-        );
-    }
 
     /// Kept ones are transformed. Of 136 channels others are laid out in panels, of 144 they are taken as they lie; the gradients of
     /// both parts beside one another too.

@@ -26,11 +26,11 @@ pub struct Multiply<'a, T> {
     pub items: usize,
     /// Channels of an item, a multiple of [`HALF`]; what the last panel has beyond them is not looked at.
     pub inputs: usize,
-    /// What they are multiplied by, one place after the other.
+    /// What they are multiplied by, from the first place on.
     pub columns: Columns<'a, T>,
-    /// How many of the columns there are; what the last panel of sums has beyond them is anything.
-    pub filled: usize,
-    /// The sums, from the first of the columns' panels on.
+    /// From place to place of the columns.
+    pub columns_step: usize,
+    /// The sums, from the first of the columns' panels on; what the last panel has beyond the columns is anything.
     pub out: &'a mut [T],
     /// From place to place of `out`, and from panel to panel.
     pub out_steps: (usize, usize),
@@ -39,12 +39,12 @@ pub struct Multiply<'a, T> {
 impl<T: Real> Work<T> for Multiply<'_, T> {
     #[inline(always)]
     fn on<S: Simd<T>>(self, simd: S) {
-        let (columns, panels) = (self.filled * S::PIECES, self.columns.panels());
+        let (columns, panels) = (self.columns.filled * S::PIECES, self.columns.panels());
         assert_eq!(self.items, multiplied(self.items), "blocks make these items");
         for place in 0..self.places {
             let mut here: [&[[T; PANEL]]; 2] = [&[]; 2];
             for (here, panel) in here.iter_mut().zip(panels) {
-                *here = &panel[place * self.inputs..][..self.inputs];
+                *here = &panel[place * self.columns_step..][..self.inputs];
             }
             let mut item = 0;
             while item < self.items {
@@ -147,7 +147,11 @@ mod tests {
             .flat_map(|isa| [32, 24, 16, 8].map(|filled| (isa, filled)))
         {
             let second = (filled > PANEL).then_some(second);
-            let columns = Columns { first, second };
+            let columns = Columns {
+                first,
+                second,
+                filled,
+            };
             let mut out = vec![1.0; places * place_out];
             let multiply = Multiply {
                 x: &x,
@@ -156,7 +160,7 @@ mod tests {
                 items,
                 inputs,
                 columns,
-                filled,
+                columns_step: inputs,
                 out: &mut out,
                 out_steps: (place_out, panel_out),
             };
@@ -204,8 +208,9 @@ mod tests {
                 columns: Columns {
                     first: weights.as_chunks().0,
                     second: None,
+                    filled,
                 },
-                filled,
+                columns_step: inputs,
                 out: &mut out,
                 out_steps: (0, items * PANEL),
             };

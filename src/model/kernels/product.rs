@@ -51,14 +51,20 @@ pub fn pack_panels<T: Real>(
 }
 
 impl<T: Real> Packed<T> {
+    /// How many columns there are.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Inputs `from .. to` of panel `first` and, where there is one, of the next.
     pub fn panels(&self, first: usize, from: usize, to: usize) -> Columns<'_, T> {
         let rows = self.values.as_chunks::<PANEL>().0;
         let panel = |p: usize| &rows[p * self.inputs + from..p * self.inputs + to];
-        let second = (first + 1) * PANEL < self.columns;
+        let filled = (self.columns - first * PANEL).min(2 * PANEL);
         Columns {
             first: panel(first),
-            second: second.then(|| panel(first + 1)),
+            second: (filled > PANEL).then(|| panel(first + 1)),
+            filled,
         }
     }
 }
@@ -87,7 +93,6 @@ pub fn product<T: Real>(
             let count = out.len() / values;
             for panel in (0..weights.columns.div_ceil(PANEL)).step_by(2) {
                 let column = panel * PANEL;
-                let filled = (weights.columns - column).min(2 * PANEL);
                 for (b, &(shift, from, part)) in blocks.iter().enumerate() {
                     let is_last = b + 1 == blocks.len();
                     let gate = if is_last { finish.gate } else { &[] };
@@ -95,7 +100,6 @@ pub fn product<T: Real>(
                         x,
                         runs: part,
                         columns: weights.panels(panel, from, from + part.count * part.length),
-                        filled,
                         items: first..first + count,
                         placing: Placing {
                             width: placing.width,

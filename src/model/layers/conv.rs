@@ -149,8 +149,8 @@ fn shape_of_concat(a: &Tensor, b: &Tensor, weight: &Tensor) -> Result<(Conv, [us
     Ok((conv, [in_a, in_b]))
 }
 
-/// The convolution, finished: with kept weights, laid out for images of this size, however many there are; or with others, which are
-/// learning.
+/// The convolution, finished: with kept weights, laid out for images of this size and as many as there will be; or with others, which
+/// are learning.
 fn convolve<T: Real>(
     conv: &Conv,
     kept: Option<&Kept>,
@@ -159,13 +159,21 @@ fn convolve<T: Real>(
     relu: bool,
     out: &mut [T],
 ) {
-    if kept.is_none() {
+    let Some(kept) = kept else {
         return conv.forward_once(x, weight, bias, relu, out);
-    }
-    let prepare = || conv.prepare(weight);
-    with_kept(kept, [conv.height, conv.width], prepare, |prepared| {
-        conv.forward(x, prepared, bias, relu, out);
-    });
+    };
+    let usual = Conv {
+        batch: kept.batch,
+        ..*conv
+    };
+    with_kept(
+        Some(kept),
+        [conv.height, conv.width],
+        || usual.prepare(weight),
+        |prepared| {
+            conv.forward(x, prepared, bias, relu, out);
+        },
+    );
 }
 
 /// The shape of what a convolution makes.

@@ -40,12 +40,25 @@ pub enum Source {
 
 /// What a layer keeps of weights that will stay as they are: how the kernels want them for images of one size, made when
 /// they are first used.
-#[derive(Default)]
-pub struct Kept(OnceLock<([usize; 2], Box<dyn Any + Send + Sync>)>);
+pub struct Kept {
+    /// Images that there will be at a time, about. The form of weights depends on this alone, so that an image gives the same numbers
+    /// whichever others are beside it in fact.
+    batch: usize,
+    /// For images of this size (height, width).
+    prepared: OnceLock<([usize; 2], Box<dyn Any + Send + Sync>)>,
+}
+
+impl Kept {
+    /// Nothing yet, for so many images at a time.
+    pub fn new(batch: usize) -> Kept {
+        let prepared = OnceLock::new();
+        Kept { batch, prepared }
+    }
+}
 
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Kept({:?})", self.0.get().map(|(size, _)| size))
+        write!(f, "Kept({:?})", self.prepared.get().map(|(size, _)| size))
     }
 }
 
@@ -60,11 +73,11 @@ impl Kept {
         size: [usize; 2],
         prepare: impl FnOnce() -> Result<P>,
     ) -> Result<Option<&P>> {
-        if self.0.get().is_none() {
+        if self.prepared.get().is_none() {
             // Whoever was faster has kept the same.
-            let _ = self.0.set((size, Box::new(prepare()?)));
+            let _ = self.prepared.set((size, Box::new(prepare()?)));
         }
-        let kept = self.0.get().filter(|(known, _)| *known == size);
+        let kept = self.prepared.get().filter(|(known, _)| *known == size);
         Ok(kept.and_then(|(_, prepared)| prepared.downcast_ref()))
     }
 }
@@ -77,8 +90,8 @@ pub(super) fn with_kept<P: Any + Send + Sync, R>(
     prepare: impl Fn() -> P,
     run: impl FnOnce(&P) -> R,
 ) -> R {
-    if let Some(Kept(kept)) = kept {
-        let (known, prepared) = kept.get_or_init(|| (size, Box::new(prepare())));
+    if let Some(kept) = kept {
+        let (known, prepared) = kept.prepared.get_or_init(|| (size, Box::new(prepare())));
         if let Some(prepared) = prepared.downcast_ref().filter(|_| *known == size) {
             return run(prepared);
         }

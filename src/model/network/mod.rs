@@ -143,13 +143,15 @@ impl Net {
         })
     }
 
-    /// The same network for drawing: its layers lay out their weights once. It must not be used after a step that changes
-    /// them.
-    pub fn frozen(&self) -> Net {
+    /// The same network for drawing, about `batch` images at a time: its layers lay out their weights once. It must not be used after a
+    /// step that changes them.
+    pub fn frozen(&self, batch: usize) -> Net {
         let names = self.weights.0.keys();
         let layers = names.filter_map(|name| name.strip_suffix(".weight"));
         Net {
-            kept: layers.map(|layer| (layer.to_string(), Arc::default())).collect(),
+            kept: layers
+                .map(|layer| (layer.to_string(), Arc::new(Kept::new(batch))))
+                .collect(),
             #[cfg(feature = "cuda")]
             repeated: Arc::default(),
             ..self.clone()

@@ -220,7 +220,7 @@ impl<'a> Student<'a> {
         let m = self.task.architecture.classes;
         let (mut drawn, mut known) = (Vec::new(), Vec::new());
         let all: Vec<usize> = (0..tiles.len()).collect();
-        let net = self.net()?.frozen();
+        let net = self.net()?.frozen(batch);
         let field = net.field();
         for batch in all.chunks(batch) {
             let (images, _) = tiles.batch(batch, self.device)?;

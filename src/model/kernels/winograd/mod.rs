@@ -18,6 +18,7 @@
 //!
 //! Source: Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, with its matrices.
 
+mod choice;
 mod cut;
 mod form;
 mod tiles;
@@ -28,98 +29,79 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::blocks::Columns;
 use super::multiply::{Multiply, multiplied};
 use super::product::{Packed, pack_panels};
 use super::shape::{Beside, Conv, Finish};
 use super::simd::{Isa, Work};
 use super::{HALF, PANEL, ROWS, Real, Scratch};
+pub use choice::Choice;
 use cut::Cut;
-use form::{Form, Lined};
-pub use form::{Four, One, Two};
+use form::{Form, Lined, One};
+pub use form::{Four, Two};
 pub use tiles::Windows;
 use tiles::{Gathered, Input, Layout, Spread, SpreadWindows};
 pub use weights::weight_gradient;
 
-/// An image of fewer tiles of 4x4 pixels takes those of 2x2, unless its windows are few.
-const MANY: usize = 16;
-/// Windows (inputs times outputs) whose larger transforms a second-level cache holds.
-const FEW_WINDOWS: usize = 128 * 128;
-/// Products that take as long as it takes to write a transformed weight that no cache holds, and to read it: measured on two cores
-/// that do 520 GFLOP/s and share 30 GB/s.
-const PRODUCTS_OF_A_WEIGHT: usize = 90;
-/// Tiles in all from which a weight gradient is worth transforming: it has to write and read sums for every place.
-const WORTH_SUMMING: usize = 32;
 /// Values of the transformed tiles of one task: 384 KB of f32, so that a core's second-level cache holds them beside what comes in
 /// and goes out. Measured: a third more or less makes no difference, 1 MB costs 3 %.
 const CACHED: usize = 98_304;
 /// Tiles that lie together where tasks share them: whole blocks of the products' kernel.
 const SHARE: usize = 4 * ROWS;
+/// Values of transformed weights that are multiplied before more are transformed: 8 MB of f32, so that a shared cache holds them with
+/// the tiles and the products.
+const TRANSFORMED: usize = 1 << 21;
 
-/// Which form a convolution takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
-    /// F(4x4, 3x3)
-    Four,
-    /// F(2x2, 3x3)
-    Two,
-}
-
-impl Conv {
-    /// The form for this convolution, if it can be transformed, with weights that are kept. The number of images has no say, so
-    /// that an image gives the same numbers whichever others are beside it; with weights that are learning, it has.
-    pub(super) fn choice(&self) -> Option<Choice> {
-        let tiles = self.height.div_ceil(4) * self.width.div_ceil(4);
-        let fits = self.kernel == 3 && self.inputs.is_multiple_of(8) && self.outputs.is_multiple_of(8);
-        let large = tiles >= MANY || tiles > 1 && self.inputs * self.outputs <= FEW_WINDOWS;
-        fits.then_some(if large { Choice::Four } else { Choice::Two })
-    }
-
-    /// The form for weights that are transformed for these images alone, as they are while they learn: what is brought to memory and
-    /// back may then cost more than the products that it saves.
-    pub(super) fn choice_for_once(&self) -> Option<Choice> {
-        let choice = self.choice()?;
-        if self.inputs * self.outputs <= FEW_WINDOWS {
-            return Some(choice);
-        }
-        // For every place of a window: the products of whole blocks of the kernel, and the weight's own way.
-        let cost = |places: usize, edge: usize| {
-            let items = self.batch * self.height.div_ceil(edge) * self.width.div_ceil(edge);
-            places * (PRODUCTS_OF_A_WEIGHT + items.next_multiple_of(ROWS))
-        };
-        let all = [
-            (9, 1, None),
-            (16, 2, Some(Choice::Two)),
-            (36, 4, Some(Choice::Four)),
-        ];
-        let least = all
-            .into_iter()
-            .min_by_key(|&(places, edge, _)| cost(places, edge));
-        least.and_then(|(_, _, choice)| choice)
-    }
-
-    /// The form for its weights' gradient. Here the images are summed over anyway.
-    pub(super) fn choice_for_weights(&self) -> Option<Choice> {
-        let edge = |choice| if choice == Choice::Four { 4 } else { 2 };
-        self.choice()
-            .filter(|choice| Cut::of(self, edge(*choice)).tiles() >= WORTH_SUMMING)
-    }
-}
-
-/// The transformed windows `G g G'`, packed place by place.
-pub fn transform_weights<T: Real, F: Lined<I>, const I: usize>(_: F, windows: Windows<'_, T>) -> Packed<T> {
+/// The windows as they are, packed tap by tap.
+pub fn pack_windows<T: Real>(windows: Windows<'_, T>) -> Packed<T> {
     let (rows, columns) = windows.size();
+    packed(One, windows, 0..columns, rows)
+}
+
+/// The transformed windows `G g G'`, packed place by place, `room(rows)` rows for each.
+pub fn transform_weights<T: Real, F: Lined<I>, const I: usize>(
+    form: F,
+    windows: Windows<'_, T>,
+) -> Packed<T> {
+    let (rows, columns) = windows.size();
+    packed(form, windows, 0..columns, room(rows))
+}
+
+/// Room for the rows of a place. All places of a window are written together; places that were powers of two apart would share so
+/// few lines of a cache that they pushed each other out.
+fn room(rows: usize) -> usize {
+    rows + 1
+}
+
+/// Some columns, which begin with a panel; `place` rows from place to place.
+fn packed<T: Real, F: Lined<I>, const I: usize>(
+    _: F,
+    windows: Windows<'_, T>,
+    columns: Range<usize>,
+    place: usize,
+) -> Packed<T> {
     let isa = Isa::detect();
-    pack_panels(I * I * rows, columns, |column, out| {
+    pack_panels(I * I * place, columns.len(), |column, out| {
         T::run(
             isa,
             SpreadWindows {
                 form: PhantomData::<F>,
                 windows,
-                column,
+                column: columns.start + column,
                 out,
+                place,
             },
         );
     })
+}
+
+/// A convolution's weights.
+#[derive(Clone, Copy)]
+pub enum Weights<'a, T: Real> {
+    /// Transformed.
+    Kept(&'a Packed<T>),
+    /// As they are, to be transformed for these images alone.
+    Once(Windows<'a, T>),
 }
 
 /// One task's tiles and what it makes of them.
@@ -160,10 +142,10 @@ fn pieces<'a, T>(cut: &Cut, rows: usize, out: Beside<&'a mut [T]>) -> Vec<Piece<
 ///
 /// * `x`, `out`: each of multiples of 8 channels
 pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
-    _: F,
+    form: F,
     conv: &Conv,
     x: Beside<&[T]>,
-    weights: &Packed<T>,
+    weights: Weights<'_, T>,
     finish: Finish<'_, T>,
     out: Beside<&mut [T]>,
 ) {
@@ -176,42 +158,48 @@ pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
         Cut::of(conv, O)
     };
     let work = Convolution::<T, F, I, O> {
-        form: PhantomData,
+        form,
         isa,
         cut,
         conv,
         x,
-        weights,
         finish,
     };
     let (inputs, outputs) = (cut.stacked * conv.inputs, cut.stacked * conv.outputs);
     let threads = rayon::current_num_threads();
     // Every task of its own reads all weights. Where they are more than the tiles, tasks share the tiles instead.
     if conv.inputs * conv.outputs * threads >= 2 * cut.tiles() * (inputs + outputs) {
-        return work.together(out);
+        return work.together(weights, out);
     }
+    let transformed;
+    let weights = match weights {
+        Weights::Kept(weights) => weights,
+        Weights::Once(windows) => {
+            transformed = transform_weights(form, windows);
+            &transformed
+        }
+    };
     // What a task's caches hold, and an equal share for every thread.
     let at_once = (CACHED / (I * I * (inputs + outputs))).clamp(48, 192);
     let tasks = cut.tiles().div_ceil(at_once).next_multiple_of(threads);
     let rows = cut.rows().div_ceil(tasks);
     pieces(&cut, rows, out)
         .into_par_iter()
-        .for_each(|piece| work.alone(piece));
+        .for_each(|piece| work.alone(weights, piece));
 }
 
 struct Convolution<'a, T: Real, F, const I: usize, const O: usize> {
-    form: PhantomData<F>,
+    form: F,
     isa: Isa,
     cut: Cut,
     conv: &'a Conv,
     x: Beside<&'a [T]>,
-    weights: &'a Packed<T>,
     finish: Finish<'a, T>,
 }
 
 impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, F, I, O> {
     /// Some rows of tiles from beginning to end.
-    fn alone(&self, piece: Piece<'_, T>) {
+    fn alone(&self, weights: &Packed<T>, piece: Piece<'_, T>) {
         let tiles = piece.tiles(&self.cut);
         // Whole blocks of the products' kernel; what the last one has too many is computed and not looked at.
         let held = multiplied(tiles.len());
@@ -231,14 +219,15 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
             let place = n * places;
             for (pair, out) in products.chunks_mut(values).enumerate() {
                 let x = &spread[place * from.place..];
-                self.multiply(place..place + places, 2 * pair, (x, from), held, (out, to));
+                let columns = self.columns(weights, 2 * pair, place..place + places);
+                self.multiply(columns, places, (x, from), held, (out, to));
             }
         }
         self.gather(piece, &products, to);
     }
 
     /// All tiles, transformed; then the products, place by place and panel by panel; then all outputs.
-    fn together(&self, out: Beside<&mut [T]>) {
+    fn together(&self, weights: Weights<'_, T>, out: Beside<&mut [T]>) {
         let count = self.cut.tiles();
         let shares = count.div_ceil(SHARE);
         let last = multiplied(count - (shares - 1) * SHARE);
@@ -253,22 +242,38 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
             self.spread(n * SHARE..count.min((n + 1) * SHARE), spread, from);
         });
         let mut products = Scratch::take(I * I * to.place);
-        products
-            .par_chunks_mut(to.place)
-            .enumerate()
-            .for_each(|(place, products)| {
-                products
-                    .par_chunks_mut(2 * to.panel)
-                    .enumerate()
-                    .for_each(|(pair, out)| {
-                        for (n, spread) in spread.chunks(share).enumerate() {
-                            let x = &spread[place * from.place..];
-                            let items = if n + 1 == shares { last } else { SHARE };
-                            let out = &mut out[n * SHARE * PANEL..];
-                            self.multiply(place..place + 1, 2 * pair, (x, from), items, (out, to));
-                        }
-                    });
+        let mut multiplied = |weights: &Packed<T>, first: usize| {
+            let products = products.par_chunks_mut(to.place).enumerate();
+            products.for_each(|(place, products)| {
+                let products = products[first / PANEL * to.panel..].par_chunks_mut(2 * to.panel);
+                let pairs = products.take(weights.columns().div_ceil(2 * PANEL)).enumerate();
+                pairs.for_each(|(pair, out)| {
+                    let columns = self.columns(weights, 2 * pair, place..place + 1);
+                    for (n, spread) in spread.chunks(share).enumerate() {
+                        let x = &spread[place * from.place..];
+                        let items = if n + 1 == shares { last } else { SHARE };
+                        let out = &mut out[n * SHARE * PANEL..];
+                        self.multiply(columns, 1, (x, from), items, (out, to));
+                    }
+                });
             });
+        };
+        match weights {
+            Weights::Kept(weights) => multiplied(weights, 0),
+            Weights::Once(windows) => {
+                let all = self.conv.outputs;
+                let fitting = TRANSFORMED / (I * I * self.conv.inputs);
+                let enough = PANEL * rayon::current_num_threads();
+                let some = fitting.max(enough).next_multiple_of(2 * PANEL);
+                for first in (0..all).step_by(some) {
+                    let columns = first..all.min(first + some);
+                    multiplied(
+                        &packed(self.form, windows, columns, room(self.conv.inputs)),
+                        first,
+                    );
+                }
+            }
+        }
         let rows = self.cut.rows().div_ceil(4 * rayon::current_num_threads());
         pieces(&self.cut, rows, out).into_par_iter().for_each(|piece| {
             let first = piece.tiles(&self.cut).start * PANEL;
@@ -300,28 +305,29 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
         }
     }
 
-    /// The products of some places' tiles with the pair of panels from `panel` on.
+    /// The pair of panels from `panel` on, of some places.
+    fn columns<'w>(&self, weights: &'w Packed<T>, panel: usize, places: Range<usize>) -> Columns<'w, T> {
+        let place = room(self.conv.inputs);
+        weights.panels(panel, places.start * place, places.end * place)
+    }
+
+    /// The products of some places' tiles with a pair of panels.
     fn multiply(
         &self,
-        places: Range<usize>,
-        panel: usize,
+        columns: Columns<'_, T>,
+        places: usize,
         (x, from): (&[T], Layout),
         items: usize,
         (out, to): (&mut [T], Layout),
     ) {
-        let inputs = self.conv.inputs;
-        let columns = self
-            .weights
-            .panels(panel, places.start * inputs, places.end * inputs);
-        let filled = (self.conv.outputs - panel * PANEL).min(2 * PANEL);
         let multiply = Multiply {
             x,
             x_steps: (from.place, from.panel),
-            places: places.len(),
+            places,
             items,
-            inputs,
+            inputs: self.conv.inputs,
             columns,
-            filled,
+            columns_step: room(self.conv.inputs),
             out,
             out_steps: (to.place, to.panel),
         };

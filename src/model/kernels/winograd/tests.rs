@@ -76,7 +76,7 @@ fn check_form<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
         form,
         &conv,
         Beside::one(&x[..], conv.inputs),
-        &transform_weights(form, windows),
+        Weights::Kept(&transform_weights(form, windows)),
         Finish::NOTHING,
         Beside::one(&mut y[..], conv.outputs),
     );
@@ -90,7 +90,7 @@ fn check_form<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
         form,
         &turned,
         Beside::one(&dy[..], conv.outputs),
-        &transform_weights(form, windows),
+        Weights::Kept(&transform_weights(form, windows)),
         Finish::NOTHING,
         Beside::one(&mut dx[..], conv.inputs),
     );
@@ -177,6 +177,47 @@ fn shared_tiles_convolve_as_their_definition_says() {
     }
 }
 
+/// Weights for these images alone are transformed 128 columns at a time here, and say what kept ones say, to the bit.
+#[test]
+fn weights_for_once_are_those_that_are_kept() {
+    let conv = Conv {
+        batch: 1,
+        height: 4,
+        width: 4,
+        inputs: 1024,
+        outputs: 264,
+        kernel: 3,
+    };
+    let mut rng = Rng::new(6);
+    let w: Vec<f32> = numbers(conv.weights(), &mut rng);
+    let back = Conv {
+        inputs: conv.outputs,
+        outputs: conv.inputs,
+        ..conv
+    };
+    for (conv, turned) in [(conv, false), (back, true)] {
+        let x: Vec<f32> = numbers(conv.pixels() * conv.inputs, &mut rng);
+        let windows = Windows {
+            weights: &w,
+            inputs: 1024,
+            outputs: 264,
+            turned,
+        };
+        let convolved = |weights: Weights<'_, f32>| {
+            let mut y = vec![f32::NAN; conv.pixels() * conv.outputs];
+            let (x, out) = (
+                Beside::one(&x[..], conv.inputs),
+                Beside::one(&mut y[..], conv.outputs),
+            );
+            convolve(Two, &conv, x, weights, Finish::NOTHING, out);
+            y
+        };
+        let kept = convolved(Weights::Kept(&transform_weights(Two, windows)));
+        assert!(kept.iter().all(|value| value.is_finite()));
+        assert!(convolved(Weights::Once(windows)) == kept);
+    }
+}
+
 /// Of images of any number of rows of tiles, by one and by two.
 #[test]
 fn bias_relu_and_gate_come_after_the_sums() {
@@ -205,7 +246,14 @@ fn check_finish<T: Real, F: Form<I, O>, const I: usize, const O: usize>(form: F,
     let convolved = |finish: Finish<'_, T>| {
         let mut y = vec![T::of(f64::NAN); conv.pixels() * 8];
         let out = Beside::one(&mut y[..], 8);
-        convolve(form, &conv, Beside::one(&x[..], 8), &packed, finish, out);
+        convolve(
+            form,
+            &conv,
+            Beside::one(&x[..], 8),
+            Weights::Kept(&packed),
+            finish,
+            out,
+        );
         y
     };
     let above = |value: T| if value > T::ZERO { value } else { T::ZERO };
@@ -250,7 +298,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             let mut y = vec![f32::NAN; conv.pixels() * 8];
             let packed = transform_weights(Four, windows);
             let (x, out) = (Beside::one(&x[..], 16), Beside::one(&mut y[..], 8));
-            convolve(Four, &conv, x, &packed, Finish::NOTHING, out);
+            convolve(Four, &conv, x, Weights::Kept(&packed), Finish::NOTHING, out);
             y
         })
     };

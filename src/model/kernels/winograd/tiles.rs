@@ -30,6 +30,8 @@ macro_rules! each {
 
 /// How much further, in values, lies what is fetched.
 const FURTHER: usize = 256;
+/// So many rows of windows are fetched ahead: they lie too far apart for anything else to bring them in time.
+const AHEAD: usize = 8;
 
 /// Fetches `edge x edge` pixels, 6 at most, a row of tiles below those from `here` on, and somewhat further: by the time of their
 /// turn they are there. What lies beyond the end of a row begins the next one.
@@ -377,6 +379,7 @@ impl<T: Real> Windows<'_, T> {
             let first = (8 - tap) * self.inputs + n;
             for (j, row) in block[..across].iter_mut().enumerate() {
                 let weights = &self.weights[(first + j) * self.outputs + k..];
+                s.fetch(weights.as_ptr().wrapping_add(PANEL));
                 for lane in (0..down).step_by(S::LANES) {
                     let some = s.load_some(&weights[lane..], S::LANES.min(down - lane));
                     s.store(some, &mut row[lane..]);
@@ -391,6 +394,7 @@ impl<T: Real> Windows<'_, T> {
     #[inline(always)]
     fn row<S: Simd<T>>(&self, s: S, tap: usize, k: usize, n: usize) -> S::Vector {
         let row = &self.weights[(tap * self.inputs + k) * self.outputs + n..];
+        s.fetch(row.as_ptr().wrapping_add(AHEAD * self.outputs));
         s.load_some(row, S::LANES.min(self.outputs - n))
     }
 }
@@ -405,6 +409,8 @@ pub struct SpreadWindows<'a, T, F, const I: usize> {
     pub column: usize,
     /// The panel: `[place][row][column]`.
     pub out: &'a mut [[T; PANEL]],
+    /// Rows from place to place.
+    pub place: usize,
 }
 
 impl<T: Real, F: Lined<I>, const I: usize> Work<T> for SpreadWindows<'_, T, F, I> {
@@ -434,7 +440,7 @@ impl<T: Real, F: Lined<I>, const I: usize> Work<T> for SpreadWindows<'_, T, F, I
                     each!(y < I, {
                         let line = F::window(s, [columns[0][y], columns[1][y], columns[2][y]]);
                         each!(x < I, {
-                            s.store(line[x], &mut self.out[(I * y + x) * rows + k][lane..]);
+                            s.store(line[x], &mut self.out[(I * y + x) * self.place + k][lane..]);
                         });
                     });
                 }

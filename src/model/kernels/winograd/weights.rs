@@ -1,8 +1,9 @@
 //! The gradient by the weights: sums over all tiles, place by place.
 //!
 //! Where the windows are few, a task of its own transforms some tiles and adds their products up while they are in its
-//! cache; the tasks' sums are added in the end. Where they are many, tasks share the tiles and each sums its part of the
-//! windows. Which it is, and how many tiles go together, depends on the shapes alone, as the order of sums does.
+//! cache; the tasks' sums are added in the end. Where they are many, tasks share the tiles, and each makes some rows of the gradient
+//! from beginning to end: their sums never leave the caches, if one sweep over the tiles makes them. Which it is, and how many tiles
+//! go together, depends on the shapes alone, as the order of sums does.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -13,57 +14,53 @@ use super::super::shape::{Beside, Conv};
 use super::super::simd::Isa;
 use super::super::sweep::{Inputs, Sweep, Swept};
 use super::super::{HALF, PANEL, Real, Scratch};
-use super::SHARE;
+use super::choice::FEW_SUMS;
 use super::cut::Cut;
 use super::form::Form;
 use super::tiles::{GatheredWindows, Gradient, Input, Layout, Spread};
 
-/// Windows (inputs times outputs) whose sums a second-level cache holds beside the tiles of a task.
-const FEW_SUMS: usize = 64 * 64;
 /// Tasks that sum a part of the tiles each.
 const PARTS: usize = 16;
+/// Shares that there are at least, so that they are transformed by as many tasks.
+const LEAST_SHARES: usize = 4;
+/// Tasks that share tiles, at least, where their rows are as many.
+const LEAST_TASKS: usize = 8;
 /// Values of the transformed tiles that tasks share at a time: what a shared cache holds.
 const AT_ONCE: usize = 1 << 22;
+/// Tiles that lie together, or a multiple of as many. A last share of fewer is swept over by itself, so it is a number that usual
+/// ones are multiples of.
+const SHARE: usize = 64;
 /// Values of a share's transformed tiles and gradients: half a core's second-level cache.
 const HELD: usize = 131_072;
+/// Values of a task's sums that go no further: twice as many in f32, 2 MB, and their tiles are somewhat slower, half as many too.
+const KEPT: usize = 262_144;
 
 /// The loss's gradient by the weights, `[tap][input][output]`.
 pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
-    _: F,
+    form: F,
     conv: &Conv,
     x: Beside<&[T]>,
     dy: &[T],
     dw: &mut [T],
 ) {
-    // Few channels make small shares, and what every share costs by itself then counts.
-    let fitting = HELD / (I * I * (conv.inputs + conv.outputs)) / SHARE * SHARE;
-    let share = fitting.clamp(SHARE, 4 * SHARE);
-    let cut = Cut::of(conv, O);
-    let at_once = (AT_ONCE / (I * I * (conv.inputs + conv.outputs)))
-        .clamp(256, 1024)
-        .next_multiple_of(share);
-    let (of_x, of_dy) = (Layout::of(share, conv.inputs), Layout::of(share, conv.outputs));
-    let shares = [of_x, of_dy].map(|of| (0..at_once / share).map(|n| n * I * I * of.place).collect());
-    let summing = Summing {
-        form: PhantomData::<F>,
-        isa: Isa::detect(),
-        cut,
-        inputs: conv.inputs,
-        outputs: conv.outputs,
-        x,
-        dy,
-        share,
-        shares,
-        of_x,
-        of_dy,
-    };
-    let sums = if conv.inputs * conv.outputs <= FEW_SUMS {
-        summing.apart()
-    } else {
-        summing.together()
-    };
-    summing.finish(&sums, dw);
+    let mut taps = dw.chunks_mut(conv.inputs * conv.outputs);
+    let mut taps: Taps<'_, T> = std::array::from_fn(|_| taps.next().expect("nine taps are as long"));
+    let are_few = |channels: usize| channels * conv.outputs <= FEW_SUMS;
+    if !x.channels.into_iter().all(are_few) {
+        return Summing::of(form, conv, x, dy).together(taps);
+    }
+    for (_, inputs, images) in x.each() {
+        let part = Conv { inputs, ..*conv };
+        let of_part = taps.each_mut().map(|tap| {
+            let rows = tap.split_off_mut(..inputs * conv.outputs);
+            rows.expect("every tap has rows for all inputs")
+        });
+        Summing::of(form, &part, Beside::one(images, inputs), dy).apart(of_part);
+    }
 }
+
+/// The gradient, or some rows of it, by tap.
+type Taps<'a, T> = [&'a mut [T]; 9];
 
 struct Summing<'a, T, F, const I: usize, const O: usize> {
     form: PhantomData<F>,
@@ -81,36 +78,62 @@ struct Summing<'a, T, F, const I: usize, const O: usize> {
     of_dy: Layout,
 }
 
-impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I, O> {
+impl<'a, T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'a, T, F, I, O> {
+    fn of(_: F, conv: &Conv, x: Beside<&'a [T]>, dy: &'a [T]) -> Self {
+        let (cut, channels) = (Cut::of(conv, O), conv.inputs + conv.outputs);
+        // Few channels make small shares, and what every share costs by itself then counts.
+        let fitting = HELD / (I * I * channels) / SHARE * SHARE;
+        let share = fitting
+            .clamp(SHARE, 4 * SHARE)
+            .min(cut.tiles().div_ceil(LEAST_SHARES));
+        let at_once = (AT_ONCE / (I * I * channels))
+            .clamp(256, 1024)
+            .next_multiple_of(share);
+        let (of_x, of_dy) = (Layout::of(share, conv.inputs), Layout::of(share, conv.outputs));
+        let shares = [of_x, of_dy].map(|of| (0..at_once / share).map(|n| n * I * I * of.place).collect());
+        Summing {
+            form: PhantomData,
+            isa: Isa::detect(),
+            cut,
+            inputs: conv.inputs,
+            outputs: conv.outputs,
+            x,
+            dy,
+            share,
+            shares,
+            of_x,
+            of_dy,
+        }
+    }
+
     /// Values of a share of transformed inputs, and of transformed gradients.
     fn sizes(&self) -> (usize, usize) {
         (I * I * self.of_x.place, I * I * self.of_dy.place)
     }
 
-    /// Values of all sums, `[place][input][output]`.
-    fn size(&self) -> usize {
-        I * I * self.inputs * self.outputs
+    /// Values of the sums of some rows, `[place][row][output]`, and from place to place of them. All places of a window are read
+    /// together: they must not be powers of two apart.
+    fn sums(&self, rows: usize) -> (usize, usize) {
+        let place = rows * self.outputs + PANEL;
+        (I * I * place, place)
     }
 
     /// Every task its own tiles and sums.
-    fn apart(&self) -> Scratch<T> {
+    fn apart(&self, taps: Taps<'_, T>) {
         let shares = self.cut.tiles().div_ceil(self.share);
         let part = shares.div_ceil(PARTS);
+        let (size, place) = self.sums(self.inputs);
         let mut sums: Vec<Scratch<T>> = (0..shares.div_ceil(part))
             .into_par_iter()
             .map(|n| {
-                let mut sums = Scratch::take(self.size());
+                let mut sums = Scratch::take(size);
                 let (x, dy) = self.sizes();
                 let (mut tiles, mut gradients) = (Scratch::take(x), Scratch::take(dy));
                 for share in n * part..shares.min((n + 1) * part) {
                     let range = share * self.share..self.cut.tiles().min((share + 1) * self.share);
                     self.spread(range.clone(), &mut tiles, &mut gradients);
-                    for (place, sums) in sums.chunks_mut(self.inputs * self.outputs).enumerate() {
-                        let pixels = self.place(place, &tiles, &gradients, range.len());
-                        for (half, sums) in sums.chunks_mut(HALF * self.outputs).enumerate() {
-                            pixels.sum(half, share > n * part, sums);
-                        }
-                    }
+                    let swept = (&tiles[..], &gradients[..], range.len());
+                    self.sweep(swept, 0..self.inputs, share > n * part, (&mut sums, place));
                 }
                 sums
             })
@@ -124,16 +147,22 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
                     all.iter_mut().zip(part).for_each(|(all, part)| *all += *part);
                 }
             });
-        all
+        let rows = self.rows(taps, HALF).into_par_iter().enumerate();
+        rows.for_each(|(n, taps)| self.gather(&all[n * HALF * self.outputs..], place, taps));
     }
 
-    /// All tasks the same tiles, as many as the shared cache holds; each its own places.
-    fn together(&self) -> Scratch<T> {
+    /// All tasks the same tiles, as many as the shared cache holds; each its own rows of the gradient.
+    fn together(&self, taps: Taps<'_, T>) {
         let at_once = self.shares[0].len() * self.share;
         let (x, dy) = self.sizes();
-        let mut sums = Scratch::take(self.size());
-        for first in (0..self.cut.tiles()).step_by(at_once) {
-            let count = at_once.min(self.cut.tiles() - first);
+        let rows = (KEPT / (I * I * self.outputs)).min(self.inputs / LEAST_TASKS);
+        let rows = rows.next_multiple_of(HALF);
+        let (size, place) = self.sums(rows);
+        let (all, mut taps) = (self.cut.tiles(), self.rows(taps, rows));
+        // Sums wait for further tiles, or are a task's own.
+        let mut waiting: Vec<Option<Scratch<T>>> = taps.iter().map(|_| None).collect();
+        for first in (0..all).step_by(at_once) {
+            let count = at_once.min(all - first);
             let shares = count.div_ceil(self.share);
             let (mut tiles, mut gradients) = (Scratch::take(shares * x), Scratch::take(shares * dy));
             tiles
@@ -144,34 +173,57 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
                     let range = first + n * self.share..first + count.min((n + 1) * self.share);
                     self.spread(range, tiles, gradients);
                 });
-            sums.par_chunks_mut(self.inputs * self.outputs)
-                .enumerate()
-                .for_each(|(place, sums)| {
-                    let pixels = self.place(place, &tiles, &gradients, count);
-                    sums.par_chunks_mut(HALF * self.outputs)
-                        .enumerate()
-                        .for_each(|(half, sums)| pixels.sum(half, first > 0, sums));
-                });
+            let tasks = taps.par_iter_mut().zip(&mut waiting).enumerate();
+            tasks.for_each(|(n, (taps, waiting))| {
+                let mut sums = waiting.take().unwrap_or_else(|| Scratch::take(size));
+                let here = n * rows..self.inputs.min((n + 1) * rows);
+                self.sweep((&tiles, &gradients, count), here, first > 0, (&mut sums, place));
+                if first + count == all {
+                    self.gather(&sums, place, taps.each_mut().map(|tap| &mut **tap));
+                } else {
+                    *waiting = Some(sums);
+                }
+            });
         }
-        sums
     }
 
-    /// The weights' gradient from the sums.
-    fn finish(&self, sums: &[T], dw: &mut [T]) {
-        let (window, half) = (self.inputs * self.outputs, HALF * self.outputs);
-        let mut taps: Vec<_> = dw.chunks_mut(window).map(|tap| tap.chunks_mut(half)).collect();
-        let rows: Vec<[&mut [T]; 9]> = (0..self.inputs / HALF)
-            .map(|_| std::array::from_fn(|tap| taps[tap].next().expect("every tap has as many rows")))
-            .collect();
-        rows.into_par_iter().enumerate().for_each(|(n, taps)| {
-            let gathered = GatheredWindows {
-                form: self.form,
-                sums: &sums[n * half..],
-                place: window,
-                taps,
-            };
-            T::run(self.isa, gathered);
-        });
+    /// The gradient by `rows` rows.
+    fn rows<'b>(&self, taps: Taps<'b, T>, rows: usize) -> Vec<Taps<'b, T>> {
+        let mut taps = taps.map(|tap| tap.chunks_mut(rows * self.outputs));
+        (0..self.inputs.div_ceil(rows))
+            .map(|_| {
+                taps.each_mut()
+                    .map(|tap| tap.next().expect("every tap has as many rows"))
+            })
+            .collect()
+    }
+
+    /// Some rows of the gradient from their sums.
+    fn gather(&self, sums: &[T], place: usize, taps: Taps<'_, T>) {
+        let gathered = GatheredWindows {
+            form: self.form,
+            sums,
+            place,
+            taps,
+        };
+        T::run(self.isa, gathered);
+    }
+
+    /// The sums of some rows over transformed tiles and gradients, so many; `further` ones are added to those that there are.
+    fn sweep(
+        &self,
+        (tiles, gradients, count): (&[T], &[T], usize),
+        rows: Range<usize>,
+        further: bool,
+        (sums, step): (&mut [T], usize),
+    ) {
+        let halves = rows.start / HALF..rows.end / HALF;
+        for (place, sums) in sums.chunks_mut(step).enumerate() {
+            let pixels = self.place(place, tiles, gradients, count);
+            for (half, sums) in halves.clone().zip(sums.chunks_mut(HALF * self.outputs)) {
+                pixels.sum(half, further, sums);
+            }
+        }
     }
 
     fn spread(&self, range: Range<usize>, tiles: &mut [T], gradients: &mut [T]) {
@@ -201,7 +253,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'_, T, F, I
         T::run(self.isa.for_channels(self.outputs), of_dy);
     }
 
-    fn place<'a>(&'a self, place: usize, tiles: &'a [T], gradients: &'a [T], count: usize) -> Place<'a, T> {
+    fn place<'b>(&'b self, place: usize, tiles: &'b [T], gradients: &'b [T], count: usize) -> Place<'b, T> {
         Place {
             isa: self.isa,
             x: Part {
