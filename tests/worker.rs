@@ -107,6 +107,16 @@ fn a_gpu_s_program_that_cannot_start_leaves_the_work_to_the_cpu_and_says_why() {
         ..on("auto")
     };
     assert_eq!(result_of(&programs(), &compute).1.len(), 1);
+    // One that is not there is not passed over.
+    let compute = Compute {
+        cuda_worker: "/nowhere/mistyped".into(),
+        ..on("auto")
+    };
+    let (_, notices) = result_of(&programs(), &compute);
+    assert_eq!(
+        notices,
+        ["computing on the CPU: no GPU: there is no program /nowhere/mistyped"]
+    );
 }
 
 #[test]
@@ -193,6 +203,24 @@ fn a_worker_that_dies_is_a_failed_task_with_its_last_words() {
     let cpu = "/nowhere/overtrace".into();
     let (result, _) = result_of(&Programs { cpu, ..programs() }, &on("cpu"));
     assert!(matches!(result, TaskResult::Failed(why) if why.contains("cannot be started")));
+}
+
+/// It starts as it should; then comes a length that no message has.
+#[test]
+fn a_worker_that_talks_nonsense_is_told_of_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let this = env!("CARGO_BIN_EXE_overtrace");
+    // Ready: a length, a variant, a build's length, its version and hash, no GPUs.
+    let ready = 4 + 1 + 1 + env!("CARGO_PKG_VERSION").len() + 1 + 8 + 1;
+    let script = format!(
+        "{this} \"$@\" </dev/null | dd bs=1 count={ready} status=none; printf '\\377\\377\\377\\377'; cat"
+    );
+    let cpu = program(folder.path(), &script);
+    let (result, _) = result_of(&Programs { cpu, ..programs() }, &on("cpu"));
+    assert!(
+        matches!(&result, TaskResult::Failed(why) if why.contains("no message") && why.contains("4294967295 bytes")),
+        "{result:?}"
+    );
 }
 
 /// Times of another device would be taken for those of the one that was asked for.

@@ -91,7 +91,12 @@ pub enum ModelError {
         /// Why.
         source: rayon::ThreadPoolBuildError,
     },
-    /// The arithmetic itself was refused: shapes that do not fit.
+    /// A GPU with no room for a single tile.
+    #[error(
+        "the GPU's memory does not hold one tile: {0}; lower model.base_channels, end what else uses the GPU, or set compute.device = \"cpu\""
+    )]
+    Full(candle_core::Error),
+    /// The arithmetic itself was refused: shapes that do not fit, or a fault of a GPU.
     #[error("computing: {0}")]
     Compute(#[from] candle_core::Error),
 }
@@ -110,13 +115,49 @@ impl ModelError {
     }
 
     /// Whether a GPU had no room for it.
-    pub(super) fn is_out_of_memory(&self) -> bool {
-        let ModelError::Compute(error) = self else {
-            return false;
-        };
+    pub(super) fn is_full(error: &candle_core::Error) -> bool {
         let words = error.to_string();
-        ["OUT_OF_MEMORY", "ALLOC_FAILED", "out of memory"]
-            .iter()
-            .any(|known| words.contains(known))
+        // Of the driver, of cuBLAS, of cuDNN, and of images that are larger than a GPU's kernels count.
+        [
+            "OUT_OF_MEMORY",
+            "out of memory",
+            "ALLOC_FAILED",
+            "ALLOCATION_FAILED",
+            "use fewer tiles",
+        ]
+        .iter()
+        .any(|known| words.contains(known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_full(words: &str) -> bool {
+        ModelError::is_full(&candle_core::Error::msg(words))
+    }
+
+    /// As each library says it.
+    #[test]
+    fn a_full_gpu_is_known_by_its_words() {
+        for words in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+            "CudnnError(CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED)",
+            "CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)",
+        ] {
+            assert!(is_full(words), "{words}");
+        }
+        assert!(!is_full("CUDNN_STATUS_BAD_PARAM") && !is_full("shapes do not fit"));
+    }
+
+    /// What the layers say when cuDNN's own memory is not to be had.
+    #[cfg(feature = "cudnn")]
+    #[test]
+    fn cudnn_names_its_full_memory_so() {
+        use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, sys::cudnnStatus_t};
+        let error = CudnnError(cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED);
+        assert!(is_full(&error.to_string()), "{error}");
     }
 }

@@ -174,6 +174,9 @@ impl Processor {
 
 /// Does `work` with `batch` tiles at a time; where a GPU's memory does not hold them, with half as many from then on, and
 /// says so.
+///
+/// # Errors
+/// Those of `work`; [`ModelError::Full`] where there is no room for one.
 pub(super) fn with_batch<R>(
     batch: &mut usize,
     report: &mut Report<'_>,
@@ -181,12 +184,15 @@ pub(super) fn with_batch<R>(
 ) -> Result<R, ModelError> {
     loop {
         match work(*batch, report) {
-            Err(error) if error.is_out_of_memory() && *batch > 1 => {
+            Err(ModelError::Compute(error)) if ModelError::is_full(&error) && *batch > 1 => {
                 *batch /= 2;
                 // Whether to go on is asked again at the next step.
                 let _ = report(Progress::Notice(format!(
                     "the GPU's memory is full: {batch} tiles at a time from here on"
                 )));
+            }
+            Err(ModelError::Compute(error)) if ModelError::is_full(&error) => {
+                return Err(ModelError::Full(error));
             }
             done => return done,
         }
@@ -226,7 +232,12 @@ mod tests {
             asked.push(tiles);
             Err::<(), _>(candle_core::Error::msg("CUBLAS_STATUS_ALLOC_FAILED").into())
         });
-        assert!(error.is_err() && asked == [2, 1]);
+        let words = error.unwrap_err().to_string();
+        assert!(
+            words.contains("ALLOC_FAILED") && words.contains("model.base_channels"),
+            "{words}"
+        );
+        assert_eq!(asked, [2, 1]);
         let mut calls = 0;
         let error = with_batch(&mut 8, &mut |_| ControlFlow::Continue(()), |_, _| {
             calls += 1;

@@ -137,6 +137,13 @@ impl FromStr for Devices {
         match list[..] {
             [_] => Ok(Devices(list)),
             _ if list.contains(&Device::Auto) => Err(format!("device {text:?}: \"auto\" stands alone")),
+            _ if list
+                .iter()
+                .enumerate()
+                .any(|(n, device)| *device != Device::Cpu && list[..n].contains(device)) =>
+            {
+                Err(format!("device {text:?}: every GPU once"))
+            }
             _ => Ok(Devices(list)),
         }
     }
@@ -172,5 +179,8 @@ mod tests {
                 .unwrap_err()
                 .contains("stands alone")
         );
+        let error = "cuda:1,cpu,cuda:1".parse::<Devices>().unwrap_err();
+        assert!(error.contains("every GPU once"), "{error}");
+        assert_eq!("cpu,cpu".parse::<Devices>().unwrap().list().len(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! The other end: starts the worker's program, hands it a task, hears it out.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, BufWriter, Read};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -166,23 +166,23 @@ fn start_all(
         Task::Predict(task) => task.cases.len().max(1),
         _ => 1,
     };
-    let mut devices: Vec<Device> = compute.device.list().iter().copied().take(most).collect();
+    let mut devices: VecDeque<Device> = compute.device.list().iter().copied().collect();
     let mut workers = Vec::new();
     let mut missed = Vec::new();
-    let mut next = 0;
-    while let Some(&device) = devices.get(next) {
-        next += 1;
-        // Without a program for GPUs there is nothing to try, and nothing to tell of unless one was asked for.
+    while workers.len() < most
+        && let Some(device) = devices.pop_front()
+    {
+        // Without a program for GPUs there is nothing to try, and nothing to tell of unless it or a GPU was asked for.
         let started = match device {
             Device::Cpu => Worker::start(&programs.cpu, device),
             _ if cuda.is_file() => Worker::start(cuda, device),
-            Device::Auto => continue,
-            Device::Cuda(_) => Err(format!("there is no program {}", cuda.display())),
+            Device::Auto if compute.cuda_worker.as_os_str().is_empty() => continue,
+            _ => Err(format!("there is no program {}", cuda.display())),
         };
         match started {
             Ok(worker) => {
                 if device == Device::Auto {
-                    devices.extend((1..worker.gpus.min(most)).map(Device::Cuda));
+                    devices.extend((1..worker.gpus).map(Device::Cuda));
                 }
                 workers.push(worker);
             }
@@ -203,7 +203,7 @@ fn start_all(
         return Err(missed.join("; "));
     }
     if !missed.is_empty() {
-        let instead = if workers.is_empty() {
+        let instead = if workers.iter().all(|worker| worker.gpus == 0) {
             "the CPU"
         } else {
             "the others"
@@ -338,8 +338,13 @@ impl Worker {
     /// Hands it the task and hears it to its end.
     fn work(mut self, task: &Task, report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send)) -> End {
         let input = self.input.as_mut().expect("nobody has closed it yet");
-        if frames::write(BufWriter::new(input), task, LONGEST).is_err() {
-            return End::Died(self.ended());
+        match frames::write(BufWriter::new(input), task, LONGEST) {
+            // It would be as long for another one.
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return End::Done(TaskResult::Failed(format!("the task cannot be sent: {error}")));
+            }
+            Err(_) => return End::Died(self.ended()),
+            Ok(()) => {}
         }
         let mut told_to_stop: Option<Instant> = None;
         loop {
@@ -347,6 +352,9 @@ impl Worker {
                 Ok(Ok(Some(Said::Progress(progress)))) => progress,
                 Ok(Ok(Some(Said::Done(result)))) => return End::Done(result),
                 Ok(Ok(Some(Said::Ready { .. }))) | Err(RecvTimeoutError::Timeout) => Progress::Waiting,
+                Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+                    return End::Died(format!("what the worker said is no message: {error}"));
+                }
                 Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => {
                     return End::Died(self.ended());
                 }

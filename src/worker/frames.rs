@@ -45,6 +45,9 @@ pub fn build() -> String {
         include_str!("../records/bench.rs"),
         include_str!("../settings/mod.rs"),
         include_str!("../settings/compute.rs"),
+        include_str!("../settings/network.rs"),
+        include_str!("../settings/query.rs"),
+        include_str!("../settings/recipe.rs"),
     ];
     let hash = blake3::hash(messages.concat().as_bytes()).to_hex();
     format!("{} {}", env!("CARGO_PKG_VERSION"), &hash[..8])

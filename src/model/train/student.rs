@@ -177,6 +177,11 @@ impl<'a> Student<'a> {
     ) -> Result<Option<f64>, ModelError> {
         let training = &self.task.training;
         while let Some(batch) = epoch.left.front() {
+            // Of batches that were split there are more than steps left.
+            if training.steps > 0 && self.learning.adam.steps as usize >= training.steps {
+                epoch.left.clear();
+                break;
+            }
             let done = match training.steps {
                 0 => {
                     let share = epoch.steps as f64 / (epoch.steps + epoch.left.len()) as f64;
@@ -324,5 +329,42 @@ fn learner_of(task: &TrainTask) -> Architecture {
             ..shape
         },
         Ensemble::Seeds | Ensemble::Folds => shape,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use candle_core::DType;
+
+    use super::super::tests::task;
+    use super::*;
+
+    /// As when a memory is full: what was split is more batches than there are steps left.
+    #[test]
+    fn an_epoch_of_counted_steps_ends_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut task = task(&folder.path().join("weights"), 1);
+        task.training.steps = 3;
+        let processor = Processor::CPU;
+        let mut student = Student::new(&task, &processor, &Rng::new(1), None).unwrap();
+        let mut epoch = Epoch::new(1, 1, vec![vec![0, 1], vec![2, 3], vec![4, 5]]);
+        epoch.shrink(1);
+        let draw = |tiles: &[usize]| {
+            let edge = 16;
+            let images = Tensor::ones((tiles.len(), edge, edge, 1), DType::F32, &Device::Cpu)?;
+            Ok(vec![(
+                images,
+                Tensor::zeros((tiles.len(), edge, edge), DType::U8, &Device::Cpu)?,
+            )])
+        };
+        let mut steps = 0;
+        let loss = student.epoch(&mut epoch, &draw, &mut |_| {
+            steps += 1;
+            ControlFlow::Continue(())
+        });
+        assert!(loss.unwrap().is_some_and(f64::is_finite));
+        assert_eq!((steps, student.learning.adam.steps, epoch.left.len()), (3, 3, 0));
     }
 }
