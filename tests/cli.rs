@@ -437,9 +437,16 @@ fn the_bench_times_what_is_asked_and_names_the_machine() {
     assert_eq!(found["machine"]["threads"], 1);
     let text = String::from_utf8(shell.run(&args).stdout).unwrap();
     assert!(
-        text.contains("training step") && text.contains("medians of 3 runs"),
+        text.contains("training step") && text.contains("medians, warmed up"),
         "{text}"
     );
+    let step: Vec<&str> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("training step"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(step[..4], ["2", "1", "f32", "3"], "{text}");
 }
 
 /// Two minutes: `cargo test --release --test cli -- --ignored`.

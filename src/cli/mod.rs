@@ -213,7 +213,7 @@ fn bench(json: bool, doors: &Doors, task: &BenchTask, compute: &Compute) -> Resu
         }
     })?;
     printed?;
-    print(&tables::machine(&machine, task.runs))?;
+    print(&tables::machine(&machine))?;
     Ok(Exit::Done)
 }
 

@@ -471,8 +471,8 @@ pub fn status(snapshot: &Snapshot) -> String {
 /// The head of the bench's lines, which are printed one by one.
 pub fn bench_head() -> String {
     format!(
-        "{:<32} {:>5} {:>6} {:>10} {:>10} {:>10} {:>9}",
-        "what", "base", "batch", "median ms", "least", "most", "GFLOP/s"
+        "{:<32} {:>5} {:>6} {:>5} {:>5} {:>10} {:>10} {:>10} {:>9}",
+        "what", "base", "batch", "in", "runs", "median ms", "least", "most", "GFLOP/s"
     )
 }
 
@@ -484,10 +484,13 @@ pub fn bench_row(row: &BenchRow) -> String {
         .flop
         .map_or(String::new(), |flop| format!("{:.0}", flop / median_s / 1e9));
     format!(
-        "{:<32} {:>5} {:>6} {:>10.1} {:>10.1} {:>10.1} {rate:>9}",
+        "{:<32} {:>5} {:>6} {:>5} {:>5} {:>10.1} {:>10.1} {:>10.1} {rate:>9}",
         row.what,
         number(row.base_channels),
         number(row.batch),
+        row.precision
+            .map_or(String::new(), |precision| precision.to_string()),
+        row.seconds.len(),
         median_s * 1e3,
         least_s * 1e3,
         most_s * 1e3,
@@ -495,9 +498,9 @@ pub fn bench_row(row: &BenchRow) -> String {
 }
 
 /// What was timed on.
-pub fn machine(machine: &Machine, runs: usize) -> String {
+pub fn machine(machine: &Machine) -> String {
     format!(
-        "{}; medians of {runs} runs, warmed up",
+        "{}; medians, warmed up but for what ran once",
         printable(&machine.to_string())
     )
 }

@@ -161,6 +161,7 @@ pub fn bench(runs: usize) -> BenchRow {
         what: "contours, C, L, Dice of a pair".into(),
         base_channels: None,
         batch: None,
+        precision: None,
         seconds,
         flop: None,
     }

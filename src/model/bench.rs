@@ -42,10 +42,11 @@ pub fn bench(
             slices: 1,
             deep_supervision: false,
         };
-        let row = |what: &str, batch, seconds, flop| BenchRow {
+        let row = |what: &str, precision, seconds, flop| BenchRow {
             what: what.into(),
             base_channels: Some(base_channels),
-            batch: Some(batch),
+            batch: Some(task.batch),
+            precision: Some(precision),
             seconds,
             flop: Some(flop),
         };
@@ -57,12 +58,24 @@ pub fn bench(
             pool.install(|| Judging::begin(&frozen, &work.batch.0, &sizes)?.end().map(drop))
         })?;
         drop(frozen);
-        if found(row("forward", task.batch, seconds, flop)).is_break() {
+        if found(row(
+            "forward",
+            processor.drawn_in(task.networks, task.precision),
+            seconds,
+            flop,
+        ))
+        .is_break()
+        {
             return Ok(TaskResult::Cancelled);
         }
         let seconds = timed(task.runs, &mut || pool.install(|| work.step()))?;
         // Forward, and twice as much back: by the inputs and by the weights.
-        let mut goes_on = found(row("training step", task.batch, seconds, 3.0 * flop));
+        let mut goes_on = found(row(
+            "training step",
+            processor.learnt_in(task.precision),
+            seconds,
+            3.0 * flop,
+        ));
         if task.volume && goes_on.is_continue() {
             goes_on = found(drawing(task, shape, processor, &pool)?);
         }
@@ -107,6 +120,7 @@ fn drawing(
         what: "drawing 256x128x256".into(),
         base_channels: Some(shape.base_channels),
         batch: Some(slices),
+        precision: Some(processor.drawn_in(task.networks, task.precision)),
         seconds,
         flop: Some(flop),
     })

@@ -33,6 +33,14 @@ pub fn predict(
     let net = load_network(&task.weights, &task.architecture, processor.device())?;
     let mut batch = net.field().drawn(processor.drawing_batch(task.batch));
     let net = processor.drawing(&net, batch, task.precision)?;
+    let drawn_in = processor.drawn_in(task.architecture.networks, task.precision);
+    if processor.gpus() > 0 && drawn_in != task.precision {
+        // Whether to go on is asked again at the first batch.
+        let _ = report(Progress::Notice(format!(
+            "drawing in {drawn_in}: only the U-shape network by itself draws in {}",
+            task.precision
+        )));
+    }
     let pool = processor.pool(task.threads)?;
     let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
         let start = Instant::now();

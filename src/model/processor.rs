@@ -12,9 +12,9 @@ use crate::imaging::Rng;
 #[cfg(feature = "cuda")]
 use crate::records::Architecture;
 use crate::records::{DeviceUse, Machine, Progress};
-use crate::settings::{Device, Precision};
 #[cfg(feature = "cuda")]
-use crate::settings::{Loss, Networks};
+use crate::settings::Loss;
+use crate::settings::{Device, Network, Networks, Precision};
 #[cfg(feature = "cuda")]
 use candle_core::{DType, Tensor};
 
@@ -122,12 +122,31 @@ impl Processor {
         if self.gpus > 0 { batch.max(FILLING) } else { batch }
     }
 
+    /// The numbers that these networks draw with where `precision` is asked for: the CPU knows f32 alone, and only the U-shape
+    /// network has layers of bf16.
+    pub(super) fn drawn_in(&self, networks: Networks, precision: Precision) -> Precision {
+        match precision {
+            _ if self.gpus == 0 => Precision::F32,
+            Precision::Bf16 if networks != Networks::one(Network::UNet) => Precision::Tf32,
+            _ => precision,
+        }
+    }
+
+    /// The numbers that any network learns with where `precision` is asked for.
+    pub(super) fn learnt_in(&self, precision: Precision) -> Precision {
+        match precision {
+            _ if self.gpus == 0 => Precision::F32,
+            Precision::Bf16 => Precision::Tf32,
+            _ => precision,
+        }
+    }
+
     /// A network that only draws from now on, about `batch` images at a time, with weights of the numbers it draws with.
     ///
     /// # Errors
     /// None on the CPU.
     pub(super) fn drawing(&self, net: &Net, batch: usize, precision: Precision) -> candle_core::Result<Net> {
-        if self.gpus > 0 && precision == Precision::Bf16 {
+        if self.drawn_in(net.shape().networks, precision) == Precision::Bf16 {
             Ok(net.narrowed()?.frozen(batch))
         } else {
             Ok(net.frozen(batch))
@@ -161,7 +180,11 @@ impl Processor {
         Machine {
             processor: name.map_or("unknown".into(), |(_, name)| name.trim().to_string()),
             cores,
-            threads: if threads == 0 { cores } else { threads },
+            threads: match threads {
+                _ if self.gpus > 0 => 1,
+                0 => cores,
+                _ => threads,
+            },
             instructions: instructions().into(),
             precision: match self.gpus {
                 0 => Precision::F32.to_string(),
@@ -204,6 +227,24 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_those_that_there_are_layers_of() {
+        let gpu = Processor {
+            gpus: 1,
+            ..Processor::CPU
+        };
+        let (one, two) = (Networks::one(Network::UNet), Networks::one(Network::VoxResNet));
+        let said = |processor: &Processor, precision| {
+            let drawn = [one, two].map(|networks| processor.drawn_in(networks, precision));
+            (drawn, processor.learnt_in(precision))
+        };
+        use Precision::{Bf16, F32, Tf32};
+        assert_eq!(said(&gpu, Bf16), ([Bf16, Tf32], Tf32));
+        assert_eq!(said(&gpu, Tf32), ([Tf32; 2], Tf32));
+        assert_eq!(said(&gpu, F32), ([F32; 2], F32));
+        assert_eq!(said(&Processor::CPU, Bf16), ([F32; 2], F32));
+    }
 
     #[test]
     fn a_full_gpu_gets_half_as_many_tiles_until_they_fit() {

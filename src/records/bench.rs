@@ -69,6 +69,8 @@ pub struct BenchRow {
     pub base_channels: Option<usize>,
     /// Tiles a batch, as they are counted for the U-shape network; `None` for what has none.
     pub batch: Option<usize>,
+    /// The numbers it was computed with; `None` for what has no network.
+    pub precision: Option<Precision>,
     /// Seconds of every run, in the order they were made.
     pub seconds: Vec<f64>,
     /// Floating-point operations of a run, where they can be counted.
@@ -76,12 +78,14 @@ pub struct BenchRow {
 }
 
 impl BenchRow {
-    /// Median, least and most seconds.
+    /// Median, least and most seconds; of an even number of runs the median is the mean of the middle two.
     pub fn spread_s(&self) -> [f64; 3] {
         let mut sorted = self.seconds.clone();
         sorted.sort_by(f64::total_cmp);
         let at = |n: usize| sorted.get(n).copied().unwrap_or(f64::NAN);
-        [at(sorted.len() / 2), at(0), at(sorted.len().saturating_sub(1))]
+        let last = sorted.len().saturating_sub(1);
+        let median = (at(last / 2) + at(last.div_ceil(2))) / 2.0;
+        [median, at(0), at(last)]
     }
 }
 
@@ -91,13 +95,20 @@ mod tests {
 
     #[test]
     fn a_row_says_median_least_and_most_whatever_the_order() {
-        let row = BenchRow {
-            what: "forward".into(),
-            base_channels: None,
-            batch: None,
-            seconds: vec![3.0, 1.0, 9.0],
-            flop: None,
+        let spread = |seconds: &[f64]| {
+            let row = BenchRow {
+                what: "forward".into(),
+                base_channels: None,
+                batch: None,
+                precision: None,
+                seconds: seconds.to_vec(),
+                flop: None,
+            };
+            row.spread_s()
         };
-        assert_eq!(row.spread_s(), [3.0, 1.0, 9.0]);
+        assert_eq!(spread(&[3.0, 1.0, 9.0]), [3.0, 1.0, 9.0]);
+        assert_eq!(spread(&[4.0, 1.0, 9.0, 3.0]), [3.5, 1.0, 9.0]);
+        assert_eq!(spread(&[2.0]), [2.0; 3]);
+        assert!(spread(&[])[0].is_nan());
     }
 }
