@@ -56,7 +56,11 @@ for precision in tf32 bf16 f32; do
 done
 if [ -n "$data" ]; then
   echo "== real volumes: rounds on the GPU, then the same pool ranked in f32, TF32 and bf16"
-  project=$(mktemp -d)
+  umask 077
+  whole=$(mktemp -d)
+  trap 'rm -r "$whole"' EXIT
+  project=$whole/project
+  mkdir "$project"
   benches/loop.sh "$data" "$project" 64 6 1
   "$OVERTRACE" --project "$project" model export "$project/weights.safetensors"
   for precision in f32 tf32 bf16; do

@@ -11,6 +11,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::{CudaDevice, Device, Error, Result, Storage, Tensor};
 
 use super::device::address;
+use crate::model::ModelError;
 
 /// Work with what it was last done to.
 #[derive(Default)]
@@ -61,17 +62,19 @@ impl Repeated {
             return work(inputs);
         };
         if let Some(known) = self.known.as_mut().filter(|known| known.fits(inputs)) {
-            if known.replay(device, inputs, &work).is_ok() {
+            let Err(error) = known.replay(device, inputs, &work) else {
                 return Ok(known.outputs.clone());
-            }
-            // Nothing of it was done. As it is it may still be possible, and if not, that says why.
-            self.is_refused = true;
+            };
+            // Nothing of it was done. As it is it may still be possible, and if not, that says why. A memory that is full now need not
+            // be so for ever.
+            self.is_refused = !ModelError::is_full(&error);
             self.known = None;
         }
         // A batch that is smaller than the others, once, is no reason to forget them.
         let is_to_be_known = !self.is_refused && (self.known.is_none() || is_again);
         if !is_to_be_known {
-            return work(inputs);
+            // Where the memory is full, what is known must not take any of it from smaller batches.
+            return work(inputs).inspect_err(|_| self.known = None);
         }
         self.known = None;
         // Before the work, so that a memory that is too full for them is found full while nothing has been changed.

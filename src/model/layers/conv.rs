@@ -129,7 +129,7 @@ pub(super) fn bias_gradient(grad: &Tensor) -> Result<Tensor> {
 fn shape_of(x: &Shape, weight: &Shape) -> Result<Conv> {
     let (batch, height, width, channels) = x.dims4()?;
     let (kernel, across, inputs, outputs) = weight.dims4()?;
-    if inputs != channels || kernel != across || !matches!(kernel, 1 | 3) {
+    if inputs != channels || kernel != across || !matches!(kernel, 1 | 3) || x.elem_count() == 0 {
         bail!("weights {weight:?} do not convolve images {x:?}");
     }
     Ok(Conv {

@@ -298,6 +298,21 @@ pub(super) mod tests {
         assert!(add_max_pool_gradient(&x_of(1), &x_of(2), &x_of(1)).is_err());
     }
 
+    #[test]
+    fn no_image_and_weights_that_do_not_fit_are_refused() {
+        let weights = |inputs: usize| random(&[3, 3, inputs, 8], &mut Rng::new(13));
+        let bias = random(&[8], &mut Rng::new(14));
+        let of = |images: &[usize], inputs| {
+            let x = Tensor::zeros(images, DType::F64, &Device::Cpu).unwrap();
+            conv(&x, weights(inputs).as_tensor(), bias.as_tensor(), false, None)
+        };
+        assert!(of(&[1, 4, 4, 8], 8).is_ok());
+        for (images, inputs) in [([0, 4, 4, 8], 8), ([1, 0, 4, 8], 8), ([1, 4, 4, 8], 16)] {
+            let error = of(&images, inputs).unwrap_err().to_string();
+            assert!(error.contains("do not convolve"), "{images:?}: {error}");
+        }
+    }
+
     fn x_of(images: usize) -> Tensor {
         random(&[images, 4, 4, 2], &mut Rng::new(12)).as_tensor().clone()
     }
