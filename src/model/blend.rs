@@ -5,8 +5,11 @@
 //! The mean is judged as the probabilities of one tile would be.
 
 use std::ops::{ControlFlow, Range};
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use candle_core::{Device, Tensor};
+use rayon::ThreadPoolBuilder;
 
 use super::ModelError;
 use super::data::Case;
@@ -23,6 +26,8 @@ const LEAST: f32 = 1e-30;
 
 /// Draws one case, `batch` windows at a time; `None` when `tick`, asked after each batch, says so.
 ///
+/// While a batch is computed the next one is cut out, of further slices too, and what was said of the one before is blended.
+///
 /// # Errors
 /// Those of [`super::draw::draw`].
 pub(super) fn draw_blended(
@@ -32,31 +37,60 @@ pub(super) fn draw_blended(
     drawing: Drawing,
     tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
 ) -> Result<Option<Drawn>, ModelError> {
-    let mut drawn = Drawn::of(case, net)?;
-    let blender = Blender::new(net, drawing)?;
-    let (tiling, all) = (case.tiling(), 0..case.slices());
-    for (slices, asked) in net.field().stacks(all.clone(), all) {
-        let Some(slab) = blender.slab(case, slices.clone(), batch, tick)? else {
-            return Ok(None);
-        };
-        for (nth, slice) in slices.enumerate().filter(|(_, slice)| asked.contains(slice)) {
-            for window in (0..tiling.tiles()).map(|tile| tiling.window(tile)) {
-                let at = Spot::of(slice, &window);
-                let members = (0..blender.members).map(|member| {
-                    let logits = blender.logits(&slab, (nth, member), at.first, at.size);
-                    Tensor::from_vec(logits, (1, TILE, TILE, net.shape().classes), &Device::Cpu)
-                });
-                let members = members.collect::<candle_core::Result<Vec<_>>>()?;
-                drawn.place(case, at, &judge(&members, &[at.size])?, 0);
+    let drawn = Drawn::of(case, net)?;
+    let blender = &Blender::new(net, case, drawing)?;
+    // Judging is for a thread of its own as well.
+    let threads = 1;
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|source| ModelError::Threads { threads, source })?;
+    std::thread::scope(|scope| {
+        let (sender, batches) = sync_channel(1);
+        scope.spawn(move || blender.cut(batch, |batch| sender.send(batch).is_ok()));
+        let (begun, said) = sync_channel::<Said>(1);
+        let blending = scope.spawn(move || pool.install(|| blender.blend(drawn, said)));
+        for Batch { inputs, asked } in batches {
+            let p = match inputs.len() / net.field().seen() {
+                0 => None,
+                tiles => Some(say(net, inputs, tiles)?),
+            };
+            // Nobody takes it where blending failed; why is said below.
+            if begun.send(Said { p, asked }).is_err() {
+                break;
+            }
+            if tick().is_break() {
+                return Ok(None);
             }
         }
-    }
-    Ok(Some(drawn))
+        drop(begun);
+        let drawn: candle_core::Result<Drawn> = blending.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(Some(drawn?))
+    })
+}
+
+/// A window over a slab as it is or mirrored: whether the rows, and the columns, run backwards.
+struct Asked {
+    slab: usize,
+    window: Window,
+    mirror: [bool; 2],
+    has_signal: bool,
+}
+
+/// Windows in their order, and what the network is to see of those with signal.
+#[derive(Default)]
+struct Batch {
+    inputs: Vec<f32>,
+    asked: Vec<Asked>,
+}
+
+/// What is said of a batch.
+struct Said {
+    /// Of every pixel of the windows with signal, one after the other.
+    p: Option<Tensor>,
+    asked: Vec<Asked>,
 }
 
 /// What was said of some slices.
 struct Slab {
-    tiling: Tiling,
     /// Of every pixel, slice by slice, the sum of the classes' probabilities by each member.
     sums: Vec<f32>,
     /// And that of the weights.
@@ -65,6 +99,7 @@ struct Slab {
 
 struct Blender<'a> {
     net: &'a Net,
+    case: &'a Case,
     members: usize,
     overlap: bool,
     /// Whether the rows, and the columns, run backwards.
@@ -75,7 +110,7 @@ struct Blender<'a> {
 }
 
 impl<'a> Blender<'a> {
-    fn new(net: &'a Net, drawing: Drawing) -> Result<Blender<'a>, ModelError> {
+    fn new(net: &'a Net, case: &'a Case, drawing: Drawing) -> Result<Blender<'a>, ModelError> {
         let bell = |at: usize| {
             let off = (at as f32 - (TILE as f32 - 1.0) / 2.0) / (TILE as f32 / 8.0);
             (-0.5 * off * off).exp()
@@ -88,9 +123,10 @@ impl<'a> Blender<'a> {
             true => &[[false, false], [false, true], [true, false], [true, true]],
             false => &[[false, false]],
         };
-        let blank = said(net, vec![0.0; net.field().seen()], 1)?;
+        let blank = say(net, vec![0.0; net.field().seen()], 1)?.to_vec1()?;
         Ok(Blender {
             net,
+            case,
             members: net.shape().networks.members().count(),
             overlap: drawing.overlap,
             mirrors,
@@ -99,65 +135,114 @@ impl<'a> Blender<'a> {
         })
     }
 
-    /// What is said of the windows over some slices; of those without signal it is known.
-    fn slab(
-        &self,
-        case: &Case,
-        slices: Range<usize>,
-        batch: usize,
-        tick: &mut (dyn FnMut() -> ControlFlow<()> + Send),
-    ) -> Result<Option<Slab>, ModelError> {
-        let (tiling, field, m) = (case.tiling(), self.net.field(), self.values());
-        let pixels = slices.len() * tiling.width * tiling.height;
-        let mut slab = Slab {
-            tiling,
-            sums: vec![0.0; pixels * m],
-            weights: vec![0.0; pixels],
-        };
+    /// Slices that are seen together, and of them those that are asked for.
+    fn slabs(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let all = 0..self.case.slices();
+        self.net.field().stacks(all.clone(), all)
+    }
+
+    /// Cuts the case into batches of `size` windows with signal, for as long as `take` takes them.
+    fn cut(&self, size: usize, take: impl Fn(Batch) -> bool) {
+        let (tiling, field) = (self.case.tiling(), self.net.field());
+        let (tops, lefts) = (
+            firsts(tiling.height, self.overlap),
+            firsts(tiling.width, self.overlap),
+        );
         let mut input = vec![0.0; field.seen()];
-        let mut waiting: Vec<(Window, [bool; 2])> = Vec::new();
-        let mut inputs = Vec::new();
-        for top in firsts(tiling.height, self.overlap) {
-            for left in firsts(tiling.width, self.overlap) {
+        let mut batch = Batch::default();
+        for (slab, (slices, _)) in self.slabs().enumerate() {
+            for (top, left) in tops
+                .iter()
+                .flat_map(|top| lefts.iter().map(move |left| (*top, *left)))
+            {
                 let window = Window {
                     left,
                     top,
                     right: tiling.width.min(left + TILE),
                     bottom: tiling.height.min(top + TILE),
                 };
-                let has_signal = case.cut(field, slices.clone(), &window, &mut input);
-                for mirror in self.mirrors {
-                    if !has_signal {
-                        self.add(&mut slab, &self.blank, (&window, *mirror));
-                        continue;
+                let has_signal = self.case.cut(field, slices.clone(), &window, &mut input);
+                for &mirror in self.mirrors {
+                    batch.asked.push(Asked {
+                        slab,
+                        window,
+                        mirror,
+                        has_signal,
+                    });
+                    if has_signal {
+                        let input = mirrored(&input, (field.depth, field.edge()), mirror);
+                        batch.inputs.extend(input);
                     }
-                    inputs.extend(mirrored(&input, (field.depth, field.edge()), *mirror));
-                    waiting.push((window, *mirror));
-                    if waiting.len() == batch {
-                        self.say(&mut slab, std::mem::take(&mut inputs), &waiting)?;
-                        waiting.clear();
-                        if tick().is_break() {
-                            return Ok(None);
-                        }
+                    if batch.inputs.len() == size * field.seen() && !take(std::mem::take(&mut batch)) {
+                        return;
                     }
                 }
             }
         }
-        if !waiting.is_empty() {
-            self.say(&mut slab, inputs, &waiting)?;
+        if !batch.asked.is_empty() {
+            take(batch);
         }
-        Ok(tick().is_continue().then_some(slab))
     }
 
-    fn say(
+    /// Blends what comes, in the order it was cut, and places a slab when all was said of it.
+    fn blend(&self, mut drawn: Drawn, said: Receiver<Said>) -> candle_core::Result<Drawn> {
+        let mut slabs = self.slabs().enumerate();
+        let mut under_way: Option<(usize, (Range<usize>, Range<usize>), Slab)> = None;
+        for Said { p, asked } in said {
+            let p: Vec<f32> = p.map_or(Ok(Vec::new()), |p| p.to_vec1())?;
+            let mut tiles = p.chunks_exact(self.blank.len());
+            for asked in &asked {
+                if under_way.as_ref().is_none_or(|(slab, ..)| *slab < asked.slab) {
+                    if let Some((_, slices, slab)) = under_way.take() {
+                        self.place(&mut drawn, slices, &slab)?;
+                    }
+                    let (nth, slices) = slabs.next().expect("windows come slab by slab");
+                    let slab = self.slab(slices.0.len());
+                    under_way = Some((nth, slices, slab));
+                }
+                let p = match asked.has_signal {
+                    true => tiles.next().expect("every window with signal was computed"),
+                    false => &self.blank,
+                };
+                if let Some((_, _, slab)) = &mut under_way {
+                    self.add(slab, p, asked);
+                }
+            }
+        }
+        if let Some((_, slices, slab)) = under_way {
+            self.place(&mut drawn, slices, &slab)?;
+        }
+        Ok(drawn)
+    }
+
+    /// Nothing said yet of so many slices.
+    fn slab(&self, slices: usize) -> Slab {
+        let Tiling { width, height } = self.case.tiling();
+        let pixels = slices * width * height;
+        Slab {
+            sums: vec![0.0; pixels * self.values()],
+            weights: vec![0.0; pixels],
+        }
+    }
+
+    /// Judges the slices of a slab that are asked for, and puts them where they lie.
+    fn place(
         &self,
-        slab: &mut Slab,
-        inputs: Vec<f32>,
-        windows: &[(Window, [bool; 2])],
-    ) -> Result<(), ModelError> {
-        let p = said(self.net, inputs, windows.len())?;
-        for (p, (window, mirror)) in p.chunks_exact(p.len() / windows.len()).zip(windows) {
-            self.add(slab, p, (window, *mirror));
+        drawn: &mut Drawn,
+        (slices, asked): (Range<usize>, Range<usize>),
+        slab: &Slab,
+    ) -> candle_core::Result<()> {
+        let tiling = self.case.tiling();
+        for (nth, slice) in slices.enumerate().filter(|(_, slice)| asked.contains(slice)) {
+            for window in (0..tiling.tiles()).map(|tile| tiling.window(tile)) {
+                let at = Spot::of(slice, &window);
+                let members = (0..self.members).map(|member| {
+                    let logits = self.logits(slab, (nth, member), at.first, at.size);
+                    Tensor::from_vec(logits, (1, TILE, TILE, self.net.shape().classes), &Device::Cpu)
+                });
+                let members = members.collect::<candle_core::Result<Vec<_>>>()?;
+                drawn.place(self.case, at, &judge(&members, &[at.size])?, 0);
+            }
         }
         Ok(())
     }
@@ -167,22 +252,31 @@ impl<'a> Blender<'a> {
         self.members * self.net.shape().classes
     }
 
-    /// Adds what was said of a window that was mirrored, where it lies.
-    fn add(&self, slab: &mut Slab, p: &[f32], (window, mirror): (&Window, [bool; 2])) {
-        let m = self.values();
-        let Tiling { width, height } = slab.tiling;
+    /// Adds what was said of a window, where it lies.
+    fn add(&self, slab: &mut Slab, p: &[f32], asked: &Asked) {
+        let (
+            m,
+            Window {
+                left,
+                top,
+                right,
+                bottom,
+            },
+        ) = (self.values(), asked.window);
+        let Tiling { width, height } = self.case.tiling();
         let slices = slab.weights.chunks_exact_mut(width * height);
         let slices = slices.zip(slab.sums.chunks_exact_mut(width * height * m));
-        let p = mirrored(p, (self.net.field().depth, TILE), mirror);
+        let [down, across] = asked.mirror;
         for ((weights, sums), p) in slices.zip(p.chunks_exact(TILE_PIXELS * m)) {
-            for y in 0..window.bottom - window.top {
-                for x in 0..window.right - window.left {
-                    let (at, pixel) = (y * TILE + x, (window.top + y) * width + window.left + x);
-                    let weight = self.weights[at];
-                    weights[pixel] += weight;
-                    let p = &p[at * m..][..m];
-                    let sums = &mut sums[pixel * m..][..m];
-                    sums.iter_mut().zip(p).for_each(|(sum, p)| *sum += weight * p);
+            for y in 0..bottom - top {
+                let (first, row) = ((top + y) * width + left, turned(down, y, TILE) * TILE);
+                let weights = weights[first..][..right - left].iter_mut();
+                let sums = sums[first * m..].chunks_exact_mut(m);
+                for (x, (weight, sums)) in weights.zip(sums).enumerate() {
+                    let own = self.weights[y * TILE + x];
+                    *weight += own;
+                    let p = &p[(row + turned(across, x, TILE)) * m..][..m];
+                    sums.iter_mut().zip(p).for_each(|(sum, p)| *sum += own * p);
                 }
             }
         }
@@ -198,7 +292,7 @@ impl<'a> Blender<'a> {
         size: [usize; 2],
     ) -> Vec<f32> {
         let m = self.net.shape().classes;
-        let Tiling { width, height } = slab.tiling;
+        let Tiling { width, height } = self.case.tiling();
         let mut logits = vec![0.0; TILE_PIXELS * m];
         for y in 0..size[0] {
             for x in 0..size[1] {
@@ -214,8 +308,8 @@ impl<'a> Blender<'a> {
     }
 }
 
-/// Of every pixel of some tiles the probabilities that each member gives the classes.
-fn said(net: &Net, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<f32>> {
+/// Of every pixel of some tiles, one after the other, the probabilities that each member gives the classes.
+fn say(net: &Net, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Tensor> {
     let shape = net.field().shape(tiles);
     let logits = net.forward(&placed(inputs, shape, net.device())?)?;
     let members = logits
@@ -223,22 +317,29 @@ fn said(net: &Net, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Vec<f3
         .map(probabilities)
         .collect::<candle_core::Result<Vec<_>>>()?;
     match &members[..] {
-        [one] => one.flatten_all()?.to_vec1(),
-        several => Tensor::cat(several, 3)?.flatten_all()?.to_vec1(),
+        [one] => one.flatten_all(),
+        several => Tensor::cat(several, 3)?.flatten_all(),
     }
 }
 
-/// Slices of a tile, `edge` wide and high, their rows and their columns backwards where they are to be.
+/// Where a row or a column of `edge` lies where they are backwards.
+fn turned(is: bool, at: usize, edge: usize) -> usize {
+    if is { edge - 1 - at } else { at }
+}
+
+/// What the network sees of slices, `edge` wide and high, their rows and their columns backwards where they are to be.
 fn mirrored(tile: &[f32], (depth, edge): (usize, usize), [down, across]: [bool; 2]) -> Vec<f32> {
     let values = tile.len() / (depth * edge * edge);
-    let turned = |is: bool, at: usize| if is { edge - 1 - at } else { at };
-    (0..depth * edge * edge)
-        .flat_map(|at| {
-            let (row, column) = (turned(down, at / edge % edge), turned(across, at % edge));
-            let from = (at / edge / edge * edge + row) * edge + column;
-            tile[from * values..][..values].iter().copied()
-        })
-        .collect()
+    let mut mirrored = Vec::with_capacity(tile.len());
+    for row in 0..depth * edge {
+        let row = row / edge * edge + turned(down, row % edge, edge);
+        let pixels = &tile[row * edge * values..][..edge * values];
+        match across {
+            false => mirrored.extend_from_slice(pixels),
+            true => mirrored.extend(pixels.chunks_exact(values).rev().flatten()),
+        }
+    }
+    mirrored
 }
 
 /// Where windows begin so that they cover `size` pixels: tiles side by side, the last beyond the end; or half a tile apart at
@@ -356,6 +457,19 @@ mod tests {
         let mut back = plain.1.labels;
         back.voxels.chunks_exact_mut(64).for_each(<[u8]>::reverse);
         assert!(plain.0.labels != back, "it is symmetric without");
+    }
+
+    /// Batches end in the middle of slices, and of a window's mirrors.
+    #[test]
+    fn any_batch_gives_the_same_bits() {
+        let (net, case) = (net().frozen(4), discs_and_squares("a", 3, 5));
+        let drawn = |batch| {
+            let drawn = draw_blended(&net, &case, batch, BOTH, &mut || ControlFlow::Continue(()));
+            drawn.unwrap().unwrap()
+        };
+        let one = drawn(1);
+        assert!(one.labels.voxels.iter().any(|&class| class > 0));
+        assert!([3, 5, 100].into_iter().all(|batch| drawn(batch) == one));
     }
 
     /// Every window says the same, those without signal too: so does the mean, at every place, of two channels.
