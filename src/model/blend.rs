@@ -91,6 +91,11 @@ struct Said {
 
 /// What was said of some slices.
 struct Slab {
+    /// Which of all slabs.
+    nth: usize,
+    slices: Range<usize>,
+    /// Those of them that are drawn.
+    asked: Range<usize>,
     /// Of every pixel, slice by slice, the sum of the classes' probabilities by each member.
     sums: Vec<f32>,
     /// And that of the weights.
@@ -187,53 +192,49 @@ impl<'a> Blender<'a> {
     /// Blends what comes, in the order it was cut, and places a slab when all was said of it.
     fn blend(&self, mut drawn: Drawn, said: Receiver<Said>) -> candle_core::Result<Drawn> {
         let mut slabs = self.slabs().enumerate();
-        let mut under_way: Option<(usize, (Range<usize>, Range<usize>), Slab)> = None;
+        let mut under_way: Option<Slab> = None;
         for Said { p, asked } in said {
             let p: Vec<f32> = p.map_or(Ok(Vec::new()), |p| p.to_vec1())?;
             let mut tiles = p.chunks_exact(self.blank.len());
             for asked in &asked {
-                if under_way.as_ref().is_none_or(|(slab, ..)| *slab < asked.slab) {
-                    if let Some((_, slices, slab)) = under_way.take() {
-                        self.place(&mut drawn, slices, &slab)?;
-                    }
-                    let (nth, slices) = slabs.next().expect("windows come slab by slab");
-                    let slab = self.slab(slices.0.len());
-                    under_way = Some((nth, slices, slab));
+                if let Some(slab) = under_way.take_if(|slab| slab.nth < asked.slab) {
+                    self.place(&mut drawn, &slab)?;
                 }
+                let slab = under_way.get_or_insert_with(|| {
+                    let (nth, slices) = slabs.next().expect("windows come slab by slab");
+                    self.slab(nth, slices)
+                });
                 let p = match asked.has_signal {
                     true => tiles.next().expect("every window with signal was computed"),
                     false => &self.blank,
                 };
-                if let Some((_, _, slab)) = &mut under_way {
-                    self.add(slab, p, asked);
-                }
+                self.add(slab, p, asked);
             }
         }
-        if let Some((_, slices, slab)) = under_way {
-            self.place(&mut drawn, slices, &slab)?;
+        if let Some(slab) = under_way {
+            self.place(&mut drawn, &slab)?;
         }
         Ok(drawn)
     }
 
-    /// Nothing said yet of so many slices.
-    fn slab(&self, slices: usize) -> Slab {
+    /// Nothing said yet of these slices.
+    fn slab(&self, nth: usize, (slices, asked): (Range<usize>, Range<usize>)) -> Slab {
         let Tiling { width, height } = self.case.tiling();
-        let pixels = slices * width * height;
+        let pixels = slices.len() * width * height;
         Slab {
+            nth,
+            slices,
+            asked,
             sums: vec![0.0; pixels * self.values()],
             weights: vec![0.0; pixels],
         }
     }
 
     /// Judges the slices of a slab that are asked for, and puts them where they lie.
-    fn place(
-        &self,
-        drawn: &mut Drawn,
-        (slices, asked): (Range<usize>, Range<usize>),
-        slab: &Slab,
-    ) -> candle_core::Result<()> {
+    fn place(&self, drawn: &mut Drawn, slab: &Slab) -> candle_core::Result<()> {
         let tiling = self.case.tiling();
-        for (nth, slice) in slices.enumerate().filter(|(_, slice)| asked.contains(slice)) {
+        let slices = slab.slices.clone().enumerate();
+        for (nth, slice) in slices.filter(|(_, slice)| slab.asked.contains(slice)) {
             for window in (0..tiling.tiles()).map(|tile| tiling.window(tile)) {
                 let at = Spot::of(slice, &window);
                 let members = (0..self.members).map(|member| {
