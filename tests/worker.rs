@@ -221,6 +221,13 @@ fn a_worker_that_talks_nonsense_is_told_of_as_that() {
         matches!(&result, TaskResult::Failed(why) if why.contains("no message") && why.contains("4294967295 bytes")),
         "{result:?}"
     );
+    // As its first word too.
+    let cpu = program(folder.path(), "printf '\\377\\377\\377\\377'; cat");
+    let (result, _) = result_of(&Programs { cpu, ..programs() }, &on("cpu"));
+    assert!(
+        matches!(&result, TaskResult::Failed(why) if why.contains("no message")),
+        "{result:?}"
+    );
 }
 
 /// Times of another device would be taken for those of the one that was asked for.

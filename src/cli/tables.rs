@@ -500,7 +500,7 @@ pub fn bench_row(row: &BenchRow) -> String {
 /// What was timed on.
 pub fn machine(machine: &Machine) -> String {
     format!(
-        "{}; medians, warmed up but for what ran once",
+        "{}; medians, warmed up but for a volume on the CPU",
         printable(&machine.to_string())
     )
 }

@@ -24,6 +24,9 @@ use crate::settings::Drawing;
 /// The least probability whose logarithm is taken.
 const LEAST: f32 = 1e-30;
 
+/// Windows of a batch, for each with signal that it has room for, at most.
+const MOST: usize = 16;
+
 /// Draws one case, `batch` windows at a time; `None` when `tick`, asked after each batch, says so.
 ///
 /// While a batch is computed the next one is cut out, of further slices too, and what was said of the one before is blended.
@@ -39,13 +42,13 @@ pub(super) fn draw_blended(
 ) -> Result<Option<Drawn>, ModelError> {
     let drawn = Drawn::of(case, net)?;
     let blender = &Blender::new(net, case, drawing)?;
-    // Judging is for a thread of its own as well.
+    // What the blending thread judges would else be shared by every core, whatever threads were asked for.
     let threads = 1;
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|source| ModelError::Threads { threads, source })?;
     std::thread::scope(|scope| {
         let (sender, batches) = sync_channel(1);
-        scope.spawn(move || blender.cut(batch, |batch| sender.send(batch).is_ok()));
+        let cutting = scope.spawn(move || blender.cut(batch, |batch| sender.send(batch).is_ok()));
         let (begun, said) = sync_channel::<Said>(1);
         let blending = scope.spawn(move || pool.install(|| blender.blend(drawn, said)));
         for Batch { inputs, asked } in batches {
@@ -62,6 +65,7 @@ pub(super) fn draw_blended(
             }
         }
         drop(begun);
+        cutting.join().unwrap_or_else(|panic| resume_unwind(panic));
         let drawn: candle_core::Result<Drawn> = blending.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok(Some(drawn?))
     })
@@ -178,7 +182,9 @@ impl<'a> Blender<'a> {
                         let input = mirrored(&input, (field.depth, field.edge()), mirror);
                         batch.inputs.extend(input);
                     }
-                    if batch.inputs.len() == size * field.seen() && !take(std::mem::take(&mut batch)) {
+                    let is_full =
+                        batch.inputs.len() == size * field.seen() || batch.asked.len() == MOST * size;
+                    if is_full && !take(std::mem::take(&mut batch)) {
                         return;
                     }
                 }
@@ -309,7 +315,8 @@ impl<'a> Blender<'a> {
     }
 }
 
-/// Of every pixel of some tiles, one after the other, the probabilities that each member gives the classes.
+/// Of every pixel of some tiles, one after the other, the probabilities that each member gives the classes. They are fetched by
+/// another thread while the next ones are computed: nothing here may be recorded to be replayed.
 fn say(net: &Net, inputs: Vec<f32>, tiles: usize) -> candle_core::Result<Tensor> {
     let shape = net.field().shape(tiles);
     let logits = net.forward(&placed(inputs, shape, net.device())?)?;

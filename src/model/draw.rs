@@ -34,7 +34,7 @@ pub fn draw(
     let field = net.field();
     std::thread::scope(|scope| {
         let (sender, batches) = sync_channel(1);
-        scope.spawn(move || {
+        let cutting = scope.spawn(move || {
             cut(field, case, batch * field.depth, |batch| {
                 sender.send(batch).is_ok()
             })
@@ -73,6 +73,7 @@ pub fn draw(
             }
         }
         drop(begun);
+        cutting.join().unwrap_or_else(|panic| resume_unwind(panic));
         let drawn: candle_core::Result<Drawn> = placing.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok(Some(drawn?))
     })

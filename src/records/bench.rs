@@ -34,7 +34,7 @@ pub struct Machine {
     pub threads: usize,
     /// The instruction set of the kernels.
     pub instructions: String,
-    /// The numbers that were computed with.
+    /// The numbers that were asked for; a row of the bench says what it was computed with.
     pub precision: String,
     /// The GPU's name, where one computed.
     pub gpu: Option<String>,

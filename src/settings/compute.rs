@@ -137,14 +137,10 @@ impl FromStr for Devices {
         match list[..] {
             [_] => Ok(Devices(list)),
             _ if list.contains(&Device::Auto) => Err(format!("device {text:?}: \"auto\" stands alone")),
-            _ if list
-                .iter()
-                .enumerate()
-                .any(|(n, device)| *device != Device::Cpu && list[..n].contains(device)) =>
-            {
-                Err(format!("device {text:?}: every GPU once"))
-            }
-            _ => Ok(Devices(list)),
+            _ => match (1..list.len()).find(|&n| list[n] != Device::Cpu && list[..n].contains(&list[n])) {
+                Some(n) => Err(format!("device {text:?}: \"{}\" stands there twice", list[n])),
+                None => Ok(Devices(list)),
+            },
         }
     }
 }
@@ -180,7 +176,7 @@ mod tests {
                 .contains("stands alone")
         );
         let error = "cuda:1,cpu,cuda:1".parse::<Devices>().unwrap_err();
-        assert!(error.contains("every GPU once"), "{error}");
+        assert!(error.contains("\"cuda:1\" stands there twice"), "{error}");
         assert_eq!("cpu,cpu".parse::<Devices>().unwrap().list().len(), 2);
     }
 }

@@ -331,6 +331,7 @@ impl Worker {
                 program.display(),
                 STARTING.as_secs()
             )),
+            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => Err(nonsense(program, &error)),
             _ => Err(worker.ended()),
         }
     }
@@ -353,7 +354,7 @@ impl Worker {
                 Ok(Ok(Some(Said::Done(result)))) => return End::Done(result),
                 Ok(Ok(Some(Said::Ready { .. }))) | Err(RecvTimeoutError::Timeout) => Progress::Waiting,
                 Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
-                    return End::Died(format!("what the worker said is no message: {error}"));
+                    return End::Died(nonsense(Path::new("the worker"), &error));
                 }
                 Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => {
                     return End::Died(self.ended());
@@ -394,6 +395,11 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// In words, that what was said cannot be understood.
+fn nonsense(who: &Path, error: &std::io::Error) -> String {
+    format!("what {} said is no message: {error}", who.display())
 }
 
 /// Reads what a worker says, to its end.

@@ -21,7 +21,12 @@ pub struct Repeated {
     last: Vec<Vec<usize>>,
     /// Whether the driver could not record it.
     is_refused: bool,
+    /// How often in a row the memory was too full to replay.
+    full: usize,
 }
+
+/// A memory that was too full to replay is tried again as often.
+const AGAIN: usize = 2;
 
 /// Work on tensors of these shapes.
 struct Known {
@@ -63,18 +68,24 @@ impl Repeated {
         };
         if let Some(known) = self.known.as_mut().filter(|known| known.fits(inputs)) {
             let Err(error) = known.replay(device, inputs, &work) else {
+                self.full = 0;
                 return Ok(known.outputs.clone());
             };
             // Nothing of it was done. As it is it may still be possible, and if not, that says why. A memory that is full now need not
             // be so for ever.
-            self.is_refused = !ModelError::is_full(&error);
+            self.full += 1;
+            self.is_refused = !ModelError::is_full(&error) || self.full > AGAIN;
             self.known = None;
         }
         // A batch that is smaller than the others, once, is no reason to forget them.
         let is_to_be_known = !self.is_refused && (self.known.is_none() || is_again);
         if !is_to_be_known {
-            // Where the memory is full, what is known must not take any of it from smaller batches.
-            return work(inputs).inspect_err(|_| self.known = None);
+            // What is known must not take memory from smaller batches where it is full.
+            return work(inputs).inspect_err(|error| {
+                if ModelError::is_full(error) {
+                    self.known = None;
+                }
+            });
         }
         self.known = None;
         // Before the work, so that a memory that is too full for them is found full while nothing has been changed.

@@ -32,7 +32,7 @@ enum By<'a, T: Real> {
 }
 
 impl Conv {
-    /// The weights as [`Conv::forward`] takes them, to be kept for images of this size, however many there are at a time.
+    /// The weights as [`Conv::forward`] takes them, to be kept for about as many images of this size at a time.
     pub fn prepare<T: Real>(&self, weights: &[T]) -> Prepared<T> {
         let windows = self.windows(weights, false);
         match self.choice() {
@@ -213,7 +213,7 @@ impl Conv {
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
     pub fn weight_gradient<T: Real>(&self, x: Beside<&[T]>, dy: &[T], dw: &mut [T]) {
-        let choice = self.choice_for_weights();
+        let choice = self.choice_for_weights(x.channels);
         if !lie_apart(&x, choice.is_none()) {
             return self.weight_gradient(Beside::one(&joined(x), self.inputs), dy, dw);
         }
@@ -391,6 +391,43 @@ pub fn channel_sums<T: Real>(dy: &[T], out: &mut [T]) {
 mod tests {
     use super::*;
     use crate::imaging::Rng;
+
+    /// Sums of both parts that are few, of both that are many, and of one of each; the first are made part by part.
+    #[test]
+    fn gradients_of_wide_images_beside_one_another_are_those_of_their_concatenation() {
+        let mut rng = Rng::new(4);
+        for (in_a, in_b, outputs) in [(64, 64, 64), (72, 72, 64), (16, 72, 64)] {
+            let conv = Conv {
+                batch: 2,
+                height: 18,
+                width: 17,
+                inputs: in_a + in_b,
+                outputs,
+                kernel: 3,
+            };
+            let mut numbers = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f64>>();
+            let (a, b) = (numbers(conv.pixels() * in_a), numbers(conv.pixels() * in_b));
+            let dy = numbers(conv.pixels() * outputs);
+            let mut both = vec![0.0; conv.pixels() * conv.inputs];
+            concat(&a, &b, (in_a, in_b), &mut both);
+            let gradient = |x: Beside<&[f64]>| {
+                let mut dw = vec![f64::NAN; conv.weights()];
+                conv.weight_gradient(x, &dy, &mut dw);
+                dw
+            };
+            let whole = gradient(Beside::one(&both[..], conv.inputs));
+            let apart = gradient(Beside {
+                images: [&a[..], &b[..]],
+                channels: [in_a, in_b],
+            });
+            for (whole, apart) in whole.iter().zip(&apart) {
+                assert!(
+                    (whole - apart).abs() < 1e-9,
+                    "{in_a} and {in_b}: {apart}, not {whole}"
+                );
+            }
+        }
+    }
 
     /// Kept ones are transformed. Of 136 channels others are laid out in panels, of 144 they are taken as they lie; the gradients of
     /// both parts beside one another too.

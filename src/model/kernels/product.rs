@@ -32,7 +32,7 @@ pub fn pack<T: Real>(inputs: usize, columns: usize, at: impl Fn(usize, usize) ->
     })
 }
 
-/// Packs a matrix panel by panel: `fill` gets the panel's first column and its rows, all of which it has to write.
+/// Packs a matrix panel by panel: `fill` gets the panel's first column and its rows, of which it has to write all that are read.
 pub fn pack_panels<T: Real>(
     inputs: usize,
     columns: usize,

@@ -166,14 +166,10 @@ fn convolve<T: Real>(
         batch: kept.batch,
         ..*conv
     };
-    with_kept(
-        Some(kept),
-        [conv.height, conv.width],
-        || usual.prepare(weight),
-        |prepared| {
-            conv.forward(x, prepared, bias, relu, out);
-        },
-    );
+    let (size, prepare) = ([conv.height, conv.width], || usual.prepare(weight));
+    with_kept(Some(kept), size, prepare, |prepared| {
+        conv.forward(x, prepared, bias, relu, out);
+    });
 }
 
 /// The shape of what a convolution makes.

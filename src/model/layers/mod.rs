@@ -41,7 +41,7 @@ pub enum Source {
 /// What a layer keeps of weights that will stay as they are: how the kernels want them for images of one size, made when
 /// they are first used.
 pub struct Kept {
-    /// Images that there will be at a time, about. The form of weights depends on this alone, so that an image gives the same numbers
+    /// Tiles that there will be at a time, about. The form of weights depends on this alone, so that an image gives the same numbers
     /// whichever others are beside it in fact.
     batch: usize,
     /// For images of this size (height, width).
@@ -296,6 +296,33 @@ pub(super) mod tests {
             assert_eq!(values(&sum), values(&expected));
         }
         assert!(add_max_pool_gradient(&x_of(1), &x_of(2), &x_of(1)).is_err());
+    }
+
+    /// Of so many channels the form depends on how many images there will be, not on how many there are.
+    #[test]
+    fn an_image_gives_the_same_numbers_whichever_are_beside_it() {
+        let numbers = |shape: &[usize], seed| {
+            let values = random(shape, &mut Rng::new(seed));
+            values.as_tensor().to_dtype(DType::F32).unwrap()
+        };
+        let (weight, bias) = (numbers(&[3, 3, 256, 256], 15), numbers(&[256], 16));
+        let x = numbers(&[16, 8, 8, 256], 17);
+        let of = |batch: usize, x: &Tensor| {
+            let y = conv(
+                x,
+                &weight,
+                &bias,
+                true,
+                Some(std::sync::Arc::new(Kept::new(batch))),
+            )
+            .unwrap();
+            y.get(0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let alone = x.narrow(0, 0, 1).unwrap().contiguous().unwrap();
+        for batch in [1, 16] {
+            assert!(of(batch, &alone) == of(batch, &x), "weights for {batch} images");
+        }
+        assert!(of(1, &x) != of(16, &x), "both are of one form");
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl<'a> Student<'a> {
         }
         let last = std::mem::take(&mut epoch.under_way);
         epoch.look(&last)?;
-        Ok(Some(epoch.sum / epoch.steps as f64))
+        Ok(Some(epoch.sum / epoch.steps.max(1) as f64))
     }
 
     /// Dice of all pixels of `tiles` that lie in their slices.

@@ -10,7 +10,7 @@ use super::super::shape::Conv;
 /// Windows (inputs times outputs) whose transforms a second-level cache holds.
 const FEW_WINDOWS: usize = 128 * 128;
 /// The same with the sums that make a gradient.
-pub const FEW_SUMS: usize = 64 * 64;
+const FEW_SUMS: usize = 64 * 64;
 /// Products that take as long as to read a transformed weight.
 const OF_READING: usize = 22;
 /// Products that take as long as to write a transformed weight to a shared cache, and to read it.
@@ -34,24 +34,24 @@ pub enum Choice {
 impl Conv {
     /// The form for this convolution with weights that are transformed and kept for as many images; none if it cannot be transformed.
     pub(in super::super) fn choice(&self) -> Option<Choice> {
-        self.least(OF_READING, None)
+        self.cheapest(OF_READING, None)
     }
 
     /// The form with weights that are transformed for these images alone.
     pub(in super::super) fn choice_for_once(&self) -> Option<Choice> {
         // As they are, weights need only be laid out.
-        self.least(
+        self.cheapest(
             OF_TRANSFORMING,
             Some(9 * (OF_TRANSFORMING + multiplied(self.pixels()))),
         )
     }
 
-    /// The form for its weights' gradient.
-    pub(in super::super) fn choice_for_weights(&self) -> Option<Choice> {
+    /// The form for its weights' gradient, of images of these channels beside one another.
+    pub(in super::super) fn choice_for_weights(&self, channels: [usize; 2]) -> Option<Choice> {
         if !self.fits() {
             return None;
         }
-        if self.inputs * self.outputs <= FEW_SUMS {
+        if self.are_few_sums(channels) {
             let choice = self.of_few_windows();
             let edge = if choice == Choice::Four { 4 } else { 2 };
             return (self.tiles(edge) >= WORTH_SUMMING).then_some(choice);
@@ -61,13 +61,20 @@ impl Conv {
         least(Some(direct), two, four)
     }
 
+    /// Whether the sums of each of the images of these channels beside one another are few.
+    pub(super) fn are_few_sums(&self, channels: [usize; 2]) -> bool {
+        channels
+            .into_iter()
+            .all(|channels| channels * self.outputs <= FEW_SUMS)
+    }
+
     /// Whether it can be transformed.
     fn fits(&self) -> bool {
         self.kernel == 3 && self.inputs.is_multiple_of(8) && self.outputs.is_multiple_of(8)
     }
 
     /// The form where a weight costs as much as `weight` products, and the direct sum, if it may be, as much as `direct`.
-    fn least(&self, weight: usize, direct: Option<usize>) -> Option<Choice> {
+    fn cheapest(&self, weight: usize, direct: Option<usize>) -> Option<Choice> {
         if !self.fits() {
             return None;
         }
@@ -129,13 +136,17 @@ mod tests {
             (1, 4, 64, two, two, None),
         ] {
             let conv = of(batch, edge, channels);
-            let chosen = (conv.choice(), conv.choice_for_once(), conv.choice_for_weights());
+            let chosen = (
+                conv.choice(),
+                conv.choice_for_once(),
+                conv.choice_for_weights([channels, 0]),
+            );
             assert_eq!(chosen, (kept, once, gradient), "{conv:?}");
         }
         let odd = Conv {
             inputs: 12,
             ..of(16, 64, 64)
         };
-        assert_eq!((odd.choice(), odd.choice_for_weights()), (None, None));
+        assert_eq!((odd.choice(), odd.choice_for_weights([12, 0])), (None, None));
     }
 }

@@ -242,7 +242,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
             self.spread(n * SHARE..count.min((n + 1) * SHARE), spread, from);
         });
         let mut products = Scratch::take(I * I * to.place);
-        let mut multiplied = |weights: &Packed<T>, first: usize| {
+        let mut multiply_all = |weights: &Packed<T>, first: usize| {
             let products = products.par_chunks_mut(to.place).enumerate();
             products.for_each(|(place, products)| {
                 let products = products[first / PANEL * to.panel..].par_chunks_mut(2 * to.panel);
@@ -259,7 +259,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
             });
         };
         match weights {
-            Weights::Kept(weights) => multiplied(weights, 0),
+            Weights::Kept(weights) => multiply_all(weights, 0),
             Weights::Once(windows) => {
                 let all = self.conv.outputs;
                 let fitting = TRANSFORMED / (I * I * self.conv.inputs);
@@ -267,7 +267,7 @@ impl<T: Real, F: Form<I, O>, const I: usize, const O: usize> Convolution<'_, T, 
                 let some = fitting.max(enough).next_multiple_of(2 * PANEL);
                 for first in (0..all).step_by(some) {
                     let columns = first..all.min(first + some);
-                    multiplied(
+                    multiply_all(
                         &packed(self.form, windows, columns, room(self.conv.inputs)),
                         first,
                     );

@@ -177,7 +177,8 @@ fn shared_tiles_convolve_as_their_definition_says() {
     }
 }
 
-/// Weights for these images alone are transformed 128 columns at a time here, and say what kept ones say, to the bit.
+/// Weights for these images alone are transformed 128 columns at a time by two threads, more by many, and say what kept ones say, to
+/// the bit.
 #[test]
 fn weights_for_once_are_those_that_are_kept() {
     let conv = Conv {
@@ -214,7 +215,11 @@ fn weights_for_once_are_those_that_are_kept() {
         };
         let kept = convolved(Weights::Kept(&transform_weights(Two, windows)));
         assert!(kept.iter().all(|value| value.is_finite()));
-        assert!(convolved(Weights::Once(windows)) == kept);
+        for threads in [2, 17] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let once = pool.unwrap().install(|| convolved(Weights::Once(windows)));
+            assert!(once == kept, "{threads} threads");
+        }
     }
 }
 
@@ -304,4 +309,35 @@ fn any_number_of_threads_gives_the_same_bits() {
     };
     let one = convolved(1);
     assert!([2, 5, 16].into_iter().all(|threads| convolved(threads) == one));
+}
+
+/// Rows of the gradient are divided by threads, in one chunk of tiles and in two; the order of sums is not.
+#[test]
+fn a_gradient_by_weights_is_the_same_by_any_number_of_threads() {
+    let mut rng = Rng::new(8);
+    for (edge, inputs, outputs) in [(9, 136, 72), (66, 72, 64), (20, 16, 8)] {
+        let conv = Conv {
+            batch: 1,
+            height: edge,
+            width: edge,
+            inputs,
+            outputs,
+            kernel: 3,
+        };
+        let x: Vec<f32> = numbers(conv.pixels() * inputs, &mut rng);
+        let dy: Vec<f32> = numbers(conv.pixels() * outputs, &mut rng);
+        let gradient = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| {
+                let mut dw = vec![f32::NAN; conv.weights()];
+                weight_gradient(Two, &conv, Beside::one(&x[..], inputs), &dy, &mut dw);
+                dw
+            })
+        };
+        let one = gradient(1);
+        assert!(one.iter().all(|value| value.is_finite()));
+        for threads in [2, 5, 16] {
+            assert!(gradient(threads) == one, "{threads} threads, {conv:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The gradient by the weights: sums over all tiles, place by place.
 //!
-//! Where the windows are few, a task of its own transforms some tiles and adds their products up while they are in its
+//! Where the windows are few, of each of two images beside one another, a task of its own transforms some tiles and adds their products up while they are in its
 //! cache; the tasks' sums are added in the end. Where they are many, tasks share the tiles, and each makes some rows of the gradient
 //! from beginning to end: their sums never leave the caches, if one sweep over the tiles makes them. Which it is, and how many tiles
 //! go together, depends on the shapes alone, as the order of sums does.
@@ -14,7 +14,6 @@ use super::super::shape::{Beside, Conv};
 use super::super::simd::Isa;
 use super::super::sweep::{Inputs, Sweep, Swept};
 use super::super::{HALF, PANEL, Real, Scratch};
-use super::choice::FEW_SUMS;
 use super::cut::Cut;
 use super::form::Form;
 use super::tiles::{GatheredWindows, Gradient, Input, Layout, Spread};
@@ -23,12 +22,10 @@ use super::tiles::{GatheredWindows, Gradient, Input, Layout, Spread};
 const PARTS: usize = 16;
 /// Shares that there are at least, so that they are transformed by as many tasks.
 const LEAST_SHARES: usize = 4;
-/// Tasks that share tiles, at least, where their rows are as many.
-const LEAST_TASKS: usize = 8;
 /// Values of the transformed tiles that tasks share at a time: what a shared cache holds.
 const AT_ONCE: usize = 1 << 22;
-/// Tiles that lie together, or a multiple of as many. A last share of fewer is swept over by itself, so it is a number that usual
-/// ones are multiples of.
+/// Tiles that lie together, or a multiple of as many; a quarter of them where they are few. A last share of fewer is swept over by
+/// itself, so it is a number that usual ones are multiples of.
 const SHARE: usize = 64;
 /// Values of a share's transformed tiles and gradients: half a core's second-level cache.
 const HELD: usize = 131_072;
@@ -45,8 +42,7 @@ pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
 ) {
     let mut taps = dw.chunks_mut(conv.inputs * conv.outputs);
     let mut taps: Taps<'_, T> = std::array::from_fn(|_| taps.next().expect("nine taps are as long"));
-    let are_few = |channels: usize| channels * conv.outputs <= FEW_SUMS;
-    if !x.channels.into_iter().all(are_few) {
+    if !conv.are_few_sums(x.channels) {
         return Summing::of(form, conv, x, dy).together(taps);
     }
     for (_, inputs, images) in x.each() {
@@ -57,6 +53,14 @@ pub fn weight_gradient<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
         });
         Summing::of(form, &part, Beside::one(images, inputs), dy).apart(of_part);
     }
+}
+
+/// Rows of the gradient that a task makes: not more sums than a second-level cache holds, and enough tasks for all threads. How rows
+/// are divided changes none of their sums.
+fn rows_of_a_task(places: usize, inputs: usize, outputs: usize) -> usize {
+    let tasks = 4 * rayon::current_num_threads();
+    let rows = (KEPT / (places * outputs)).min(inputs / tasks);
+    rows.max(1).next_multiple_of(HALF)
 }
 
 /// The gradient, or some rows of it, by tap.
@@ -155,12 +159,11 @@ impl<'a, T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'a, T, 
     fn together(&self, taps: Taps<'_, T>) {
         let at_once = self.shares[0].len() * self.share;
         let (x, dy) = self.sizes();
-        let rows = (KEPT / (I * I * self.outputs)).min(self.inputs / LEAST_TASKS);
-        let rows = rows.next_multiple_of(HALF);
+        let rows = rows_of_a_task(I * I, self.inputs, self.outputs);
         let (size, place) = self.sums(rows);
         let (all, mut taps) = (self.cut.tiles(), self.rows(taps, rows));
         // Sums wait for further tiles, or are a task's own.
-        let mut waiting: Vec<Option<Scratch<T>>> = taps.iter().map(|_| None).collect();
+        let mut waiting = Scratch::take(if all > at_once { size * taps.len() } else { 0 });
         for first in (0..all).step_by(at_once) {
             let count = at_once.min(all - first);
             let shares = count.div_ceil(self.share);
@@ -173,15 +176,16 @@ impl<'a, T: Real, F: Form<I, O>, const I: usize, const O: usize> Summing<'a, T, 
                     let range = first + n * self.share..first + count.min((n + 1) * self.share);
                     self.spread(range, tiles, gradients);
                 });
-            let tasks = taps.par_iter_mut().zip(&mut waiting).enumerate();
+            let mut waiting: Vec<_> = waiting.chunks_mut(size).map(Some).collect();
+            waiting.resize_with(taps.len(), || None);
+            let tasks = taps.par_iter_mut().zip(waiting).enumerate();
             tasks.for_each(|(n, (taps, waiting))| {
-                let mut sums = waiting.take().unwrap_or_else(|| Scratch::take(size));
+                let mut own = None;
+                let sums = waiting.unwrap_or_else(|| own.insert(Scratch::take(size)));
                 let here = n * rows..self.inputs.min((n + 1) * rows);
-                self.sweep((&tiles, &gradients, count), here, first > 0, (&mut sums, place));
+                self.sweep((&tiles, &gradients, count), here, first > 0, (sums, place));
                 if first + count == all {
-                    self.gather(&sums, place, taps.each_mut().map(|tap| &mut **tap));
-                } else {
-                    *waiting = Some(sums);
+                    self.gather(sums, place, taps.each_mut().map(|tap| &mut **tap));
                 }
             });
         }
@@ -336,6 +340,27 @@ impl<T: Real> Place<'_, T> {
                 T::run(self.isa, swept);
                 further = true;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As wide as networks get, and for more threads than there are rows.
+    #[test]
+    fn every_task_makes_some_rows() {
+        for (threads, places, inputs, outputs, expected) in [
+            (2, 36, 512, 512, 16),
+            (2, 36, 64, 128, 8),
+            (16, 36, 512, 512, 8),
+            (2, 36, 8192, 8192, 8),
+            (64, 16, 72, 64, 8),
+        ] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let rows = pool.unwrap().install(|| rows_of_a_task(places, inputs, outputs));
+            assert_eq!(rows, expected, "{threads} threads, {inputs} to {outputs}");
         }
     }
 }
