@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Output, loss and every gradient at any width against PyTorch's in double precision: at most 2e-7 of each tensor's largest in f64,
-# and 1e-4 in f32. (With some seeds a sum next to 0 falls on the other side of a ReLU in f32, and gradients
-# are then off by some 1e-3: at 64 channels 0 and 3 are such, 1 and 2 are not.)
+# and 1e-4 in f32. (In f32 a sum next to 0 may fall on the other side of a ReLU, with every other seed or so at 64 channels;
+# gradients are then off by some 1e-3, and another seed has to do.)
 #
 #   benches/numbers.sh [base_channels] [batch] [seed]
 #
