@@ -5,8 +5,7 @@
 //! The mean is judged as the probabilities of one tile would be.
 
 use std::ops::{ControlFlow, Range};
-use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 
 use candle_core::{Device, Tensor};
 use rayon::ThreadPoolBuilder;
@@ -18,6 +17,7 @@ use super::judge::judge;
 use super::loss::probabilities;
 use super::network::Net;
 use super::place::placed;
+use super::stages::in_stages;
 use super::tiling::{TILE, TILE_PIXELS, Tiling, Window};
 use crate::settings::Drawing;
 
@@ -29,7 +29,7 @@ const MOST: usize = 16;
 
 /// Draws one case, `batch` windows at a time; `None` when `tick`, asked after each batch, says so.
 ///
-/// While a batch is computed the next one is cut out, of further slices too, and what was said of the one before is blended.
+/// Batches go over slices.
 ///
 /// # Errors
 /// Those of [`super::draw::draw`].
@@ -46,29 +46,18 @@ pub(super) fn draw_blended(
     let threads = 1;
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|source| ModelError::Threads { threads, source })?;
-    std::thread::scope(|scope| {
-        let (sender, batches) = sync_channel(1);
-        let cutting = scope.spawn(move || blender.cut(batch, |batch| sender.send(batch).is_ok()));
-        let (begun, said) = sync_channel::<Said>(1);
-        let blending = scope.spawn(move || pool.install(|| blender.blend(drawn, said)));
-        for Batch { inputs, asked } in batches {
+    in_stages(
+        |take| blender.cut(batch, take),
+        |Batch { inputs, asked }| {
             let p = match inputs.len() / net.field().seen() {
                 0 => None,
                 tiles => Some(say(net, inputs, tiles)?),
             };
-            // Nobody takes it where blending failed; why is said below.
-            if begun.send(Said { p, asked }).is_err() {
-                break;
-            }
-            if tick().is_break() {
-                return Ok(None);
-            }
-        }
-        drop(begun);
-        cutting.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let drawn: candle_core::Result<Drawn> = blending.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok(Some(drawn?))
-    })
+            Ok(Said { p, asked })
+        },
+        |said| pool.install(|| blender.blend(drawn, said)),
+        tick,
+    )
 }
 
 /// A window over a slab as it is or mirrored: whether the rows, and the columns, run backwards.
@@ -151,7 +140,7 @@ impl<'a> Blender<'a> {
     }
 
     /// Cuts the case into batches of `size` windows with signal, for as long as `take` takes them.
-    fn cut(&self, size: usize, take: impl Fn(Batch) -> bool) {
+    fn cut(&self, size: usize, take: &dyn Fn(Batch) -> bool) {
         let (tiling, field) = (self.case.tiling(), self.net.field());
         let (tops, lefts) = (
             firsts(tiling.height, self.overlap),
@@ -179,8 +168,7 @@ impl<'a> Blender<'a> {
                         has_signal,
                     });
                     if has_signal {
-                        let input = mirrored(&input, (field.depth, field.edge()), mirror);
-                        batch.inputs.extend(input);
+                        mirrored(&input, (field.depth, field.edge()), mirror, &mut batch.inputs);
                     }
                     let is_full =
                         batch.inputs.len() == size * field.seen() || batch.asked.len() == MOST * size;
@@ -335,19 +323,17 @@ fn turned(is: bool, at: usize, edge: usize) -> usize {
     if is { edge - 1 - at } else { at }
 }
 
-/// What the network sees of slices, `edge` wide and high, their rows and their columns backwards where they are to be.
-fn mirrored(tile: &[f32], (depth, edge): (usize, usize), [down, across]: [bool; 2]) -> Vec<f32> {
+/// Adds to `out` what the network sees of slices, `edge` wide and high, their rows and their columns backwards where they are to be.
+fn mirrored(tile: &[f32], (depth, edge): (usize, usize), [down, across]: [bool; 2], out: &mut Vec<f32>) {
     let values = tile.len() / (depth * edge * edge);
-    let mut mirrored = Vec::with_capacity(tile.len());
     for row in 0..depth * edge {
         let row = row / edge * edge + turned(down, row % edge, edge);
         let pixels = &tile[row * edge * values..][..edge * values];
         match across {
-            false => mirrored.extend_from_slice(pixels),
-            true => mirrored.extend(pixels.chunks_exact(values).rev().flatten()),
+            false => out.extend_from_slice(pixels),
+            true => out.extend(pixels.chunks_exact(values).rev().flatten()),
         }
     }
-    mirrored
 }
 
 /// Where windows begin so that they cover `size` pixels: tiles side by side, the last beyond the end; or half a tile apart at

@@ -1,4 +1,4 @@
-//! Drawing one case: its tiles cut out, judged in batches, and put where they lie, each in a thread of its own.
+//! Drawing one case: its tiles cut out, judged in batches, and put where they lie, in stages.
 //!
 //! Tiles of consecutive slices go through the network in batches, without a graph. The tile without signal goes through
 //! once and stands for all of its kind. What lies beyond a slice's edge is counted nowhere. Sums are taken in f64 of
@@ -7,9 +7,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::{ControlFlow, Range};
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use candle_core::Tensor;
 
@@ -19,11 +17,10 @@ use super::drawn::{Drawn, Spot};
 use super::judge::{Judged, Judging, judge};
 use super::network::Net;
 use super::place::placed;
+use super::stages::in_stages;
 use super::tiling::Window;
 
 /// Draws one case, `batch` tiles at a time; `None` when `tick`, asked after each batch, says so.
-///
-/// While a batch is computed the next one is cut out, and what was said of the one before is put where it lies.
 pub fn draw(
     net: &Net,
     case: &Case,
@@ -32,22 +29,10 @@ pub fn draw(
 ) -> Result<Option<Drawn>, ModelError> {
     let mut drawn = Drawn::of(case, net)?;
     let field = net.field();
-    std::thread::scope(|scope| {
-        let (sender, batches) = sync_channel(1);
-        let cutting = scope.spawn(move || {
-            cut(field, case, batch * field.depth, |batch| {
-                sender.send(batch).is_ok()
-            })
-        });
-        let (begun, said) = sync_channel::<Said>(1);
-        let placing = scope.spawn(move || {
-            for said in said {
-                said.place(&mut drawn, case)?;
-            }
-            Ok(drawn)
-        });
-        let mut blank = HashMap::new();
-        for Batch { inputs, at, blanks } in batches {
+    let mut blank = HashMap::new();
+    in_stages(
+        |take| cut(field, case, batch * field.depth, take),
+        |Batch { inputs, at, blanks }| {
             let mut said = Said::default();
             if !at.is_empty() {
                 said.judging = Some((begin(net, inputs, &at)?, at));
@@ -64,19 +49,16 @@ pub fn draw(
                 };
                 said.blanks.push((judged.clone(), spots));
             }
-            // Nobody takes it where placing failed; why is said below.
-            if begun.send(said).is_err() {
-                break;
+            Ok(said)
+        },
+        move |said| {
+            for said in said {
+                said.place(&mut drawn, case)?;
             }
-            if tick().is_break() {
-                return Ok(None);
-            }
-        }
-        drop(begun);
-        cutting.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let drawn: candle_core::Result<Drawn> = placing.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok(Some(drawn?))
-    })
+            Ok(drawn)
+        },
+        tick,
+    )
 }
 
 /// Tiles that go through the network together, and those without signal that came between.
@@ -89,7 +71,7 @@ struct Batch {
 }
 
 /// Cuts a case into batches of `size` tiles, for as long as `take` takes them.
-fn cut(field: Field, case: &Case, size: usize, take: impl Fn(Batch) -> bool) {
+fn cut(field: Field, case: &Case, size: usize, take: &dyn Fn(Batch) -> bool) {
     let mut batch = Batch::default();
     for ((slices, asked), window) in places(field, case) {
         let spots = Spot::all(slices.start, field.depth, &asked, &window);

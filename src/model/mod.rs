@@ -25,6 +25,7 @@ mod network;
 mod place;
 mod predict;
 mod processor;
+mod stages;
 mod tiling;
 mod train;
 
