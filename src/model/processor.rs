@@ -125,10 +125,9 @@ impl Processor {
     /// The numbers that these networks draw with where `precision` is asked for: the CPU knows f32 alone, and only the U-shape
     /// network has layers of bf16.
     pub(super) fn drawn_in(&self, networks: Networks, precision: Precision) -> Precision {
-        match precision {
-            _ if self.gpus == 0 => Precision::F32,
-            Precision::Bf16 if networks != Networks::one(Network::UNet) => Precision::Tf32,
-            _ => precision,
+        match networks == Networks::one(Network::UNet) && self.gpus > 0 {
+            true => precision,
+            false => self.learnt_in(precision),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The other end: starts the worker's program, hands it a task, hears it out.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -331,7 +332,9 @@ impl Worker {
                 program.display(),
                 STARTING.as_secs()
             )),
-            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => Err(nonsense(program, &error)),
+            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+                Err(nonsense(program.display(), &error))
+            }
             _ => Err(worker.ended()),
         }
     }
@@ -354,7 +357,7 @@ impl Worker {
                 Ok(Ok(Some(Said::Done(result)))) => return End::Done(result),
                 Ok(Ok(Some(Said::Ready { .. }))) | Err(RecvTimeoutError::Timeout) => Progress::Waiting,
                 Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
-                    return End::Died(nonsense(Path::new("the worker"), &error));
+                    return End::Died(nonsense("the worker", &error));
                 }
                 Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => {
                     return End::Died(self.ended());
@@ -398,8 +401,8 @@ impl Drop for Worker {
 }
 
 /// In words, that what was said cannot be understood.
-fn nonsense(who: &Path, error: &std::io::Error) -> String {
-    format!("what {} said is no message: {error}", who.display())
+fn nonsense(who: impl Display, error: &std::io::Error) -> String {
+    format!("what {who} said is no message: {error}")
 }
 
 /// Reads what a worker says, to its end.

@@ -19,14 +19,12 @@ pub struct Repeated {
     known: Option<Known>,
     /// The shapes that came last.
     last: Vec<Vec<usize>>,
-    /// Whether the driver could not record it.
-    is_refused: bool,
-    /// How often in a row the memory was too full to replay.
-    full: usize,
+    /// How often in a row it could not be replayed, and all of [`LIVES`] where the driver cannot.
+    failed: usize,
 }
 
-/// A memory that was too full to replay is tried again as often.
-const AGAIN: usize = 2;
+/// How often in a row the memory may be too full to replay before it is not tried any more.
+const LIVES: usize = 3;
 
 /// Work on tensors of these shapes.
 struct Known {
@@ -68,17 +66,20 @@ impl Repeated {
         };
         if let Some(known) = self.known.as_mut().filter(|known| known.fits(inputs)) {
             let Err(error) = known.replay(device, inputs, &work) else {
-                self.full = 0;
+                self.failed = 0;
                 return Ok(known.outputs.clone());
             };
             // Nothing of it was done. As it is it may still be possible, and if not, that says why. A memory that is full now need not
             // be so for ever.
-            self.full += 1;
-            self.is_refused = !ModelError::is_full(&error) || self.full > AGAIN;
+            self.failed = if ModelError::is_full(&error) {
+                self.failed + 1
+            } else {
+                LIVES
+            };
             self.known = None;
         }
         // A batch that is smaller than the others, once, is no reason to forget them.
-        let is_to_be_known = !self.is_refused && (self.known.is_none() || is_again);
+        let is_to_be_known = self.failed < LIVES && (self.known.is_none() || is_again);
         if !is_to_be_known {
             // What is known must not take memory from smaller batches where it is full.
             return work(inputs).inspect_err(|error| {

@@ -11,35 +11,23 @@ use super::{
 };
 
 /// Weights as a kernel reads them.
-pub enum Prepared<T: Real> {
-    /// In panels, for the sum as it is defined.
-    Direct(Packed<T>),
-    /// Transformed for tiles of 4x4 pixels.
-    Four(Packed<T>),
-    /// Transformed for tiles of 2x2 pixels.
-    Two(Packed<T>),
-}
-
-/// How a convolution is computed, and with what weights.
-#[derive(Clone, Copy)]
-enum By<'a, T: Real> {
-    /// The sum as it is defined.
-    Sum(&'a Packed<T>),
-    /// Tiles of 4x4 pixels.
-    Four(Weights<'a, T>),
-    /// Tiles of 2x2 pixels.
-    Two(Weights<'a, T>),
+pub struct Prepared<T: Real> {
+    /// The form that they are transformed for; none where they are in panels, for the sum as it is defined.
+    choice: Option<Choice>,
+    packed: Packed<T>,
 }
 
 impl Conv {
     /// The weights as [`Conv::forward`] takes them, to be kept for about as many images of this size at a time.
     pub fn prepare<T: Real>(&self, weights: &[T]) -> Prepared<T> {
         let windows = self.windows(weights, false);
-        match self.choice() {
-            Some(Choice::Four) => Prepared::Four(winograd::transform_weights(Four, windows)),
-            Some(Choice::Two) => Prepared::Two(winograd::transform_weights(Two, windows)),
-            None => Prepared::Direct(self.in_panels(windows)),
-        }
+        let choice = self.choice();
+        let packed = match choice {
+            Some(Choice::Four) => winograd::transform_weights(Four, windows),
+            Some(Choice::Two) => winograd::transform_weights(Two, windows),
+            None => self.in_panels(windows),
+        };
+        Prepared { choice, packed }
     }
 
     /// Weights as they are; turned round, they are those of a convolution from this one's outputs to its inputs.
@@ -77,17 +65,9 @@ impl Conv {
         relu: bool,
         out: &mut [T],
     ) {
-        let finish = Finish {
-            bias,
-            relu,
-            gate: &[],
-        };
-        let weights = match weights {
-            Prepared::Direct(weights) => By::Sum(weights),
-            Prepared::Four(weights) => By::Four(Weights::Kept(weights)),
-            Prepared::Two(weights) => By::Two(Weights::Kept(weights)),
-        };
-        self.finished(x, weights, finish, Beside::one(out, self.outputs));
+        let (choice, weights) = (weights.choice, Weights::Kept(&weights.packed));
+        let (gate, out) = (&[][..], Beside::one(out, self.outputs));
+        self.finished(x, (choice, weights), Finish { bias, relu, gate }, out);
     }
 
     /// The same with weights that are used once.
@@ -99,14 +79,12 @@ impl Conv {
         relu: bool,
         out: &mut [T],
     ) {
-        let finish = Finish {
-            bias,
-            relu,
-            gate: &[],
-        };
+        let gate = &[][..];
+        let finish = Finish { bias, relu, gate };
         if !self.are_few() {
+            let weights = Weights::Once(self.windows(weights, false));
             let out = Beside::one(out, self.outputs);
-            return self.finished_once(x, self.windows(weights, false), finish, out);
+            return self.finished(x, (self.choice_for_once(), weights), finish, out);
         }
         if x.channels[1] > 0 {
             let joined = joined(x);
@@ -142,47 +120,36 @@ impl Conv {
         })
     }
 
-    /// With weights that are used once.
-    fn finished_once<T: Real>(
-        &self,
-        x: Beside<&[T]>,
-        weights: Windows<'_, T>,
-        finish: Finish<'_, T>,
-        out: Beside<&mut [T]>,
-    ) {
-        match self.choice_for_once() {
-            Some(Choice::Four) => self.finished(x, By::Four(Weights::Once(weights)), finish, out),
-            Some(Choice::Two) => self.finished(x, By::Two(Weights::Once(weights)), finish, out),
-            None => self.finished(x, By::Sum(&self.in_panels(weights)), finish, out),
-        }
-    }
-
     fn finished<T: Real>(
         &self,
         x: Beside<&[T]>,
-        weights: By<'_, T>,
+        (choice, weights): (Option<Choice>, Weights<'_, T>),
         finish: Finish<'_, T>,
         out: Beside<&mut [T]>,
     ) {
-        let is_direct = matches!(weights, By::Sum(_));
+        let is_direct = choice.is_none();
         if !lie_apart(&x, is_direct) {
             let joined = joined(x);
-            return self.finished(Beside::one(&joined, self.inputs), weights, finish, out);
+            return self.finished(Beside::one(&joined, self.inputs), (choice, weights), finish, out);
         }
         if !lie_apart(&out, is_direct) {
             let mut joined = Scratch::take(out.images.iter().map(|out| out.len()).sum());
-            self.finished(x, weights, finish, Beside::one(&mut joined, self.outputs));
+            let out_joined = Beside::one(&mut joined[..], self.outputs);
+            self.finished(x, (choice, weights), finish, out_joined);
             for (from, _, out) in out.each() {
                 split(&joined, self.outputs, from, out);
             }
             return;
         }
-        match weights {
-            By::Four(weights) => winograd::convolve(Four, self, x, weights, finish, out),
-            By::Two(weights) => winograd::convolve(Two, self, x, weights, finish, out),
-            By::Sum(weights) => {
-                let [out, _] = out.images;
-                self.apply(x.images[0], weights, finish, out);
+        match choice {
+            Some(Choice::Four) => winograd::convolve(Four, self, x, weights, finish, out),
+            Some(Choice::Two) => winograd::convolve(Two, self, x, weights, finish, out),
+            None => {
+                let ([x, _], [out, _]) = (x.images, out.images);
+                weights.with(
+                    |windows| self.in_panels(windows),
+                    |packed| self.apply(x, packed, finish, out),
+                );
             }
         }
     }
@@ -207,8 +174,9 @@ impl Conv {
             }
             return;
         }
-        let (dy, weights) = (Beside::one(dy, self.outputs), self.windows(weights, true));
-        turned.finished_once(dy, weights, finish, dx);
+        let weights = Weights::Once(self.windows(weights, true));
+        let dy = Beside::one(dy, self.outputs);
+        turned.finished(dy, (turned.choice_for_once(), weights), finish, dx);
     }
 
     /// What it says of the weights: over all pixels, the input under each tap times the output's gradient.
@@ -451,7 +419,7 @@ mod tests {
                 numbers(channels),
             );
             let kept = conv.prepare(&w);
-            assert!(matches!(kept, Prepared::Two(_)));
+            assert_eq!(kept.choice, Some(Choice::Two));
             let parts = [64, channels - 64];
             let (mut a, mut b) = (vec![0.0; 40 * parts[0]], vec![0.0; 40 * parts[1]]);
             split(&x, channels, 0, &mut a);

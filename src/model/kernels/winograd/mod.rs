@@ -98,10 +98,20 @@ fn packed<T: Real, F: Lined<I>, const I: usize>(
 /// A convolution's weights.
 #[derive(Clone, Copy)]
 pub enum Weights<'a, T: Real> {
-    /// Transformed.
+    /// Packed as the form reads them.
     Kept(&'a Packed<T>),
-    /// As they are, to be transformed for these images alone.
+    /// As they are, to be packed for these images alone.
     Once(Windows<'a, T>),
+}
+
+impl<T: Real> Weights<'_, T> {
+    /// Does `work` with all of them packed, by `pack` where they are not yet.
+    pub fn with(self, pack: impl FnOnce(Windows<'_, T>) -> Packed<T>, work: impl FnOnce(&Packed<T>)) {
+        match self {
+            Weights::Kept(packed) => work(packed),
+            Weights::Once(windows) => work(&pack(windows)),
+        }
+    }
 }
 
 /// One task's tiles and what it makes of them.
@@ -171,21 +181,17 @@ pub fn convolve<T: Real, F: Form<I, O>, const I: usize, const O: usize>(
     if conv.inputs * conv.outputs * threads >= 2 * cut.tiles() * (inputs + outputs) {
         return work.together(weights, out);
     }
-    let transformed;
-    let weights = match weights {
-        Weights::Kept(weights) => weights,
-        Weights::Once(windows) => {
-            transformed = transform_weights(form, windows);
-            &transformed
-        }
-    };
     // What a task's caches hold, and an equal share for every thread.
     let at_once = (CACHED / (I * I * (inputs + outputs))).clamp(48, 192);
     let tasks = cut.tiles().div_ceil(at_once).next_multiple_of(threads);
     let rows = cut.rows().div_ceil(tasks);
-    pieces(&cut, rows, out)
-        .into_par_iter()
-        .for_each(|piece| work.alone(weights, piece));
+    weights.with(
+        |windows| transform_weights(form, windows),
+        |weights| {
+            let pieces = pieces(&cut, rows, out).into_par_iter();
+            pieces.for_each(|piece| work.alone(weights, piece));
+        },
+    );
 }
 
 struct Convolution<'a, T: Real, F, const I: usize, const O: usize> {

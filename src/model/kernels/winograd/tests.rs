@@ -16,6 +16,11 @@ fn as_they_are<'a, T>(weights: &'a [T], conv: &Conv) -> Windows<'a, T> {
     }
 }
 
+fn by_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.unwrap().install(work)
+}
+
 /// max|a - b| / max|b|
 fn error(a: &[f64], b: &[f64]) -> f64 {
     let largest = |values: &mut dyn Iterator<Item = f64>| values.map(f64::abs).fold(0.0, f64::max);
@@ -163,7 +168,6 @@ fn many_channels_convolve_as_their_definition_says() {
 /// Shares of tiles, the last of which has few of them.
 #[test]
 fn shared_tiles_convolve_as_their_definition_says() {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
     for batch in [SHARE - 1, SHARE, SHARE + 1, SHARE + 4, SHARE + 5, 2 * SHARE + 2] {
         let conv = Conv {
             batch,
@@ -173,7 +177,7 @@ fn shared_tiles_convolve_as_their_definition_says() {
             outputs: 136,
             kernel: 3,
         };
-        pool.install(|| check_form::<f32, _, 4, 2>(Two, conv, 5, 2e-5));
+        by_threads(4, || check_form::<f32, _, 4, 2>(Two, conv, 5, 2e-5));
     }
 }
 
@@ -216,8 +220,7 @@ fn weights_for_once_are_those_that_are_kept() {
         let kept = convolved(Weights::Kept(&transform_weights(Two, windows)));
         assert!(kept.iter().all(|value| value.is_finite()));
         for threads in [2, 17] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let once = pool.unwrap().install(|| convolved(Weights::Once(windows)));
+            let once = by_threads(threads, || convolved(Weights::Once(windows)));
             assert!(once == kept, "{threads} threads");
         }
     }
@@ -298,8 +301,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let w: Vec<f32> = numbers(conv.weights(), &mut rng);
     let windows = as_they_are(&w, &conv);
     let convolved = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.unwrap().install(|| {
+        by_threads(threads, || {
             let mut y = vec![f32::NAN; conv.pixels() * 8];
             let packed = transform_weights(Four, windows);
             let (x, out) = (Beside::one(&x[..], 16), Beside::one(&mut y[..], 8));
@@ -327,8 +329,7 @@ fn a_gradient_by_weights_is_the_same_by_any_number_of_threads() {
         let x: Vec<f32> = numbers(conv.pixels() * inputs, &mut rng);
         let dy: Vec<f32> = numbers(conv.pixels() * outputs, &mut rng);
         let gradient = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.unwrap().install(|| {
+            by_threads(threads, || {
                 let mut dw = vec![f32::NAN; conv.weights()];
                 weight_gradient(Two, &conv, Beside::one(&x[..], inputs), &dy, &mut dw);
                 dw
