@@ -1,4 +1,5 @@
-//! Adam, fused: two passes over a parameter, in place, on all cores.
+//! Adam, fused: one pass over a parameter, in place, on all cores. Of a wide network nothing else waits so long for memory: what a
+//! step reads and writes lies together.
 //!
 //! Source: Kingma & Ba, "Adam: a method for stochastic optimization", ICLR 2015; with Keras's constants, whose
 //! epsilon of 1e-7 is added to the root of the moment before its bias is corrected, as Keras has it.
@@ -7,9 +8,7 @@ use std::collections::HashMap;
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{
-    CpuStorage, DType, Device, InplaceOp1, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var, bail,
-};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, InplaceOp3, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
@@ -29,10 +28,40 @@ const CHUNK: usize = 65_536;
 pub struct Learner {
     /// Its name.
     pub name: String,
-    /// Its values.
-    pub weight: Var,
-    /// Running means of its gradient, then of its gradient's square: (2, number of values).
-    pub moments: Tensor,
+    /// Its values, in its shape: those of `learnt`, which every step changes.
+    pub weight: Tensor,
+    /// Its values, and running means of its gradient and of its gradient's square: (3, number of values).
+    learnt: Tensor,
+}
+
+impl Learner {
+    /// One that has had no gradient.
+    fn new(name: String, weight: &Tensor) -> Result<Learner> {
+        let count = weight.elem_count();
+        let moments = Tensor::zeros((2, count), DType::F32, weight.device())?;
+        let learnt = Tensor::cat(&[weight.reshape((1, count))?, moments], 0)?;
+        Ok(Learner {
+            name,
+            weight: learnt.narrow(0, 0, 1)?.reshape(weight.shape())?,
+            learnt,
+        })
+    }
+
+    /// The running means of its gradient, then of its gradient's square: (2, number of values).
+    ///
+    /// # Errors
+    /// None on the CPU.
+    pub fn moments(&self) -> Result<Tensor> {
+        self.learnt.narrow(0, 1, 2)
+    }
+
+    /// Goes on from such means.
+    ///
+    /// # Errors
+    /// Means of another shape.
+    pub fn set_moments(&self, moments: &Tensor) -> Result<()> {
+        self.learnt.slice_set(moments, 0, 1)
+    }
 }
 
 /// The optimizer: every parameter, and how many steps it has taken.
@@ -48,23 +77,17 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// An optimizer that has taken no step, of f32 parameters.
+    /// An optimizer that has taken no step, of f32 parameters, which it has copies of.
     ///
     /// # Errors
     /// None on the CPU.
-    pub fn new(weights: Vec<(String, Var)>, rate: f64) -> Result<Adam> {
+    pub fn new(weights: Vec<(String, Tensor)>, rate: f64) -> Result<Adam> {
         let device = weights
             .first()
             .map_or(&Device::Cpu, |(_, weight)| weight.device());
         let size = Tensor::zeros(1, DType::F32, device)?;
-        let learners = weights.into_iter().map(|(name, weight)| {
-            let moments = Tensor::zeros((2, weight.elem_count()), DType::F32, weight.device())?;
-            Ok(Learner {
-                name,
-                weight,
-                moments,
-            })
-        });
+        let learners = weights.into_iter();
+        let learners = learners.map(|(name, weight)| Learner::new(name, &weight));
         Ok(Adam {
             learners: learners.collect::<Result<_>>()?,
             steps: 0,
@@ -93,8 +116,7 @@ impl Adam {
     pub fn end(&self, grads: &HashMap<String, Tensor>) -> Result<()> {
         for learner in &self.learners {
             if let Some(grad) = grads.get(&learner.name) {
-                learner.moments.inplace_op2(grad, &Remember)?;
-                learner.weight.inplace_op3(&learner.moments, &self.size, &Move)?;
+                learner.learnt.inplace_op3(grad, &self.size, &Step)?;
             }
         }
         Ok(())
@@ -131,79 +153,38 @@ impl InplaceOp1 for Set {
     }
 }
 
-/// The gradient enters both means.
-struct Remember;
+/// The gradient enters both means, and the weight goes against the mean gradient, in units of its root mean square.
+struct Step;
 
-impl InplaceOp2 for Remember {
-    fn name(&self) -> &'static str {
-        "moments of adam"
-    }
-
-    fn cpu_fwd(
-        &self,
-        moments: &mut CpuStorage,
-        moments_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<()> {
-        let (keep_1, keep_2) = (BETA_1 as f32, BETA_2 as f32);
-        let (take_1, take_2) = ((1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
-        let grad = whole(grad, grad_layout)?;
-        let (first, second) = whole_mut(moments, moments_layout)?.split_at_mut(grad.len());
-        let means = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
-        means
-            .zip(grad.par_chunks(CHUNK))
-            .for_each(|((first, second), grad)| {
-                in_vectors(|| {
-                    for ((m, v), g) in first.iter_mut().zip(second).zip(grad) {
-                        *m = keep_1 * *m + take_1 * g;
-                        *v = keep_2 * *v + take_2 * g * g;
-                    }
-                });
-            });
-        Ok(())
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        moments: &mut CudaStorage,
-        moments_layout: &Layout,
-        grad: &CudaStorage,
-        grad_layout: &Layout,
-    ) -> Result<()> {
-        cuda::adam_remember((moments, moments_layout), (grad, grad_layout), [BETA_1, BETA_2])
-    }
-}
-
-/// The weight goes against the mean gradient, in units of its root mean square.
-struct Move;
-
-impl InplaceOp3 for Move {
+impl InplaceOp3 for Step {
     fn name(&self) -> &'static str {
         "step of adam"
     }
 
     fn cpu_fwd(
         &self,
-        weight: &mut CpuStorage,
-        weight_layout: &Layout,
-        moments: &CpuStorage,
-        moments_layout: &Layout,
+        learnt: &mut CpuStorage,
+        learnt_layout: &Layout,
+        grad: &CpuStorage,
+        grad_layout: &Layout,
         size: &CpuStorage,
         size_layout: &Layout,
     ) -> Result<()> {
-        let size = whole(size, size_layout)?[0];
-        let weight = whole_mut(weight, weight_layout)?;
-        let (first, second) = whole(moments, moments_layout)?.split_at(weight.len());
-        let means = first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK));
-        weight
-            .par_chunks_mut(CHUNK)
-            .zip(means)
-            .for_each(|(weight, (first, second))| {
+        let (keep_1, keep_2) = (BETA_1 as f32, BETA_2 as f32);
+        let (take_1, take_2) = ((1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
+        let (grad, size) = (whole(grad, grad_layout)?, whole(size, size_layout)?[0]);
+        let (weight, moments) = whole_mut(learnt, learnt_layout)?.split_at_mut(grad.len());
+        let (first, second) = moments.split_at_mut(grad.len());
+        let means = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+        let learnt = weight.par_chunks_mut(CHUNK).zip(means);
+        learnt
+            .zip(grad.par_chunks(CHUNK))
+            .for_each(|((weight, (first, second)), grad)| {
                 in_vectors(|| {
-                    for ((w, m), v) in weight.iter_mut().zip(first).zip(second) {
-                        *w -= size * m / (v.sqrt() + EPSILON as f32);
+                    for (((w, m), v), g) in weight.iter_mut().zip(first).zip(second).zip(grad) {
+                        *m = keep_1 * *m + take_1 * g;
+                        *v = keep_2 * *v + take_2 * g * g;
+                        *w -= size * *m / (v.sqrt() + EPSILON as f32);
                     }
                 });
             });
@@ -213,15 +194,15 @@ impl InplaceOp3 for Move {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
-        weight: &mut CudaStorage,
-        weight_layout: &Layout,
-        moments: &CudaStorage,
-        moments_layout: &Layout,
+        learnt: &mut CudaStorage,
+        learnt_layout: &Layout,
+        grad: &CudaStorage,
+        grad_layout: &Layout,
         size: &CudaStorage,
         size_layout: &Layout,
     ) -> Result<()> {
-        let (weight, moments) = ((&*weight, weight_layout), (moments, moments_layout));
-        cuda::adam_move(weight, moments, (size, size_layout), EPSILON)
+        let by = [(grad, grad_layout), (size, size_layout)];
+        cuda::adam((&*learnt, learnt_layout), by, [BETA_1, BETA_2], EPSILON)
     }
 }
 
@@ -233,14 +214,14 @@ mod tests {
     /// same gradient, too.
     #[test]
     fn a_steady_gradient_moves_a_weight_by_the_rate_each_step() {
-        let weight = Var::from_vec(vec![1f32, 1.0, 1.0], 3, &Device::Cpu).unwrap();
-        let mut adam = Adam::new(vec![("w".to_string(), weight.clone())], 0.1).unwrap();
+        let weight = Tensor::from_vec(vec![1f32, 1.0, 1.0], 3, &Device::Cpu).unwrap();
+        let mut adam = Adam::new(vec![("w".to_string(), weight)], 0.1).unwrap();
         let slopes = Tensor::from_vec(vec![4f32, -0.25, 0.0], 3, &Device::Cpu).unwrap();
         for expected in [[0.9, 1.1, 1.0], [0.8, 1.2, 1.0]] {
             adam.begin().unwrap();
             adam.end(&HashMap::from([("w".to_string(), slopes.clone())]))
                 .unwrap();
-            let values: Vec<f32> = weight.to_vec1().unwrap();
+            let values: Vec<f32> = adam.learners[0].weight.to_vec1().unwrap();
             assert!(
                 values.iter().zip(expected).all(|(v, e)| (v - e).abs() < 1e-4),
                 "{values:?}"

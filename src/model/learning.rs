@@ -1,6 +1,6 @@
 //! A training step: a batch forward, the loss, the way back, and Adam.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor};
 
 use super::adam::Adam;
 #[cfg(feature = "cuda")]
@@ -27,15 +27,19 @@ impl Learning {
     ///
     /// # Errors
     /// A parameter that is missing or of another shape.
-    pub fn new(shape: Architecture, weights: Vec<(String, Var)>, loss: Loss, rate: f64) -> Result<Learning> {
-        // Without a graph, but with the same values, so that it sees every step.
-        let values = weights
-            .iter()
-            .map(|(name, var)| (name.clone(), var.as_tensor().detach()))
-            .collect();
+    pub fn new(
+        shape: Architecture,
+        weights: Vec<(String, Tensor)>,
+        loss: Loss,
+        rate: f64,
+    ) -> Result<Learning> {
+        let adam = Adam::new(weights, rate)?;
+        // The same values, so that it sees every step.
+        let learners = adam.learners.iter();
+        let weights = learners.map(|learner| (learner.name.clone(), learner.weight.clone()));
         Ok(Learning {
-            net: Net::new(shape, values)?,
-            adam: Adam::new(weights, rate)?,
+            net: Net::new(shape, weights.collect())?,
+            adam,
             loss,
             #[cfg(feature = "cuda")]
             repeated: Repeated::default(),
@@ -48,8 +52,8 @@ impl Learning {
     /// None on the CPU.
     pub fn drawn(shape: Architecture, rng: &Rng, loss: Loss, rate: f64, device: &Device) -> Result<Learning> {
         let weights = parameters(&shape).into_iter().map(|parameter| {
-            let var = Var::from_vec(parameter.drawn(rng), parameter.shape(), device)?;
-            Ok((parameter.name, var))
+            let values = Tensor::from_vec(parameter.drawn(rng), parameter.shape(), device)?;
+            Ok((parameter.name, values))
         });
         Learning::new(shape, weights.collect::<Result<_>>()?, loss, rate)
     }
@@ -145,7 +149,7 @@ mod tests {
                 .adam
                 .learners
                 .iter()
-                .map(|learner| (learner.name.clone(), learner.weight.as_tensor().copy().unwrap()))
+                .map(|learner| (learner.name.clone(), learner.weight.force_contiguous().unwrap()))
                 .collect();
             let batches = [batch(1), batch(2)];
             let losses = both.step(&batches, 0.5).unwrap();
@@ -158,7 +162,7 @@ mod tests {
                 let weights = parameters(&alone).into_iter().map(|parameter| {
                     let name = format!("{prefix}{}", parameter.name);
                     let (_, values) = before.iter().find(|(found, _)| *found == name).unwrap();
-                    (parameter.name, Var::from_tensor(&values.copy().unwrap()).unwrap())
+                    (parameter.name, values.clone())
                 });
                 let mut alone = Learning::new(alone, weights.collect(), Loss::DiceCe, 0.01).unwrap();
                 let loss = alone.step(&batches[n..=n], 0.5).unwrap().remove(0);
@@ -167,7 +171,8 @@ mod tests {
                     let name = format!("{prefix}{}", learner.name);
                     let mut of_both = both.adam.learners.iter();
                     let same = of_both.find(|learner| learner.name == name).unwrap();
-                    let values = |var: &Var| -> Vec<f32> { var.flatten_all().unwrap().to_vec1().unwrap() };
+                    let values =
+                        |weight: &Tensor| -> Vec<f32> { weight.flatten_all().unwrap().to_vec1().unwrap() };
                     assert_eq!(
                         values(&learner.weight),
                         values(&same.weight),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 
 use super::loss::{Answer, probabilities};
 use super::network::{Net, Role, parameters};
@@ -48,7 +48,7 @@ fn differences(path: &str, kind: DType) -> Vec<(String, f64)> {
         slices: 1,
         deep_supervision: false,
     };
-    let vars: HashMap<String, Var> = parameters(&shape)
+    let weights: HashMap<String, Tensor> = parameters(&shape)
         .into_iter()
         .map(|p| {
             let weight = file[&format!("w/{}", p.name)].to_dtype(kind).unwrap();
@@ -57,16 +57,10 @@ fn differences(path: &str, kind: DType) -> Vec<(String, f64)> {
                 // PyTorch's [b][a][ky][kx] is [ky][kx][a][b] here, for both kinds of weight.
                 Role::Conv | Role::UpConv => weight.permute((2, 3, 1, 0)).unwrap().contiguous().unwrap(),
             };
-            (p.name, Var::from_tensor(&ours).unwrap())
+            (p.name, ours)
         })
         .collect();
-    let net = Net::new(
-        shape,
-        vars.iter()
-            .map(|(n, v)| (n.clone(), v.as_tensor().clone()))
-            .collect(),
-    )
-    .unwrap();
+    let net = Net::new(shape, weights).unwrap();
     let images = file["x"].to_dtype(kind).unwrap();
     let images = images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
     let (mut logits, trace) = net.forward_traced(&[&images]).unwrap();

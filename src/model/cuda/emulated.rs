@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use candle_core::{Device, Result, Tensor, Var, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use libloading::{Library, Symbol};
 
 use super::gpu::{ARGUMENTS, Gpu, Kind, Matrix, Product, symbol};
@@ -497,21 +497,29 @@ fn a_step_of_adam_is_the_cpu_s() {
     let Some(gpu) = Emulated::new() else { return };
     let mut rng = Rng::new(6);
     let n = 700;
-    let (mut weight, slopes) = (numbers(n, &mut rng), numbers(n, &mut rng));
-    let var = Var::from_slice(&weight, n, &Device::Cpu).unwrap();
-    let mut adam = Adam::new(vec![("w".into(), var.clone())], 1e-3).unwrap();
-    let grads = HashMap::from([("w".into(), Tensor::from_slice(&slopes, n, &Device::Cpu).unwrap())]);
-    let mut moments = vec![0f32; 2 * n];
+    let (weight, slopes) = (numbers(n, &mut rng), numbers(n, &mut rng));
+    let tensor = |values: &[f32]| Tensor::from_slice(values, n, &Device::Cpu).unwrap();
+    let mut adam = Adam::new(vec![("w".into(), tensor(&weight))], 1e-3).unwrap();
+    let grads = HashMap::from([("w".into(), tensor(&slopes))]);
+    let mut learnt = [weight, vec![0f32; 2 * n]].concat();
     for step in 1..=3 {
         adam.begin().unwrap();
         adam.end(&grads).unwrap();
-        let to = moments.as_mut_ptr() as u64;
-        ops::adam_remember(&gpu, n, to, at(&slopes), [0.9, 0.999]).unwrap();
         let left = |beta: f64| 1.0 - beta.powi(step);
         let size = [(1e-3 * left(0.999).sqrt() / left(0.9)) as f32];
-        ops::adam_move(&gpu, n, weight.as_mut_ptr() as u64, to, at(&size), 1e-7).unwrap();
+        let by = [at(&slopes), at(&size)];
+        ops::adam(&gpu, n, learnt.as_mut_ptr() as u64, by, [0.9, 0.999], 1e-7).unwrap();
     }
-    same("weights", &weight, &var.to_vec1::<f32>().unwrap(), 1e-6);
+    let [learner] = &adam.learners[..] else {
+        panic!("one parameter")
+    };
+    for (name, expected, got) in [
+        ("weights", &learner.weight, &learnt[..n]),
+        ("moments", &learner.moments().unwrap(), &learnt[n..]),
+    ] {
+        let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
+        same(name, got, &expected, 1e-6);
+    }
 }
 
 #[test]

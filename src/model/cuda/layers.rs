@@ -289,16 +289,10 @@ pub fn loss_gradient(kind: Loss, m: usize, p: At<'_>, classes: At<'_>, sums: At<
     })
 }
 
-/// A gradient enters both of Adam's means.
-pub fn adam_remember(moments: At<'_>, grad: At<'_>, kept: [f64; 2]) -> Result<()> {
-    let count = grad.1.shape().elem_count();
-    ops::adam_remember(device(grad), count, of(moments)?, of(grad)?, kept)
-}
-
-/// Adam's step.
-pub fn adam_move(weight: At<'_>, moments: At<'_>, size: At<'_>, epsilon: f64) -> Result<()> {
-    let (count, size) = (weight.1.shape().elem_count(), of(size)?);
-    ops::adam_move(device(weight), count, of(weight)?, of(moments)?, size, epsilon)
+/// Adam's step by a gradient, of a size that lies there.
+pub fn adam(learnt: At<'_>, [grad, size]: [At<'_>; 2], kept: [f64; 2], epsilon: f64) -> Result<()> {
+    let (count, by) = (grad.1.shape().elem_count(), [of(grad)?, of(size)?]);
+    ops::adam(device(grad), count, of(learnt)?, by, kept, epsilon)
 }
 
 /// The same number everywhere.

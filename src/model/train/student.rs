@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 
 use super::tiles::Tiles;
 use crate::imaging::Rng;
@@ -94,7 +94,7 @@ pub struct Student<'a> {
     /// Every member, or, of an ensemble of snapshots, the first.
     pub learning: Learning,
     /// The weights of each other member, where there are such.
-    snapshots: Vec<Vec<(String, Var)>>,
+    snapshots: Vec<Vec<(String, Tensor)>>,
     /// Whether there are such that were learnt before: until a snapshot is taken they stand, and else the first member does.
     are_learnt: bool,
 }
@@ -119,22 +119,18 @@ impl<'a> Student<'a> {
             .filter(|_| goes_on.is_none())
             .map(|path| checkpoint::load(path, &shape, Some(&rng), device))
             .transpose()?;
+        let mut before = goes_on.iter().flat_map(|before| &before.learned);
         let mut weights = parameters(&shape)
             .into_iter()
             .map(|parameter| {
-                let var = match &start {
-                    Some(start) => Var::from_tensor(&start[&parameter.name]),
-                    None => Var::from_vec(parameter.drawn(&rng), parameter.shape(), device),
+                let values = match (before.next(), &start) {
+                    (Some((_, values, _)), _) => Tensor::from_slice(values, parameter.shape(), device),
+                    (None, Some(start)) => Ok(start[&parameter.name].clone()),
+                    (None, None) => Tensor::from_vec(parameter.drawn(&rng), parameter.shape(), device),
                 };
-                Ok((parameter.name, var?))
+                Ok((parameter.name, values?))
             })
-            .collect::<candle_core::Result<Vec<(String, Var)>>>()?;
-        for ((_, var), (_, values, _)) in weights
-            .iter()
-            .zip(goes_on.iter().flat_map(|before| &before.learned))
-        {
-            var.set(&Tensor::from_slice(values, var.shape(), device)?)?;
-        }
+            .collect::<candle_core::Result<Vec<(String, Tensor)>>>()?;
         let training = &task.training;
         let learns = learner_of(task);
         let others = weights.split_off(parameters(&learns).len());
@@ -149,8 +145,8 @@ impl<'a> Student<'a> {
         if let Some(before) = goes_on {
             let adam = &mut learning.adam;
             adam.steps = before.header.step;
-            for (learner, (_, values, moments)) in adam.learners.iter_mut().zip(&before.learned) {
-                learner.moments = Tensor::from_slice(moments, (2, values.len()), device)?;
+            for (learner, (_, values, moments)) in adam.learners.iter().zip(&before.learned) {
+                learner.set_moments(&Tensor::from_slice(moments, (2, values.len()), device)?)?;
             }
         }
         Ok(Student {
@@ -259,10 +255,10 @@ impl<'a> Student<'a> {
         let taken = self.learning.adam.steps;
         let ended = self.ended(taken);
         if ended > self.ended(taken - 1)
-            && let Some(member) = self.snapshots.get(ended - 1)
+            && let Some(member) = self.snapshots.get_mut(ended - 1)
         {
-            for ((_, kept), learner) in member.iter().zip(&self.learning.adam.learners) {
-                kept.set(&learner.weight.as_tensor().detach())?;
+            for ((_, kept), learner) in member.iter_mut().zip(&self.learning.adam.learners) {
+                *kept = learner.weight.force_contiguous()?;
             }
         }
         Ok(())
@@ -276,7 +272,7 @@ impl<'a> Student<'a> {
             let learners = self.learning.adam.learners.iter();
             member.iter().zip(learners).map(move |((name, kept), learner)| {
                 let values = if is_its_own { kept } else { &learner.weight };
-                (name, values.as_tensor().detach())
+                (name, values.clone())
             })
         })
     }
@@ -287,7 +283,7 @@ impl<'a> Student<'a> {
             return Ok(self.learning.net.clone());
         }
         let learners = self.learning.adam.learners.iter();
-        let first = learners.map(|learner| (&learner.name, learner.weight.as_tensor().detach()));
+        let first = learners.map(|learner| (&learner.name, learner.weight.clone()));
         let all = first.chain(self.others());
         Net::new(
             self.task.architecture,
@@ -305,7 +301,7 @@ impl<'a> Student<'a> {
             Ok((
                 learner.name.clone(),
                 weight,
-                learner.moments.flatten_all()?.to_vec1()?,
+                learner.moments()?.flatten_all()?.to_vec1()?,
             ))
         });
         let kept = self.others().map(|(name, values)| {

@@ -93,14 +93,9 @@ fn wide_kernels_give_the_bits_of_narrow_ones() {
     hold("sum", &[&x, &x], x.len(), |a, out| {
         ops::add_gated(&gpu, x.len(), out, a[0], a[1])
     });
-    // Squares have no sign.
-    let moments: Vec<f32> = x.iter().chain(&x).map(|x| x.abs()).collect();
-    let rate = [0.1f32];
-    hold("moments", &[&x], 2 * x.len(), |a, out| {
-        ops::adam_remember(&gpu, x.len(), out, a[0], [0.9, 0.999])
-    });
-    hold("step", &[&moments], x.len(), |a, out| {
-        ops::adam_move(&gpu, x.len(), out, a[0], at(&rate), 1e-7)
+    let size = [0.1f32];
+    hold("step of adam", &[&x], 3 * x.len(), |a, out| {
+        ops::adam(&gpu, x.len(), out, [a[0], at(&size)], [0.9, 0.999], 1e-7)
     });
     // Those of which four are read at a time, and others.
     for outputs in [4, 5, 8] {

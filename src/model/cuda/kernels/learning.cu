@@ -90,35 +90,25 @@ KERNEL(loss_gradient) {
     out[classes[i]] -= w;
 }
 
-// Adam's running means: moments (both, one after the other), gradient, what is kept of each.
-template <typename T, int N> __device__ void adam_remember(Words a, Size i) {
+// Adam's step: weights, then the means of their gradients, then those of their squares; the gradient; where the step's size is; what
+// both means keep, and what they take; epsilon.
+template <typename T, int N> __device__ void adam(Words a, Size i) {
     typedef Pack<T, N> P;
-    OUTPUT(P, firsts, 1);
+    OUTPUT(P, weights, 1);
     INPUT(P, grads, 2);
-    const float keep_1 = number(a.w[3]), keep_2 = number(a.w[4]), take_1 = number(a.w[5]), take_2 = number(a.w[6]);
-    P *seconds = firsts + a.w[0];
+    INPUT(float, size, 3);
+    const float keep_1 = number(a.w[4]), keep_2 = number(a.w[5]), take_1 = number(a.w[6]), take_2 = number(a.w[7]);
+    P *firsts = weights + a.w[0], *seconds = firsts + a.w[0];
     const P grad = grads[i];
-    P first = firsts[i], second = seconds[i];
+    P weight = weights[i], first = firsts[i], second = seconds[i];
     for (int n = 0; n < N; n++) {
-        const float g = get(grad, n);
-        put(first, n, keep_1 * get(first, n) + take_1 * g);
-        put(second, n, keep_2 * get(second, n) + take_2 * g * g);
+        const float g = get(grad, n), m = keep_1 * get(first, n) + take_1 * g, v = keep_2 * get(second, n) + take_2 * g * g;
+        put(first, n, m);
+        put(second, n, v);
+        put(weight, n, get(weight, n) - *size * m / (sqrtf(v) + number(a.w[8])));
     }
+    weights[i] = weight;
     firsts[i] = first;
     seconds[i] = second;
 }
-WIDE_F32(adam_remember)
-
-// Adam's step: weights, moments, where the rate is, epsilon.
-template <typename T, int N> __device__ void adam_move(Words a, Size i) {
-    typedef Pack<T, N> P;
-    OUTPUT(P, weights, 1);
-    INPUT(P, firsts, 2);
-    INPUT(float, rate, 3);
-    const P first = firsts[i], second = (firsts + a.w[0])[i];
-    P weight = weights[i];
-    for (int n = 0; n < N; n++)
-        put(weight, n, get(weight, n) - *rate * get(first, n) / (sqrtf(get(second, n)) + number(a.w[4])));
-    weights[i] = weight;
-}
-WIDE_F32(adam_move)
+WIDE_F32(adam)

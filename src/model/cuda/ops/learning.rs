@@ -61,29 +61,20 @@ pub fn loss_gradient<G: Gpu>(
     )
 }
 
-/// A gradient enters both of Adam's means; `kept` of each stays.
-pub fn adam_remember<G: Gpu>(gpu: &G, count: usize, moments: u64, grad: u64, kept: [f64; 2]) -> Result<()> {
-    let shares = [kept[0], kept[1], 1.0 - kept[0], 1.0 - kept[1]].map(bits);
-    let kernel = (Kind::F32, "adam_remember");
-    launch_wide(gpu, kernel, (count, count), &[moments, grad], |_| {
-        [&[moments, grad], &shares[..]].concat()
-    })
-}
-
-/// Adam's step, of the size that is found at an address.
-pub fn adam_move<G: Gpu>(
+/// Adam's step: the gradient enters both means, of which `kept` stays, and the weight moves, as far as is found at an address.
+///
+/// * `learnt`: the weights, then the means of their gradients, then those of their squares
+pub fn adam<G: Gpu>(
     gpu: &G,
     count: usize,
-    weight: u64,
-    moments: u64,
-    size: u64,
+    learnt: u64,
+    [grad, size]: [u64; 2],
+    kept: [f64; 2],
     epsilon: f64,
 ) -> Result<()> {
-    launch_wide(
-        gpu,
-        (Kind::F32, "adam_move"),
-        (count, count),
-        &[weight, moments],
-        |_| vec![weight, moments, size, bits(epsilon)],
-    )
+    let numbers = [kept[0], kept[1], 1.0 - kept[0], 1.0 - kept[1], epsilon].map(bits);
+    let kernel = (Kind::F32, "adam");
+    launch_wide(gpu, kernel, (count, count), &[learnt, grad], |_| {
+        [&[learnt, grad, size], &numbers[..]].concat()
+    })
 }
