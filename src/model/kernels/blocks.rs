@@ -269,9 +269,18 @@ fn line<T: Real, S: Simd<T>, const M: usize, const W: usize>(
     for i in 0..M {
         firsts[i] += i * steps.0;
     }
+    let Finish { relu, gate, .. } = work.finish;
+    if let [_, ..] = gate {
+        // Nothing else brings it in time: a block reads it all at once, from as many places as there are items.
+        for i in 0..M {
+            for v in 0..W {
+                let at = to + i * steps.1 + panel * PANEL + v * S::LANES;
+                simd.fetch(gate.as_ptr().wrapping_add(at));
+            }
+        }
+    }
     let mut held = [[simd.zero(); W]; M];
     add_products(simd, (work.x, work.runs), firsts, (panels, panel), &mut held);
-    let Finish { relu, gate, .. } = work.finish;
     for v in 0..W {
         let (column, count, bias) = work.vector(simd, panel, v);
         if count == 0 {
