@@ -24,7 +24,7 @@ struct Args {
 enum Verb {
     /// Do the task that comes through standard input
     Worker {
-        /// What computes: auto (the first GPU), cuda:0, ..
+        /// What computes: auto (the first GPU that can be had), cuda:0, ..
         #[arg(long)]
         device: Device,
     },

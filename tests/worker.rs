@@ -170,12 +170,69 @@ fn a_program_that_does_not_fit_is_not_used() {
             "{result:?}"
         );
     }
-    // Ready { build: "older", gpus: 1 }: variant 0, five letters, 1.
-    let older = r"printf '\010\000\000\000\000\005older\001'; cat >/dev/null";
+    // Ready { build: "older", gpus: [0] }: variant 0, five letters, one number.
+    let older = r"printf '\011\000\000\000\000\005older\001\000'; cat >/dev/null";
     let cuda = program(folder.path(), older);
     let (result, notices) = result_of(&Programs { cuda, ..programs() }, &on("auto"));
     assert!(matches!(result, TaskResult::Timed(_)), "{result:?}");
     assert!(notices[0].contains("is older, this is"), "{notices:?}");
+}
+
+/// A worker says that it has cuda:1 of two; what it is, is a worker on the CPU. cuda:0 is broken.
+#[test]
+fn a_first_gpu_that_cannot_be_had_leaves_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let this = env!("CARGO_BIN_EXE_overtrace");
+    // Ready: a length, a variant, a build's length, its version and hash, no GPUs; and with two numbers.
+    let said = 1 + 1 + env!("CARGO_PKG_VERSION").len() + 1 + 8;
+    let script = format!(
+        "case $3 in cuda:0) echo broken >&2; exit 2;; esac
+printf '\\{:03o}\\000\\000\\000'
+{this} worker --device cpu </dev/null | tail -c +5 | head -c {said}
+printf '\\002\\001\\000'
+{this} worker --device cpu | tail -c +{}",
+        said + 3,
+        4 + said + 1 + 1
+    );
+    let cuda = program(folder.path(), &script);
+    let task = training(folder.path(), "weights");
+    let cases = task.cases.iter().map(|case| PredictCase {
+        id: case.id.clone(),
+        images: case.images.clone(),
+        plane: case.plane,
+        mask: None,
+    });
+    let draw = PredictTask {
+        cases: cases.collect(),
+        weights: task.weights.clone(),
+        folder: folder.path().to_path_buf(),
+        ..predict_nothing()
+    };
+    let programs = Programs { cuda, ..programs() };
+    let mut notices = Vec::new();
+    let mut drawn = 0;
+    for (what, expected) in [
+        (Task::Train(task), Vec::new()),
+        (
+            Task::Predict(draw),
+            vec!["computing on the others: no cuda:0: broken"],
+        ),
+    ] {
+        let result = run(&programs, &on("auto"), what, &mut |progress| {
+            match progress {
+                Progress::Notice(words) => notices.push(words),
+                Progress::Case { .. } => drawn += 1,
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(
+            matches!(result, TaskResult::Trained(_) | TaskResult::Predicted),
+            "{result:?}"
+        );
+        assert_eq!(std::mem::take(&mut notices), expected);
+    }
+    assert_eq!(drawn, 4);
 }
 
 /// It starts as it should, and is gone in the middle of a message; it has said much.

@@ -109,7 +109,7 @@ fn drawing(
     let flop = net.flop(&tile)? * tiles as f64;
     let net = processor.drawing(&net, batch, task.precision)?;
     let mut once = || pool.install(|| draw(&net, &case, batch, &mut || ControlFlow::Continue(())).map(drop));
-    let seconds = if processor.gpus() > 0 {
+    let seconds = if processor.is_gpu() {
         timed(task.runs, &mut once)?
     } else {
         let start = Instant::now();

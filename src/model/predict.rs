@@ -34,7 +34,7 @@ pub fn predict(
     let mut batch = net.field().drawn(processor.drawing_batch(task.batch));
     let net = processor.drawing(&net, batch, task.precision)?;
     let drawn_in = processor.drawn_in(task.architecture.networks, task.precision);
-    if processor.gpus() > 0 && drawn_in != task.precision {
+    if processor.is_gpu() && drawn_in != task.precision {
         // Whether to go on is asked again at the first batch.
         let _ = report(Progress::Notice(format!(
             "drawing in {drawn_in}: only the U-shape network by itself draws in {}",

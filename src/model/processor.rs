@@ -25,27 +25,38 @@ const FILLING: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Processor {
     device: candle_core::Device,
-    gpus: usize,
+    gpus: Vec<usize>,
 }
 
 impl Processor {
     /// The CPU.
     pub const CPU: Processor = Processor {
         device: candle_core::Device::Cpu,
-        gpus: 0,
+        gpus: Vec::new(),
     };
 
-    /// What `choice` names; of several GPUs, [`Device::Auto`] is the first.
+    /// What `choice` names; of several GPUs, [`Device::Auto`] is the first that can be had.
     ///
     /// # Errors
-    /// [`ModelError::NoDevice`] where it is not there, or this program cannot use it.
+    /// [`ModelError::NoDevice`] where it is not there, or this program cannot use it; of [`Device::Auto`], of the first GPU.
     pub fn open(choice: Device) -> Result<Processor, ModelError> {
         match choice {
             Device::Cpu => Ok(Processor::CPU),
             Device::Auto if cfg!(not(feature = "cuda")) => Ok(Processor::CPU),
-            Device::Auto => Processor::cuda(0),
+            Device::Auto => Processor::cuda(0).or_else(|why| {
+                let others = 1..Processor::count();
+                others.map(Processor::cuda).find_map(Result::ok).ok_or(why)
+            }),
             Device::Cuda(n) => Processor::cuda(n),
         }
+    }
+
+    /// GPUs there are, whether or not they can be had.
+    fn count() -> usize {
+        #[cfg(feature = "cuda")]
+        return super::cuda::count().unwrap_or(0);
+        #[cfg(not(feature = "cuda"))]
+        0
     }
 
     #[cfg(not(feature = "cuda"))]
@@ -58,10 +69,12 @@ impl Processor {
 
     #[cfg(feature = "cuda")]
     fn cuda(n: usize) -> Result<Processor, ModelError> {
-        let (device, gpus) = super::cuda::open(n).map_err(|problem| ModelError::NoDevice {
+        let device = super::cuda::open(n).map_err(|problem| ModelError::NoDevice {
             device: Device::Cuda(n),
             problem,
         })?;
+        let others = (0..Processor::count()).filter(|other| *other != n);
+        let gpus = [n].into_iter().chain(others).collect();
         let processor = Processor { device, gpus };
         // A driver or a library that does not fit says so only when it is used.
         processor.try_out().map_err(|error| ModelError::NoDevice {
@@ -100,9 +113,14 @@ impl Processor {
         None
     }
 
-    /// GPUs there are; 0 for the CPU.
-    pub fn gpus(&self) -> usize {
-        self.gpus
+    /// The numbers of the GPUs that there are, of the one that this is first; none for the CPU.
+    pub fn gpus(&self) -> &[usize] {
+        &self.gpus
+    }
+
+    /// Whether it is a GPU.
+    pub fn is_gpu(&self) -> bool {
+        !self.gpus.is_empty()
     }
 
     /// Threads for the work, 0 for every core: on a GPU one, since what cuDNN and cuBLAS begin belongs to a thread.
@@ -110,7 +128,7 @@ impl Processor {
     /// # Errors
     /// [`ModelError::Threads`].
     pub(super) fn pool(&self, threads: usize) -> Result<rayon::ThreadPool, ModelError> {
-        let threads = if self.gpus > 0 { 1 } else { threads };
+        let threads = if self.is_gpu() { 1 } else { threads };
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
@@ -119,13 +137,13 @@ impl Processor {
 
     /// Tiles to draw at a time: those of the settings, on a GPU enough to fill it.
     pub(super) fn drawing_batch(&self, batch: usize) -> usize {
-        if self.gpus > 0 { batch.max(FILLING) } else { batch }
+        if self.is_gpu() { batch.max(FILLING) } else { batch }
     }
 
     /// The numbers that these networks draw with where `precision` is asked for: the CPU knows f32 alone, and only the U-shape
     /// network has layers of bf16.
     pub(super) fn drawn_in(&self, networks: Networks, precision: Precision) -> Precision {
-        match networks == Networks::one(Network::UNet) && self.gpus > 0 {
+        match networks == Networks::one(Network::UNet) && self.is_gpu() {
             true => precision,
             false => self.learnt_in(precision),
         }
@@ -134,7 +152,7 @@ impl Processor {
     /// The numbers that any network learns with where `precision` is asked for.
     pub(super) fn learnt_in(&self, precision: Precision) -> Precision {
         match precision {
-            _ if self.gpus == 0 => Precision::F32,
+            _ if !self.is_gpu() => Precision::F32,
             Precision::Bf16 => Precision::Tf32,
             _ => precision,
         }
@@ -180,14 +198,14 @@ impl Processor {
             processor: name.map_or("unknown".into(), |(_, name)| name.trim().to_string()),
             cores,
             threads: match threads {
-                _ if self.gpus > 0 => 1,
+                _ if self.is_gpu() => 1,
                 0 => cores,
                 _ => threads,
             },
             instructions: instructions().into(),
-            precision: match self.gpus {
-                0 => Precision::F32.to_string(),
-                _ => precision.to_string(),
+            precision: match self.is_gpu() {
+                false => Precision::F32.to_string(),
+                true => precision.to_string(),
             },
             gpu,
         }
@@ -230,7 +248,7 @@ mod tests {
     #[test]
     fn numbers_are_those_that_there_are_layers_of() {
         let gpu = Processor {
-            gpus: 1,
+            gpus: vec![0],
             ..Processor::CPU
         };
         let (one, two) = (Networks::one(Network::UNet), Networks::one(Network::VoxResNet));

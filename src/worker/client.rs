@@ -183,7 +183,8 @@ fn start_all(
         match started {
             Ok(worker) => {
                 if device == Device::Auto {
-                    devices.extend((1..worker.gpus).map(Device::Cuda));
+                    // One that could not be had says why when it is asked for.
+                    devices.extend(worker.gpus.iter().skip(1).copied().map(Device::Cuda));
                 }
                 workers.push(worker);
             }
@@ -204,7 +205,7 @@ fn start_all(
         return Err(missed.join("; "));
     }
     if !missed.is_empty() {
-        let instead = if workers.iter().all(|worker| worker.gpus == 0) {
+        let instead = if workers.iter().all(|worker| worker.gpus.is_empty()) {
             "the CPU"
         } else {
             "the others"
@@ -289,7 +290,7 @@ struct Worker {
     input: Option<ChildStdin>,
     said: Receiver<std::io::Result<Option<Said>>>,
     last_words: Option<JoinHandle<VecDeque<String>>>,
-    gpus: usize,
+    gpus: Vec<usize>,
 }
 
 impl Worker {
@@ -315,7 +316,7 @@ impl Worker {
             input: Some(input),
             said,
             last_words: Some(thread::spawn(|| last_words(BufReader::new(errors)))),
-            gpus: 0,
+            gpus: Vec::new(),
         };
         match worker.said.recv_timeout(STARTING) {
             Ok(Ok(Some(Said::Ready { build, gpus }))) if build == frames::build() => {

@@ -20,8 +20,8 @@ pub enum Said {
     Ready {
         /// [`build`] of its program.
         build: String,
-        /// GPUs it could have taken; 0 on the CPU.
-        gpus: usize,
+        /// The numbers of the GPUs that there are, of the one that it has first; none on the CPU.
+        gpus: Vec<usize>,
     },
     /// Something went on.
     Progress(Progress),
@@ -29,27 +29,33 @@ pub enum Said {
     Done(TaskResult),
 }
 
+/// Files, each with what stands in it.
+macro_rules! sources {
+    ($($path:literal),* $(,)?) => { [$(($path, include_str!($path))),*] };
+}
+
+/// Where the types of all messages stand.
+const SOURCES: [(&str, &str); 14] = sources![
+    "frames.rs",
+    "parser.rs",
+    "../imaging/nifti/mod.rs",
+    "../imaging/geometry.rs",
+    "../imaging/plane.rs",
+    "../imaging/volume.rs",
+    "../records/ids.rs",
+    "../records/model.rs",
+    "../records/task.rs",
+    "../records/bench.rs",
+    "../settings/mod.rs",
+    "../settings/compute.rs",
+    "../settings/network.rs",
+    "../settings/recipe.rs",
+];
+
 /// The version of this program and of the messages it understands: programs of the same version may have been built from
 /// different sources.
 pub fn build() -> String {
-    let messages = [
-        include_str!("frames.rs"),
-        include_str!("parser.rs"),
-        include_str!("../imaging/nifti/mod.rs"),
-        include_str!("../imaging/geometry.rs"),
-        include_str!("../imaging/plane.rs"),
-        include_str!("../imaging/volume.rs"),
-        include_str!("../records/ids.rs"),
-        include_str!("../records/model.rs"),
-        include_str!("../records/task.rs"),
-        include_str!("../records/bench.rs"),
-        include_str!("../settings/mod.rs"),
-        include_str!("../settings/compute.rs"),
-        include_str!("../settings/network.rs"),
-        include_str!("../settings/query.rs"),
-        include_str!("../settings/recipe.rs"),
-    ];
-    let hash = blake3::hash(messages.concat().as_bytes()).to_hex();
+    let hash = blake3::hash(SOURCES.map(|(_, text)| text).concat().as_bytes()).to_hex();
     format!("{} {}", env!("CARGO_PKG_VERSION"), &hash[..8])
 }
 
@@ -123,7 +129,84 @@ fn too_long(bytes: usize, longest: u32) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use super::*;
+
+    /// The names of types that a line names: after `:`, `(`, `<`, `[`, `,` or `&`; what a line begins with is a name of its own.
+    fn types(line: &str) -> Vec<&str> {
+        let line = line.split("//").next().unwrap_or_default();
+        let words = line.split(|c: char| !c.is_alphanumeric());
+        let is_type = |word: &&str| {
+            let before = &line[..word.as_ptr() as usize - line.as_ptr() as usize];
+            word.starts_with(char::is_uppercase)
+                && before.trim_end().ends_with([':', '(', '<', '[', ',', '&'])
+        };
+        words.filter(is_type).collect()
+    }
+
+    /// Every type of the rooms that messages come from: the file it stands in, and the types it is made of.
+    fn definitions() -> BTreeMap<String, (PathBuf, Vec<String>)> {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut left: Vec<PathBuf> = ["worker", "records", "settings", "imaging"]
+            .map(|room| src.join(room))
+            .into();
+        let mut found = BTreeMap::new();
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            for (at, line) in text.lines().enumerate() {
+                let line = line.strip_prefix("pub ").unwrap_or(line);
+                let Some(line) = ["struct ", "enum ", "type "]
+                    .into_iter()
+                    .find_map(|kind| line.strip_prefix(kind))
+                else {
+                    continue;
+                };
+                let name = line.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+                // One line, or all up to the brace that stands where the definition began.
+                let is_one = line.ends_with([';', '}']);
+                let others = text
+                    .lines()
+                    .skip(at + 1)
+                    .take_while(|line| !is_one && *line != "}");
+                let made_of = [&line[name.len()..]].into_iter().chain(others).flat_map(types);
+                found.insert(
+                    name.to_string(),
+                    (path.clone(), made_of.map(String::from).collect()),
+                );
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn a_build_is_known_by_the_types_of_all_messages() {
+        let definitions = definitions();
+        let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/worker");
+        let listed: BTreeSet<PathBuf> = SOURCES
+            .iter()
+            .map(|(path, _)| worker.join(path).canonicalize().unwrap())
+            .collect();
+        let mut left: Vec<String> = ["Said", "Task", "Question", "Answer"].map(String::from).into();
+        let (mut seen, mut files) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(name) = left.pop() {
+            let Some((path, made_of)) = definitions.get(&name) else {
+                continue;
+            };
+            assert!(listed.contains(path), "{name} stands in {}", path.display());
+            files.insert(path.clone());
+            if seen.insert(name) {
+                left.extend(made_of.iter().cloned());
+            }
+        }
+        assert_eq!(files, listed, "{seen:?}");
+    }
 
     #[test]
     fn messages_are_read_as_they_were_written_one_by_one() {

@@ -36,7 +36,7 @@ pub fn serve(
     let processor = Processor::open(device).map_err(std::io::Error::other)?;
     let ready = Said::Ready {
         build: frames::build(),
-        gpus: processor.gpus(),
+        gpus: processor.gpus().to_vec(),
     };
     frames::write(&mut output, &ready, LONGEST)?;
     let Some(task) = frames::read::<Task>(&mut input, LONGEST)? else {
@@ -87,7 +87,7 @@ fn compute(
     };
     match catch_unwind(AssertUnwindSafe(|| model::compute(task, processor, &mut report))) {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(error @ ModelError::Compute(_))) if processor.gpus() > 0 => Err(std::io::Error::other(error)),
+        Ok(Err(error @ ModelError::Compute(_))) if processor.is_gpu() => Err(std::io::Error::other(error)),
         Ok(Err(error)) => Ok(TaskResult::Failed(error.to_string())),
         Err(_) => Err(std::io::Error::other("the worker panicked; the log says where")),
     }

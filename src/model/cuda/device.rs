@@ -31,10 +31,15 @@ pub fn is_rounded() -> bool {
     PRECISION.load(Ordering::Relaxed) != Precision::F32 as u8
 }
 
-/// The GPU of this number, tried out, and how many there are; or why it cannot be had.
-pub fn open(n: usize) -> std::result::Result<(Device, usize), String> {
+/// GPUs there are; or why that cannot be said.
+pub fn count() -> std::result::Result<usize, String> {
     let count = CudaContext::device_count().map_err(|error| format!("the driver says {error}"))?;
-    let count = usize::try_from(count).unwrap_or(0);
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// The GPU of this number; or why it cannot be had.
+pub fn open(n: usize) -> std::result::Result<Device, String> {
+    let count = count()?;
     if n >= count {
         return Err(format!("there are {count} GPUs"));
     }
@@ -43,7 +48,7 @@ pub fn open(n: usize) -> std::result::Result<(Device, usize), String> {
     // another; events of every tensor would only cost time.
     unsafe { device.disable_event_tracking() };
     keep_memory(&device);
-    Ok((Device::Cuda(device), count))
+    Ok(Device::Cuda(device))
 }
 
 /// Lets the device keep what is freed for the next step; by itself it gives all of it back whenever it is waited for.

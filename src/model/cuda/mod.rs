@@ -28,7 +28,7 @@ mod upload;
 mod usage;
 
 #[cfg(feature = "cuda")]
-pub use device::{name, open, set_precision};
+pub use device::{count, name, open, set_precision};
 #[cfg(feature = "cuda")]
 pub use download::Download;
 #[cfg(feature = "cuda")]

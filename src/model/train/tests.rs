@@ -206,7 +206,8 @@ fn the_rate_falls_to_nothing() {
         task.training.recipe = Recipe::Strong;
         task.training.without = without;
         let rng = Rng::new(1);
-        let mut student = Student::new(&task, &Processor::CPU, &rng, None).unwrap();
+        let processor = Processor::CPU;
+        let mut student = Student::new(&task, &processor, &rng, None).unwrap();
         let (learn, _) = split(&cases, Field::TILE, &mut rng.fork("validation"));
         let mut epoch = Epoch::new(3, 3, vec![vec![0], vec![1]]);
         let draw = |tiles: &[usize]| Ok(vec![learn.batch(tiles, &Device::Cpu)?]);
@@ -240,7 +241,8 @@ fn the_rate_of_snapshots_falls_along_a_cosine_and_begins_again() {
     task.architecture.networks = "u-net+u-net".parse().unwrap();
     (task.training.ensemble, task.training.steps) = (Ensemble::Snapshots, 8);
     let rng = Rng::new(1);
-    let mut student = Student::new(&task, &Processor::CPU, &rng, None).unwrap();
+    let processor = Processor::CPU;
+    let mut student = Student::new(&task, &processor, &rng, None).unwrap();
     let (learn, _) = split(&cases, Field::TILE, &mut rng.fork("validation"));
     let mut epoch = Epoch::new(1, 1, (0..8).map(|tile| vec![tile]).collect());
     let draw = |tiles: &[usize]| Ok(vec![learn.batch(tiles, &Device::Cpu)?]);
@@ -417,7 +419,8 @@ fn a_snapshot_that_is_not_yet_taken_is_no_untrained_network() {
     (task.training.ensemble, task.training.steps) = (Ensemble::Snapshots, 12);
     let kept = |task: &TrainTask, epochs: usize| {
         let rng = Rng::new(1);
-        let mut student = Student::new(task, &Processor::CPU, &rng, None).unwrap();
+        let processor = Processor::CPU;
+        let mut student = Student::new(task, &processor, &rng, None).unwrap();
         let (learn, _) = split(&cases, Field::TILE, &mut rng.fork("validation"));
         let draw = |tiles: &[usize]| Ok(vec![learn.batch(tiles, &Device::Cpu)?]);
         for number in 1..=epochs {
