@@ -441,8 +441,8 @@ impl Actor {
                 self.tell(Event::Notice(words));
                 return;
             }
-            Progress::Case { predicted, done, of } => {
-                (activity.done, activity.of) = (done, of);
+            Progress::Case(predicted) => {
+                activity.done += 1;
                 self.keep(*predicted);
             }
         }

@@ -39,23 +39,24 @@ pub use error::ModelError;
 pub use network::parameter_count;
 pub use processor::Processor;
 
-use crate::records::{Progress, Task, TaskResult};
+use crate::records::{PredictCase, Progress, Task, TaskResult};
 
 /// Hears how a task gets on, and says whether it goes on.
 pub type Report<'a> = dyn FnMut(Progress) -> ControlFlow<()> + Send + 'a;
 
-/// Does a task on `processor`; stops early when `report` says so.
+/// Does a task on `processor`, of a drawing the cases that come from `cases`; stops early when `report` says so.
 ///
 /// # Errors
 /// [`ModelError`]: files that cannot be read, do not fit or cannot be written, or a computation that failed.
 pub fn compute(
     task: &Task,
+    cases: impl Iterator<Item = PredictCase> + Send,
     processor: &Processor,
     report: &mut Report<'_>,
 ) -> Result<TaskResult, ModelError> {
     match task {
         Task::Train(task) => train::train(task, processor, report),
-        Task::Predict(task) => predict::predict(task, processor, report),
+        Task::Predict(task) => predict::predict(task, cases, processor, report),
         Task::Bench(task) => bench::bench(task, processor, report),
     }
 }

@@ -20,12 +20,14 @@ use crate::metrics::dice;
 use crate::records::{CaseId, PredictCase, PredictTask, Predicted, Progress, TaskResult};
 use crate::settings::Drawing;
 
-/// Draws every case of `task` into its folder; stops between cases when `report` says so.
+/// Draws every one of `cases` as `task` says, into its folder; stops between cases when `report` says so. The next case is asked for
+/// as soon as one is begun with.
 ///
 /// # Errors
 /// [`ModelError`]: weights or images that cannot be read or do not fit, or files that cannot be written.
 pub fn predict(
     task: &PredictTask,
+    cases: impl Iterator<Item = PredictCase> + Send,
     processor: &Processor,
     report: &mut Report<'_>,
 ) -> Result<TaskResult, ModelError> {
@@ -42,40 +44,31 @@ pub fn predict(
         )));
     }
     let pool = processor.pool(task.threads)?;
-    let read = |case: &PredictCase| -> Result<(Case, f64), ModelError> {
+    let read = |case: PredictCase| -> Result<_, ModelError> {
         let start = Instant::now();
-        let mask = case.mask.as_ref().map(|(path, _)| path.as_path());
-        let classes = task.architecture.classes;
+        let (mask, blob) = case.mask.unzip();
+        let (mask, classes) = (mask.as_deref(), task.architecture.classes);
         let read = Case::read(&case.id, &case.images, mask, case.plane, task.intensity, classes)?;
-        Ok((read, start.elapsed().as_secs_f64()))
+        Ok((read, blob, start.elapsed().as_secs_f64()))
     };
     std::thread::scope(|scope| {
         // One case is read while the one before it is drawn.
-        let (sender, cases) = sync_channel(0);
+        let (sender, read_cases) = sync_channel(0);
         scope.spawn(move || {
             // A receiver that has gone wants no more cases.
-            task.cases
-                .iter()
-                .map(read)
-                .find_map(|case| sender.send(case).err().map(drop))
+            cases.map(read).find_map(|case| sender.send(case).err().map(drop))
         });
         // And the one before that is written.
         let mut writing: Option<ScopedJoinHandle<'_, Result<Predicted, ModelError>>> = None;
-        let mut done = 0;
-        let mut written = |writing: Option<ScopedJoinHandle<'_, _>>, report: &mut Report<'_>| {
+        let written = |writing: Option<ScopedJoinHandle<'_, _>>, report: &mut Report<'_>| {
             let Some(writing) = writing else {
                 return Ok(ControlFlow::Continue(()));
             };
             let predicted: Predicted = writing.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-            done += 1;
-            Ok::<_, ModelError>(report(Progress::Case {
-                predicted: Box::new(predicted),
-                done,
-                of: task.cases.len(),
-            }))
+            Ok::<_, ModelError>(report(Progress::Case(Box::new(predicted))))
         };
-        for (case, asked) in cases.into_iter().zip(&task.cases) {
-            let drawn = case.and_then(|(case, reading_s)| {
+        for case in read_cases {
+            let drawn = case.and_then(|(case, blob, reading_s)| {
                 let start = Instant::now();
                 let drawn = with_batch(&mut batch, report, |batch, report| {
                     let tick = &mut || report(Progress::Drawing);
@@ -87,13 +80,13 @@ pub fn predict(
                         drawing => draw_blended(&net, &case, batch, drawing, tick),
                     })
                 })?;
-                Ok(drawn.map(|drawn| (case, drawn, reading_s + start.elapsed().as_secs_f64())))
+                Ok(drawn.map(|drawn| (case, blob, drawn, reading_s + start.elapsed().as_secs_f64())))
             });
             // What is done is told before what went wrong.
             if written(writing.take(), report)?.is_break() {
                 return Ok(TaskResult::Cancelled);
             }
-            let Some((case, drawn, seconds)) = drawn? else {
+            let Some((case, blob, drawn, seconds)) = drawn? else {
                 return Ok(TaskResult::Cancelled);
             };
             // The image is not needed any more, and is the largest part.
@@ -103,7 +96,7 @@ pub fn predict(
                 let classes = task.architecture.classes;
                 let mut predicted = finish(&id, mask.as_ref(), drawn, classes, &task.folder)?;
                 predicted.drawing = task.drawing;
-                predicted.dice_mask = asked.mask.as_ref().map(|(_, blob)| *blob);
+                predicted.dice_mask = blob;
                 predicted.seconds = seconds + start.elapsed().as_secs_f64();
                 Ok(predicted)
             }));
@@ -222,7 +215,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let task = task(folder.path());
         let mut heard = Vec::new();
-        let result = predict(&task, &Processor::CPU, &mut |progress| {
+        let cases = task.cases.iter().cloned();
+        let result = predict(&task, cases, &Processor::CPU, &mut |progress| {
             heard.push(progress);
             ControlFlow::Continue(())
         });
@@ -231,9 +225,8 @@ mod tests {
             .into_iter()
             .filter(|progress| *progress != Progress::Drawing);
         let predicted: Vec<Predicted> = drawn
-            .zip(1..)
-            .map(|(progress, nth)| match progress {
-                Progress::Case { predicted, done, of } if (done, of) == (nth, 2) => *predicted,
+            .map(|progress| match progress {
+                Progress::Case(predicted) => *predicted,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -261,6 +254,7 @@ mod tests {
             assert_eq!(predicted.slices, drawn.slices);
             assert_eq!(predicted.class_voxels, drawn.labels.class_voxels(3));
         }
+        assert_eq!(predicted.len(), 2);
         assert_eq!(
             predicted.iter().map(|p| p.dice_mask).collect::<Vec<_>>(),
             [None, Some(Hash::from_bytes([7; 32]))]
@@ -277,8 +271,10 @@ mod tests {
     fn a_break_stops_between_cases_and_between_batches() {
         for (at, written) in [(true, true), (false, false)] {
             let folder = tempfile::tempdir().unwrap();
-            let result = predict(&task(folder.path()), &Processor::CPU, &mut |progress| {
-                if at == matches!(progress, Progress::Case { .. }) {
+            let task = task(folder.path());
+            let cases = task.cases.iter().cloned();
+            let result = predict(&task, cases, &Processor::CPU, &mut |progress| {
+                if at == matches!(progress, Progress::Case(_)) {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())

@@ -60,7 +60,7 @@ pub struct PredictTask {
     pub architecture: Architecture,
     /// Its weights (safetensors).
     pub weights: PathBuf,
-    /// The cases.
+    /// The cases. A worker is sent none of them here: it asks for one after the other.
     pub cases: Vec<PredictCase>,
     /// How intensities become input.
     pub intensity: Intensity,
@@ -144,14 +144,7 @@ pub enum Progress {
     /// What people should know of how it is done.
     Notice(String),
     /// A case was drawn; its files are written.
-    Case {
-        /// What came of it.
-        predicted: Box<Predicted>,
-        /// Cases done.
-        done: usize,
-        /// Cases in all.
-        of: usize,
-    },
+    Case(Box<Predicted>),
 }
 
 /// What came of training.

@@ -12,8 +12,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::frames::{self, LONGEST, Said};
-use crate::records::{CaseId, PredictTask, Progress, Task, TaskResult, printable};
+use crate::records::{CaseId, PredictCase, Progress, Task, TaskResult, printable};
 use crate::settings::{Compute, Device};
 
 /// Lines of a worker's standard error that are kept for the words of an error.
@@ -75,7 +77,8 @@ pub fn run(
         let mut is_stopped = false;
         let task = left.task.clone();
         let mut hear = |progress: Progress| {
-            let flow = report(left.note(progress));
+            left.note(&progress);
+            let flow = report(progress);
             is_stopped |= flow.is_break();
             flow
         };
@@ -104,42 +107,27 @@ struct Left {
     task: Task,
     /// Cases drawn, or epochs learnt.
     reached: usize,
-    /// Cases there were at first.
-    of: usize,
     drawn: Vec<CaseId>,
 }
 
 impl Left {
     fn new(task: Task) -> Left {
-        let of = match &task {
-            Task::Predict(task) => task.cases.len(),
-            Task::Train(_) | Task::Bench(_) => 0,
-        };
         Left {
             task,
             reached: 0,
-            of,
             drawn: Vec::new(),
         }
     }
 
-    /// Notes how far the task has come; counts of cases are of all of them.
-    fn note(&mut self, progress: Progress) -> Progress {
+    /// Notes how far the task has come.
+    fn note(&mut self, progress: &Progress) {
         match progress {
-            Progress::Case { predicted, .. } => {
+            Progress::Case(predicted) => {
                 self.drawn.push(predicted.case.clone());
                 self.reached += 1;
-                Progress::Case {
-                    predicted,
-                    done: self.reached,
-                    of: self.of,
-                }
             }
-            Progress::Epoch(epoch) => {
-                self.reached = self.reached.max(epoch.epoch);
-                Progress::Epoch(epoch)
-            }
-            other => other,
+            Progress::Epoch(epoch) => self.reached = self.reached.max(epoch.epoch),
+            _ => {}
         }
     }
 
@@ -222,30 +210,26 @@ fn start_all(
     Ok(workers)
 }
 
-/// Splits the cases among the workers and makes one result of theirs.
+/// Has all workers do the task, of a drawing the cases that each of them asks for, and makes one result of theirs.
 fn share(
-    mut workers: Vec<Worker>,
-    task: Task,
+    workers: Vec<Worker>,
+    mut task: Task,
     report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
 ) -> End {
-    let (Task::Predict(task), true) = (&task, workers.len() > 1) else {
-        return workers.remove(0).work(&task, report);
+    let cases = match &mut task {
+        Task::Predict(task) => std::mem::take(&mut task.cases),
+        Task::Train(_) | Task::Bench(_) => Vec::new(),
     };
-    // Dealt one by one, so that neighbours in the pool, often alike, go to different workers.
-    let count = workers.len();
-    let parts = (0..count).map(|n| PredictTask {
-        cases: task.cases.iter().skip(n).step_by(count).cloned().collect(),
-        ..task.clone()
-    });
+    let cases = Mutex::new(cases.into_iter());
     let stopped = AtomicBool::new(false);
     let report = Mutex::new(report);
     let ends: Vec<End> = thread::scope(|scope| {
         let running: Vec<_> = workers
             .into_iter()
-            .zip(parts)
-            .map(|(worker, part)| {
-                let (stopped, report) = (&stopped, &report);
+            .map(|worker| {
+                let (task, cases, stopped, report) = (&task, &cases, &stopped, &report);
                 scope.spawn(move || {
+                    let next = || cases.lock().expect("nothing panics while it has it").next();
                     let mut report = |progress: Progress| {
                         let mut report = report.lock().expect("no report panics");
                         if report(progress).is_break() {
@@ -256,9 +240,9 @@ fn share(
                             false => ControlFlow::Continue(()),
                         }
                     };
-                    let end = worker.work(&Task::Predict(part), &mut report);
+                    let end = worker.work(task, &next, &mut report);
                     if !matches!(end, End::Done(TaskResult::Predicted)) {
-                        // The others need not go on.
+                        // Others need not go on.
                         stopped.store(true, Ordering::Relaxed);
                     }
                     end
@@ -340,22 +324,25 @@ impl Worker {
         }
     }
 
-    /// Hands it the task and hears it to its end.
-    fn work(mut self, task: &Task, report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send)) -> End {
-        let input = self.input.as_mut().expect("nobody has closed it yet");
-        match frames::write(BufWriter::new(input), task, LONGEST) {
-            // It would be as long for another one.
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                return End::Done(TaskResult::Failed(format!("the task cannot be sent: {error}")));
-            }
-            Err(_) => return End::Died(self.ended()),
-            Ok(()) => {}
+    /// Hands it the task, and the `next` case whenever it wants one, and hears it to its end.
+    fn work(
+        mut self,
+        task: &Task,
+        next: &dyn Fn() -> Option<PredictCase>,
+        report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
+    ) -> End {
+        if let Err(end) = self.tell(task) {
+            return end;
         }
         let mut told_to_stop: Option<Instant> = None;
         loop {
             let progress = match self.said.recv_timeout(ASKING) {
                 Ok(Ok(Some(Said::Progress(progress)))) => progress,
                 Ok(Ok(Some(Said::Done(result)))) => return End::Done(result),
+                Ok(Ok(Some(Said::Next))) => match self.tell(&next()) {
+                    Ok(()) => Progress::Waiting,
+                    Err(end) => return end,
+                },
                 Ok(Ok(Some(Said::Ready { .. }))) | Err(RecvTimeoutError::Timeout) => Progress::Waiting,
                 Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
                     return End::Died(nonsense("the worker", &error));
@@ -371,6 +358,21 @@ impl Worker {
             if told_to_stop.is_some_and(|since| since.elapsed() > STOPPING) {
                 return End::Done(TaskResult::Cancelled);
             }
+        }
+    }
+
+    /// Writes to it, unless it was told to stop.
+    fn tell(&mut self, message: &impl Serialize) -> Result<(), End> {
+        let Some(input) = &mut self.input else {
+            return Ok(());
+        };
+        match frames::write(BufWriter::new(input), message, LONGEST) {
+            Ok(()) => Ok(()),
+            // It would be as long for another one.
+            Err(error) if error.kind() == ErrorKind::InvalidData => Err(End::Done(TaskResult::Failed(
+                format!("the task cannot be sent: {error}"),
+            ))),
+            Err(_) => Err(End::Died(self.ended())),
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Said {
     Progress(Progress),
     /// The task ended. Nothing follows.
     Done(TaskResult),
+    /// It wants another case to draw; the answer is one, or that there is none left.
+    Next,
 }
 
 /// Files, each with what stands in it.
@@ -193,7 +195,9 @@ mod tests {
             .iter()
             .map(|(path, _)| worker.join(path).canonicalize().unwrap())
             .collect();
-        let mut left: Vec<String> = ["Said", "Task", "Question", "Answer"].map(String::from).into();
+        let mut left: Vec<String> = ["Said", "Task", "PredictCase", "Question", "Answer"]
+            .map(String::from)
+            .into();
         let (mut seen, mut files) = (BTreeSet::new(), BTreeSet::new());
         while let Some(name) = left.pop() {
             let Some((path, made_of)) = definitions.get(&name) else {

@@ -3,14 +3,15 @@
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frames::{self, LONGEST, Said};
 use crate::model::{self, ModelError, Processor};
-use crate::records::{Progress, Task, TaskResult};
+use crate::records::{PredictCase, Progress, Task, TaskResult};
 use crate::settings::Device;
 
 /// Steps are told at most this often: a screen cannot show more.
@@ -22,7 +23,8 @@ const USE_EVERY: Duration = Duration::from_secs(2);
 /// How far the work stands back for others.
 const NICE: i32 = 5;
 
-/// Does the task that comes from `input` on `device`, and says what comes of it to `output`. The end of `input` cancels it.
+/// Does the task that comes from `input` on `device`, and says what comes of it to `output`. Cases to draw are asked for one by one and
+/// come from `input`, too; its end cancels the task.
 ///
 /// # Errors
 /// A device that is not there, before anything is said; or pipes that broke.
@@ -44,13 +46,24 @@ pub fn serve(
     };
     let cancel = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&cancel);
+    let (sender, answers) = channel();
     thread::spawn(move || {
-        // Nothing else comes: whatever ends the pipe, nobody waits for the result any more.
-        let _ = input.read(&mut [0]);
+        while let Ok(Some(answer)) = frames::read(&mut input, LONGEST)
+            && sender.send(answer).is_ok()
+        {}
+        // Whatever ended the pipe, nobody waits for the result any more.
         told.store(true, Ordering::Relaxed);
     });
-    let result = compute(&task, &processor, &cancel, &mut output)?;
-    frames::write(&mut output, &Said::Done(result), LONGEST)
+    let output = Mutex::new(output);
+    let result = compute(&task, &processor, &cancel, answers, &output)?;
+    say(&output, &Said::Done(result))
+}
+
+/// Says something; one after the other, whoever says it.
+fn say(output: &Mutex<impl Write>, said: &Said) -> std::io::Result<()> {
+    // After a panic in the middle of a message the other end finds no message in what follows.
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    frames::write(&mut *output, said, LONGEST)
 }
 
 /// The result, unless this process is of no use any more.
@@ -61,7 +74,8 @@ fn compute(
     task: &Task,
     processor: &Processor,
     cancel: &AtomicBool,
-    output: &mut (impl Write + Send),
+    answers: Receiver<Option<PredictCase>>,
+    output: &Mutex<impl Write + Send>,
 ) -> std::io::Result<TaskResult> {
     let mut told = Instant::now();
     let mut used: Option<Instant> = None;
@@ -71,13 +85,13 @@ fn compute(
         if is_due {
             told = Instant::now();
         }
-        let mut heard = !is_due || frames::write(&mut *output, &Said::Progress(progress), LONGEST).is_ok();
+        let mut heard = !is_due || say(output, &Said::Progress(progress)).is_ok();
         if used.is_none_or(|used| used.elapsed() >= USE_EVERY) {
             used = Some(Instant::now());
             let usage = processor
                 .usage()
                 .map(|usage| Said::Progress(Progress::Device(usage)));
-            heard &= usage.is_none_or(|usage| frames::write(&mut *output, &usage, LONGEST).is_ok());
+            heard &= usage.is_none_or(|usage| say(output, &usage).is_ok());
         }
         if cancel.load(Ordering::Relaxed) || !heard {
             ControlFlow::Break(())
@@ -85,7 +99,14 @@ fn compute(
             ControlFlow::Continue(())
         }
     };
-    match catch_unwind(AssertUnwindSafe(|| model::compute(task, processor, &mut report))) {
+    let next = move || {
+        say(output, &Said::Next).ok()?;
+        answers.recv().ok()?
+    };
+    let cases = std::iter::from_fn(next);
+    match catch_unwind(AssertUnwindSafe(|| {
+        model::compute(task, cases, processor, &mut report)
+    })) {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(error @ ModelError::Compute(_))) if processor.is_gpu() => Err(std::io::Error::other(error)),
         Ok(Err(error)) => Ok(TaskResult::Failed(error.to_string())),
