@@ -108,6 +108,8 @@ def main() -> None:
     parser.add_argument("--shape", default="256,128,256")
     given = parser.parse_args()
     shape = tuple(int(n) for n in given.shape.split(","))
+    if not os.path.isfile(PROGRAM):
+        sys.exit(f"there is no {PROGRAM}: cargo build --release, or name another with OVERTRACE")
     times = start_up(50)
     print(f"start-up: {statistics.median(times):.1f} ms (50 runs, {min(times):.1f} to {max(times):.1f}); at most 50")
     most = {}
