@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use overtrace::records::{
     Architecture, BenchTask, Pool, PredictCase, PredictTask, Progress, Task, TaskResult, TrainCase, TrainTask,
 };
 use overtrace::settings::{Compute, Drawing, Intensity, Networks, Precision, Training};
+use overtrace::worker::frames::{self, Said};
 use overtrace::worker::{Programs, run};
 use support::{Bench, SMALL, boxes};
 
@@ -201,7 +203,10 @@ printf '\\002\\001\\000'
     let mut notices = Vec::new();
     let mut drawn = 0;
     for (what, expected) in [
-        (Task::Train(task), Vec::new()),
+        (
+            Task::Train(task),
+            vec!["computing on the others: no GPU before cuda:1"],
+        ),
         (
             Task::Predict(draw),
             vec!["computing on the others: no cuda:0: broken"],
@@ -353,7 +358,7 @@ fn two_workers_rank_the_pool_as_one_does() {
 fn dying(folder: &Path, deaths: usize, bytes: usize) -> Programs {
     let (this, runs) = (env!("CARGO_BIN_EXE_overtrace"), folder.join("runs"));
     let runs = runs.display();
-    let dies = format!("{this} \"$@\" | dd bs=1 count={bytes} status=none; kill -9 $$");
+    let dies = format!("{this} \"$@\" | (dd bs=1 count={bytes} status=none; kill -9 $$)");
     let script =
         format!("echo >> {runs}\nif [ $(wc -l < {runs}) -le {deaths} ]; then {dies}; fi\nexec {this} \"$@\"");
     let cpu = program(folder, &script);
@@ -446,6 +451,75 @@ fn a_worker_draws_as_many_cases_as_it_has_time_for() {
         },
     );
     assert_eq!((result, drawn), (TaskResult::Predicted, 4));
+}
+
+/// Of two the first, which dies in the middle of what it says, is started again with the other one.
+#[test]
+fn of_two_workers_one_may_die() {
+    let folder = tempfile::tempdir().unwrap();
+    let this = env!("CARGO_BIN_EXE_overtrace");
+    let task = training(folder.path(), "weights");
+    let draw = drawing(folder.path(), &task);
+    run(&programs(), &on("cpu"), Task::Train(task), &mut |_| {
+        ControlFlow::Continue(())
+    });
+    let runs = folder.path().join("runs");
+    let worker = format!("{this} worker --device cpu");
+    let script = format!(
+        "echo >> {0}
+if [ $(wc -l < {0}) -le 1 ]; then {worker} | (dd bs=1 count=300 status=none; kill -9 $$); fi
+exec {worker}",
+        runs.display()
+    );
+    let cuda = program(folder.path(), &script);
+    let programs = Programs { cuda, ..programs() };
+    let mut drawn = Vec::new();
+    let result = run(
+        &programs,
+        &on("cuda:0,cpu"),
+        Task::Predict(draw),
+        &mut |progress| {
+            if let Progress::Case(predicted) = progress {
+                drawn.push(predicted.case.to_string());
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    drawn.sort();
+    assert_eq!(result, TaskResult::Predicted);
+    assert_eq!(drawn, ["c0", "c1", "c2", "c3"], "each once");
+    assert_eq!(fs::read_to_string(runs).unwrap().lines().count(), 2);
+}
+
+/// Nobody answers a worker that asks for its first case.
+#[test]
+fn a_drawing_that_is_cancelled_before_its_first_case_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = training(folder.path(), "weights");
+    let draw = drawing(folder.path(), &task);
+    run(&programs(), &on("cpu"), Task::Train(task), &mut |_| {
+        ControlFlow::Continue(())
+    });
+    let mut input = Vec::new();
+    frames::write(&mut input, &Task::Predict(draw), frames::LONGEST).unwrap();
+    let mut worker = std::process::Command::new(env!("CARGO_BIN_EXE_overtrace"))
+        .args(["worker", "--device", "cpu"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    worker.stdin.take().unwrap().write_all(&input).unwrap();
+    let mut output = worker.stdout.take().unwrap();
+    let said = std::iter::from_fn(|| frames::read(&mut output, frames::LONGEST).unwrap());
+    let said: Vec<Said> = said.collect();
+    assert!(worker.wait().unwrap().success());
+    assert!(
+        matches!(
+            &said[..],
+            [Said::Ready { .. }, .., Said::Done(TaskResult::Cancelled)]
+        ),
+        "{said:?}"
+    );
 }
 
 #[test]

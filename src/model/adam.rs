@@ -47,15 +47,17 @@ impl Learner {
         })
     }
 
-    /// The running means of its gradient, then of its gradient's square: (2, number of values).
+    /// Its values; and the running means of its gradient, then of its gradient's square.
     ///
     /// # Errors
-    /// None on the CPU.
-    pub fn moments(&self) -> Result<Tensor> {
-        self.learnt.narrow(0, 1, 2)
+    /// What goes wrong on a GPU.
+    pub fn values(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut weight: Vec<f32> = self.learnt.flatten_all()?.to_vec1()?;
+        let moments = weight.split_off(self.weight.elem_count());
+        Ok((weight, moments))
     }
 
-    /// Goes on from such means.
+    /// Goes on from such means: (2, number of values).
     ///
     /// # Errors
     /// Means of another shape.
@@ -173,7 +175,15 @@ impl InplaceOp3 for Step {
         let (keep_1, keep_2) = (BETA_1 as f32, BETA_2 as f32);
         let (take_1, take_2) = ((1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
         let (grad, size) = (whole(grad, grad_layout)?, whole(size, size_layout)?[0]);
-        let (weight, moments) = whole_mut(learnt, learnt_layout)?.split_at_mut(grad.len());
+        let learnt = whole_mut(learnt, learnt_layout)?;
+        if learnt.len() != 3 * grad.len() {
+            bail!(
+                "{} values learn from a gradient of {}",
+                learnt.len() / 3,
+                grad.len()
+            );
+        }
+        let (weight, moments) = learnt.split_at_mut(grad.len());
         let (first, second) = moments.split_at_mut(grad.len());
         let means = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
         let learnt = weight.par_chunks_mut(CHUNK).zip(means);

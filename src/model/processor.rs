@@ -44,7 +44,7 @@ impl Processor {
             Device::Cpu => Ok(Processor::CPU),
             Device::Auto if cfg!(not(feature = "cuda")) => Ok(Processor::CPU),
             Device::Auto => Processor::cuda(0).or_else(|why| {
-                let others = 1..Processor::count();
+                let others = 1..Processor::gpu_count();
                 others.map(Processor::cuda).find_map(Result::ok).ok_or(why)
             }),
             Device::Cuda(n) => Processor::cuda(n),
@@ -52,7 +52,7 @@ impl Processor {
     }
 
     /// GPUs there are, whether or not they can be had.
-    fn count() -> usize {
+    fn gpu_count() -> usize {
         #[cfg(feature = "cuda")]
         return super::cuda::count().unwrap_or(0);
         #[cfg(not(feature = "cuda"))]
@@ -73,7 +73,7 @@ impl Processor {
             device: Device::Cuda(n),
             problem,
         })?;
-        let others = (0..Processor::count()).filter(|other| *other != n);
+        let others = (0..Processor::gpu_count()).filter(|other| *other != n);
         let gpus = [n].into_iter().chain(others).collect();
         let processor = Processor { device, gpus };
         // A driver or a library that does not fit says so only when it is used.

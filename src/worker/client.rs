@@ -62,7 +62,7 @@ enum End {
 }
 
 /// Does `task` where `compute` says, and tells `report` how it gets on; when that breaks, the task is cancelled. A GPU
-/// that cannot be had is told of, and the CPU does it. For a worker that dies another one is started, which goes on from what
+/// that cannot be had is told of, and the others do it, or the CPU. For a worker that dies another one is started, which goes on from what
 /// the first one left, unless several in a row get no further. A bench is not gone on with: its times belong together.
 pub fn run(
     programs: &Programs,
@@ -170,9 +170,14 @@ fn start_all(
         };
         match started {
             Ok(worker) => {
-                if device == Device::Auto {
-                    // One that could not be had says why when it is asked for.
-                    devices.extend(worker.gpus.iter().skip(1).copied().map(Device::Cuda));
+                if device == Device::Auto
+                    && let Some((first, others)) = worker.gpus.split_first()
+                {
+                    // One that could not be had says why when it is asked for, where more than one is wanted.
+                    devices.extend(others.iter().copied().map(Device::Cuda));
+                    if most == 1 && *first > 0 {
+                        missed.push(format!("no GPU before cuda:{first}"));
+                    }
                 }
                 workers.push(worker);
             }
@@ -331,8 +336,12 @@ impl Worker {
         next: &dyn Fn() -> Option<PredictCase>,
         report: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
     ) -> End {
-        if let Err(end) = self.tell(task) {
-            return end;
+        let failed = |error| End::Done(TaskResult::Failed(format!("the task cannot be sent: {error}")));
+        match self.tell(task) {
+            // It would be as long for another one.
+            Err(error) if error.kind() == ErrorKind::InvalidData => return failed(error),
+            Err(_) => return End::Died(self.ended()),
+            Ok(()) => {}
         }
         let mut told_to_stop: Option<Instant> = None;
         loop {
@@ -340,8 +349,9 @@ impl Worker {
                 Ok(Ok(Some(Said::Progress(progress)))) => progress,
                 Ok(Ok(Some(Said::Done(result)))) => return End::Done(result),
                 Ok(Ok(Some(Said::Next))) => match self.tell(&next()) {
-                    Ok(()) => Progress::Waiting,
-                    Err(end) => return end,
+                    Err(error) if error.kind() == ErrorKind::InvalidData => return failed(error),
+                    // Of one that has gone what it said before is heard first.
+                    Ok(()) | Err(_) => Progress::Waiting,
                 },
                 Ok(Ok(Some(Said::Ready { .. }))) | Err(RecvTimeoutError::Timeout) => Progress::Waiting,
                 Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
@@ -362,17 +372,10 @@ impl Worker {
     }
 
     /// Writes to it, unless it was told to stop.
-    fn tell(&mut self, message: &impl Serialize) -> Result<(), End> {
-        let Some(input) = &mut self.input else {
-            return Ok(());
-        };
-        match frames::write(BufWriter::new(input), message, LONGEST) {
-            Ok(()) => Ok(()),
-            // It would be as long for another one.
-            Err(error) if error.kind() == ErrorKind::InvalidData => Err(End::Done(TaskResult::Failed(
-                format!("the task cannot be sent: {error}"),
-            ))),
-            Err(_) => Err(End::Died(self.ended())),
+    fn tell(&mut self, message: &impl Serialize) -> std::io::Result<()> {
+        match &mut self.input {
+            Some(input) => frames::write(BufWriter::new(input), message, LONGEST),
+            None => Ok(()),
         }
     }
 

@@ -27,7 +27,7 @@ pub enum Said {
     Progress(Progress),
     /// The task ended. Nothing follows.
     Done(TaskResult),
-    /// It wants another case to draw; the answer is one, or that there is none left.
+    /// It wants another case to draw; the answer is an `Option<PredictCase>`, none where none is left.
     Next,
 }
 
@@ -37,7 +37,7 @@ macro_rules! sources {
 }
 
 /// Where the types of all messages stand.
-const SOURCES: [(&str, &str); 14] = sources![
+const SOURCES: &[(&str, &str)] = &sources![
     "frames.rs",
     "parser.rs",
     "../imaging/nifti/mod.rs",
@@ -52,12 +52,14 @@ const SOURCES: [(&str, &str); 14] = sources![
     "../settings/compute.rs",
     "../settings/network.rs",
     "../settings/recipe.rs",
+    "../settings/text.rs",
 ];
 
 /// The version of this program and of the messages it understands: programs of the same version may have been built from
 /// different sources.
 pub fn build() -> String {
-    let hash = blake3::hash(SOURCES.map(|(_, text)| text).concat().as_bytes()).to_hex();
+    let messages: String = SOURCES.iter().map(|(_, text)| *text).collect();
+    let hash = blake3::hash(messages.as_bytes()).to_hex();
     format!("{} {}", env!("CARGO_PKG_VERSION"), &hash[..8])
 }
 
@@ -150,12 +152,12 @@ mod tests {
     }
 
     /// Every type of the rooms that messages come from: the file it stands in, and the types it is made of.
-    fn definitions() -> BTreeMap<String, (PathBuf, Vec<String>)> {
+    fn definitions() -> BTreeMap<String, Vec<(PathBuf, Vec<String>)>> {
         let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut left: Vec<PathBuf> = ["worker", "records", "settings", "imaging"]
             .map(|room| src.join(room))
             .into();
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         while let Some(path) = left.pop() {
             if path.is_dir() {
                 left.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
@@ -163,7 +165,11 @@ mod tests {
             }
             let text = fs::read_to_string(&path).unwrap();
             for (at, line) in text.lines().enumerate() {
-                let line = line.strip_prefix("pub ").unwrap_or(line);
+                let words = ["pub ", "pub(super) ", "pub(crate) "];
+                let line = words
+                    .iter()
+                    .find_map(|words| line.strip_prefix(words))
+                    .unwrap_or(line);
                 let Some(line) = ["struct ", "enum ", "type "]
                     .into_iter()
                     .find_map(|kind| line.strip_prefix(kind))
@@ -178,10 +184,8 @@ mod tests {
                     .skip(at + 1)
                     .take_while(|line| !is_one && *line != "}");
                 let made_of = [&line[name.len()..]].into_iter().chain(others).flat_map(types);
-                found.insert(
-                    name.to_string(),
-                    (path.clone(), made_of.map(String::from).collect()),
-                );
+                let definition = (path.clone(), made_of.map(String::from).collect());
+                found.entry(name.to_string()).or_default().push(definition);
             }
         }
         found
@@ -200,7 +204,12 @@ mod tests {
             .into();
         let (mut seen, mut files) = (BTreeSet::new(), BTreeSet::new());
         while let Some(name) = left.pop() {
-            let Some((path, made_of)) = definitions.get(&name) else {
+            let [(path, made_of)] = &definitions.get(&name).map_or(&[][..], Vec::as_slice) else {
+                let known = ["BTreeMap", "Box", "Option", "PathBuf", "String", "Vec"];
+                assert!(
+                    known.contains(&&name[..]),
+                    "{name} is defined elsewhere, or twice"
+                );
                 continue;
             };
             assert!(listed.contains(path), "{name} stands in {}", path.display());
@@ -209,6 +218,8 @@ mod tests {
                 left.extend(made_of.iter().cloned());
             }
         }
+        // How `as_text!` writes some of them.
+        files.insert(worker.join("../settings/text.rs").canonicalize().unwrap());
         assert_eq!(files, listed, "{seen:?}");
     }
 
@@ -216,6 +227,7 @@ mod tests {
     fn messages_are_read_as_they_were_written_one_by_one() {
         let messages = [
             Said::Progress(Progress::Drawing),
+            Said::Next,
             Said::Done(TaskResult::Failed("no reason".into())),
         ];
         let mut pipe = Vec::new();

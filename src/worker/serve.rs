@@ -107,6 +107,8 @@ fn compute(
     match catch_unwind(AssertUnwindSafe(|| {
         model::compute(task, cases, processor, &mut report)
     })) {
+        // There were no more cases because nobody wants them any more.
+        Ok(Ok(TaskResult::Predicted)) if cancel.load(Ordering::Relaxed) => Ok(TaskResult::Cancelled),
         Ok(Ok(result)) => Ok(result),
         Ok(Err(error @ ModelError::Compute(_))) if processor.is_gpu() => Err(std::io::Error::other(error)),
         Ok(Err(error)) => Ok(TaskResult::Failed(error.to_string())),

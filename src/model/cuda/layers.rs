@@ -1,7 +1,7 @@
 //! What the layers' candle operations do on a GPU.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CudaDevice, CudaStorage, Layout, Result};
+use candle_core::{CudaDevice, CudaStorage, Layout, Result, bail};
 
 #[cfg(feature = "cudnn")]
 use super::cudnn;
@@ -292,6 +292,10 @@ pub fn loss_gradient(kind: Loss, m: usize, p: At<'_>, classes: At<'_>, sums: At<
 /// Adam's step by a gradient, of a size that lies there.
 pub fn adam(learnt: At<'_>, [grad, size]: [At<'_>; 2], kept: [f64; 2], epsilon: f64) -> Result<()> {
     let (count, by) = (grad.1.shape().elem_count(), [of(grad)?, of(size)?]);
+    let values = learnt.1.shape().elem_count() / 3;
+    if values != count {
+        bail!("{values} values learn from a gradient of {count}");
+    }
     ops::adam(device(grad), count, of(learnt)?, by, kept, epsilon)
 }
 

@@ -255,10 +255,11 @@ impl<'a> Student<'a> {
         let taken = self.learning.adam.steps;
         let ended = self.ended(taken);
         if ended > self.ended(taken - 1)
-            && let Some(member) = self.snapshots.get_mut(ended - 1)
+            && let Some(member) = self.snapshots.get(ended - 1)
         {
-            for ((_, kept), learner) in member.iter_mut().zip(&self.learning.adam.learners) {
-                *kept = learner.weight.force_contiguous()?;
+            for ((_, kept), learner) in member.iter().zip(&self.learning.adam.learners) {
+                // In place: a step that was taken is not taken again where memory is full.
+                kept.slice_set(&learner.weight, 0, 0)?;
             }
         }
         Ok(())
@@ -297,12 +298,8 @@ impl<'a> Student<'a> {
     /// What goes wrong on a GPU.
     pub fn checkpoint(&self, seed: u64, epoch: usize) -> candle_core::Result<Checkpoint> {
         let learned = self.learning.adam.learners.iter().map(|learner| {
-            let weight = learner.weight.flatten_all()?.to_vec1()?;
-            Ok((
-                learner.name.clone(),
-                weight,
-                learner.moments()?.flatten_all()?.to_vec1()?,
-            ))
+            let (weight, moments) = learner.values()?;
+            Ok((learner.name.clone(), weight, moments))
         });
         let kept = self.others().map(|(name, values)| {
             let values: Vec<f32> = values.flatten_all()?.to_vec1()?;
