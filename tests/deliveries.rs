@@ -111,8 +111,8 @@ fn rsync_delivers_whole_files_under_other_names_first_or_in_place() {
         let from = bench.folder.path().join(name);
         fs::write(&from, &bytes).unwrap();
         let rsync = Program::new("rsync")
-            // Some kilobytes a second: a tenth of a second and more for these.
-            .args(["--bwlimit=8", way])
+            // Two kilobytes a second: half a second and more for these, so that it is looked at on a busy machine, too.
+            .args(["--bwlimit=2", way])
             .arg(&from)
             .arg(bench.inbox())
             .spawn()
