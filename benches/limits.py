@@ -10,7 +10,6 @@ OVERTRACE names the program (target/release/overtrace). Needs nothing but Python
 import argparse
 import os
 import random
-import resource
 import statistics
 import struct
 import subprocess
@@ -89,16 +88,16 @@ def ranking(folder: Path, cases: int, base: int, shape: tuple[int, int, int]) ->
         write(file, path)
         run("import", str(path), "--pool", "unlabelled")
         path.unlink()
-    # A process knows the most that any of its children took: one that has no other child asks.
     began = time.perf_counter()
-    asks = (
-        "import resource, subprocess, sys; "
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode; "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done)"
-    )
-    words = [sys.executable, "-c", asks, PROGRAM, "--project", str(project), "rank"]
-    asked = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
-    return time.perf_counter() - began, int(asked.stdout) / 1024
+    words = [PROGRAM, "--project", str(project), "rank"]
+    with (folder / "said").open("w+") as said:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
+        # The most that it, or a worker of its, took.
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            said.seek(0)
+            sys.exit(f"overtrace rank: {said.read()}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
 def main() -> None:
